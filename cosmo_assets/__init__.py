@@ -1,0 +1,1 @@
+"""Synthetic pretraining data as an incremental asset graph."""

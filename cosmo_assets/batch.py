@@ -1,0 +1,195 @@
+"""A step over many partitions at once: look, make, check, publish, and say what became of each.
+
+Nothing here knows Dagster. A partition whose recipe is that of its trace is not made again; one
+that breaks a blocking check is set aside and its last good version stays; one that fails takes no
+other with it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Literal
+
+import polars as pl
+
+from cosmo_assets.pure.errors import ContractError, CosmoError
+from cosmo_assets.pure.rows import facet_digests, rows_digest
+from cosmo_assets.pure.trace import Recipe, Trace
+from cosmo_assets.tables import Made, Table
+from cosmo_assets.verdicts import Verdict, judge
+from cosmo_assets.world import World
+from resources.lake import Lake, write_rows
+
+# Checks and publishing are shared by this many partitions, or this many rows, or seconds.
+CHUNK, CHUNK_ROWS, CHUNK_S = 64, 100_000, 2.0
+
+Fate = Literal["made", "hit", "restored", "failed", "rejected", "waiting"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one partition."""
+
+    partition: str
+    fate: Fate
+    version: str = ""
+    rows: int = 0
+    error: str = ""
+    metadata: dict[str, Any] = dataclasses.field(default_factory=dict)
+    verdicts: tuple[Verdict, ...] = ()
+    cost: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    @property
+    def good(self) -> bool:
+        """Whether the partition now is what its inputs ask for."""
+        return self.fate in {"made", "hit", "restored"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Step:
+    """What a table's work is given."""
+
+    table: Table
+    world: World
+    partitions: tuple[str, ...]  # to be made, all of them needed
+    say: Callable[[int, int], None]  # progress: done, of
+
+    @property
+    def lake(self) -> Lake:
+        """The lake the world was read from."""
+        return self.world.lake
+
+    def scan(self, table: str, partitions: Iterable[str]) -> pl.LazyFrame:
+        """Open those of ``partitions`` that exist, as the world saw them, as one frame."""
+        return self.lake.scan(table, self.world.versions(table, list(partitions)))
+
+
+def make(
+    table: Table,
+    partitions: Iterable[str],
+    world: World,
+    *,
+    force: bool = False,
+    say: Callable[[int, int], None] = lambda _done, _of: None,
+) -> Iterator[Outcome]:
+    """Bring partitions up to date and yield each one's outcome as it is known."""
+    with world.lake.lock(table.name):
+        world.forget(table.name)
+        wanted: dict[str, Recipe] = {}
+        for partition in partitions:
+            recipe = world.recipe(table, partition)
+            trace = world.traces(table.name).get(partition)
+            if recipe is None:
+                yield Outcome(partition, "waiting", error=world.state(table, partition).reasons[0])
+            elif trace and trace.recipe.name == recipe.name and not force:
+                yield _kept(world, table, partition, trace, "hit")
+            elif not force and (old := world.lake.earlier(table.name, partition, recipe)):
+                world.lake.set_current(table.name, partition, old)
+                yield _kept(world, table, partition, old, "restored")
+            else:
+                wanted[partition] = recipe
+        if wanted:
+            yield from _make(table, wanted, world, say)
+
+
+def _kept(world: World, table: Table, partition: str, trace: Trace, fate: Fate) -> Outcome:
+    return Outcome(partition, fate, trace.version, trace.rows, metadata={"cache": fate})
+
+
+def _make(
+    table: Table, wanted: dict[str, Recipe], world: World, say: Callable[[int, int], None]
+) -> Iterator[Outcome]:
+    """Run the table's work and publish what it makes, chunk by chunk."""
+    step = Step(table, world, tuple(wanted), say)
+    pending: list[tuple[str, Made, float]] = []
+    left = dict.fromkeys(wanted)
+    since = time.monotonic()
+    done = 0
+    work = table.work(step)
+    while True:
+        try:
+            item = next(work, None)
+        except CosmoError as error:  # not one partition's fault: it ends those that are left
+            yield from _publish(table, pending, wanted, world)
+            for partition in left:
+                yield Outcome(partition, "failed", error=str(error))
+            return
+        if item is None:
+            break
+        partition, thunk = item
+        left.pop(partition)
+        start = time.monotonic()
+        try:
+            made = thunk()
+        except Exception as error:  # noqa: BLE001 - told as the partition's outcome; the rest go on
+            yield Outcome(partition, "failed", error=_tell(error))
+        else:
+            pending.append((partition, made, time.monotonic() - start))
+        done += 1
+        say(done, len(wanted))
+        rows = sum(made.rows.height for _, made, _ in pending)
+        if len(pending) >= CHUNK or rows >= CHUNK_ROWS or time.monotonic() - since > CHUNK_S:
+            yield from _publish(table, pending, wanted, world)
+            pending, since = [], time.monotonic()
+    yield from _publish(table, pending, wanted, world)
+    if left:
+        msg = f"{table.name}: the step said nothing of {sorted(left)[:5]}"
+        raise ContractError(msg)
+
+
+def _tell(error: Exception) -> str:
+    """Put an error in words: ours are written for people, others need their traceback."""
+    if isinstance(error, CosmoError):
+        return str(error)
+    return "".join(traceback.format_exception(error)).strip()
+
+
+def _publish(
+    table: Table,
+    pending: list[tuple[str, Made, float]],
+    wanted: dict[str, Recipe],
+    world: World,
+) -> Iterator[Outcome]:
+    """Check a chunk of made partitions together; publish the good, set the bad aside."""
+    if not pending:
+        return
+    verdicts = judge(table, {partition: made.rows for partition, made, _ in pending}, world)
+    for partition, made, seconds in pending:
+        found = tuple(verdicts[partition])
+        broken = [one for one in found if not one.passed]
+        draft = world.lake.draft(table.name, partition)
+        write_rows(draft, made.rows.select(pl.lit(partition).alias("partition"), pl.all()))
+        if made.files is not None:
+            for file in sorted(made.files.iterdir()):
+                shutil.move(file, draft / file.name)
+            made.files.rmdir()
+        if broken:
+            place = world.lake.reject(draft, table.name, partition)
+            error = "; ".join(f"check {one.rule}: {one.told}" for one in broken)
+            error += f"; the rows are in {place.relative_to(world.lake.root)}"
+            yield Outcome(partition, "rejected", error=error, verdicts=found)
+            continue
+        cost = {"seconds": round(seconds, 4), **made.cost}
+        trace = _trace(table, made, wanted[partition], cost)
+        world.lake.publish(draft, table.name, partition, trace)
+        yield Outcome(
+            partition, "made", trace.version, trace.rows, "", made.metadata, found, cost
+        )
+    world.forget(table.name)
+
+
+def _trace(table: Table, made: Made, recipe: Recipe, cost: dict[str, float]) -> Trace:
+    version = rows_digest(made.rows, key=table.key)
+    facets = facet_digests(made.rows, facet=table.facet, key=table.key) if table.facet else {}
+    return Trace(
+        recipe=recipe,
+        version=f"{version}{made.files_digest}",
+        rows=made.rows.height,
+        facets=facets,
+        facts=made.facts,
+        cost=cost,
+    )

@@ -1,0 +1,204 @@
+"""The command line: it drives the Dagster graph and instance that the UI shows."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import dagster as dg
+
+    from cosmo_assets.runs import Layer
+    from cosmo_assets.tables import Table
+
+FAILED, BAD_INPUT = 1, 2
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="Synthetic pretraining data as an incremental asset graph.\n\n"
+    "Exit codes: 0 all is well · 1 some partitions failed · 2 a setting or a file is wrong.",
+)
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="Configuration file (or COSMO_CONFIG). Default: embedded."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+SelectOption = Annotated[
+    list[str] | None, typer.Option("--select", "-s", help="Only this asset; may be repeated.")
+]
+
+
+@app.command(epilog="Examples:\n\n`cosmo run` · `cosmo run -c mine.yaml` · `cosmo run -s topics --force`")
+def run(
+    *,
+    config: ConfigOption = None,
+    select: SelectOption = None,
+    force: Annotated[bool, typer.Option(help="Make partitions even where nothing changed.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make what is missing or stale, layer by layer, and nothing else."""
+
+    def body() -> int:
+        import dagster as dg  # noqa: PLC0415
+
+        from cosmo_assets.display import show_failures, show_layers, watch  # noqa: PLC0415
+        from cosmo_assets.runs import run_graph, select_tables  # noqa: PLC0415
+
+        instance = _instance()
+        assert isinstance(instance, dg.DagsterInstance)
+        tables = select_tables(select or ())
+        layers = watch(run_graph(instance, tables, force=force), quiet=as_json)
+        failed = any(layer.failed for layer in layers)
+        if as_json:
+            _print_json({"layers": [_layer_json(layer) for layer in layers], "failed": failed})
+        else:
+            show_layers(layers)
+            show_failures(layers)
+            if not select:
+                _where_next()
+        return FAILED if failed else 0
+
+    _guard(config, body)
+
+
+@app.command(epilog="Examples:\n\n`cosmo status` · `cosmo status -s prompts --partitions` · `cosmo status --json`")
+def status(
+    *,
+    config: ConfigOption = None,
+    select: SelectOption = None,
+    partitions: Annotated[bool, typer.Option(help="One line a partition that is not fresh.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what is fresh, stale, missing or failed. Nothing runs."""
+
+    def body() -> int:
+        from cosmo_assets.display import show_status  # noqa: PLC0415
+        from cosmo_assets.failures import read_failures  # noqa: PLC0415
+        from cosmo_assets.runs import select_tables, states  # noqa: PLC0415
+        from cosmo_assets.world import look  # noqa: PLC0415
+
+        world = look()
+        found = {table.name: states(world, table) for table in select_tables(select or ())}
+        failures = {name: read_failures(world.lake, name) for name in found}
+        if as_json:
+            tree = {
+                name: {
+                    one: {"status": state.status, "why": list(state.reasons)}
+                    for one, state in parts.items()
+                }
+                for name, parts in found.items()
+            }
+            _print_json({"assets": tree, "failures": failures})
+        else:
+            show_status(found, failures, partitions=partitions)
+        return 0
+
+    _guard(config, body)
+
+
+@app.command(epilog="Examples:\n\n`cosmo report` · `cosmo report topics` · `cosmo report contamination --json`")
+def report(
+    name: Annotated[str, typer.Argument(help="scores, contamination, corpus or topics.")] = "all",
+    *,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print the tables people ask for: scores, contamination, corpus, topics."""
+
+    def body() -> int:
+        from cosmo_assets.display import show_frame  # noqa: PLC0415
+        from cosmo_assets.reports import read_reports  # noqa: PLC0415
+        from cosmo_assets.world import look  # noqa: PLC0415
+
+        found = read_reports(look(), name)
+        if as_json:
+            _print_json({title: frame.to_dicts() for title, frame in found.items()})
+        else:
+            for title, frame in found.items():
+                show_frame(title, frame)
+        return 0
+
+    _guard(config, body)
+
+
+@app.command(epilog="Example:\n\n`cosmo ui --port 3000`")
+def ui(
+    *,
+    config: ConfigOption = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 3000,
+) -> None:
+    """Open Dagster's UI, with its daemon, on the same lake and instance."""
+
+    def body() -> int:
+        import subprocess  # noqa: PLC0415, S404
+
+        _instance()
+        # The partitions and checks of the project are beta in Dagster's words; say it once, here.
+        quiet = {"PYTHONWARNINGS": "ignore::dagster.BetaWarning"}
+        command = [sys.executable, "-m", "dagster", "dev", "-m", "cosmo_assets.definitions"]
+        typer.echo(f"Dagster's UI opens on http://{host}:{port} (Ctrl-C ends it)")
+        return subprocess.call(  # noqa: S603
+            [*command, "-h", host, "-p", str(port)], env={**os.environ, **quiet}
+        )
+
+    _guard(config, body)
+
+
+def _guard(config: Path | None, body: Callable[[], int]) -> NoReturn:
+    """Run a command; what is wrong with people's input is told in one line and exit code 2."""
+    import warnings  # noqa: PLC0415
+
+    from cosmo_assets.pure.errors import CosmoError  # noqa: PLC0415
+
+    warnings.filterwarnings("ignore", module=r"dagster\b.*")  # beta notes, not ours to act on
+    if config is not None:
+        os.environ["COSMO_CONFIG"] = str(config.resolve())
+    try:
+        code = body()
+    except CosmoError as error:
+        typer.echo(f"cosmo: {error}", err=True)
+        code = BAD_INPUT
+    raise typer.Exit(code)
+
+
+def _instance() -> dg.DagsterInstance:
+    from cosmo_assets.runs import open_instance  # noqa: PLC0415
+    from resources.project import open_lake, read_config  # noqa: PLC0415
+
+    return open_instance(open_lake(read_config()))
+
+
+def _layer_json(layer: Layer) -> dict[str, Any]:
+    import dataclasses  # noqa: PLC0415
+
+    return {**dataclasses.asdict(layer), "fresh": layer.fresh}
+
+
+def _print_json(tree: object) -> None:
+    typer.echo(json.dumps(tree, indent=1, ensure_ascii=False, default=str))
+
+
+def _where_next() -> None:
+    from cosmo_assets.display import show_frame  # noqa: PLC0415
+    from cosmo_assets.reports import read_reports  # noqa: PLC0415
+    from cosmo_assets.world import look  # noqa: PLC0415
+
+    world = look()
+    for title, frame in read_reports(world, "scores").items():
+        show_frame(title, frame)
+    typer.echo("Where to look next:")
+    typer.echo(f"  tables    {world.lake.root}/tables (Parquet)")
+    typer.echo("  reports   cosmo report")
+    typer.echo("  the graph cosmo ui   (make ui)")

@@ -1,0 +1,151 @@
+"""What a person sees in the terminal."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table as Grid
+
+from cosmo_assets.progress import read_progress
+from resources.project import open_lake, read_config
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from cosmo_assets.runs import Layer
+    from cosmo_assets.tables import Table
+    from cosmo_assets.world import State
+
+FAILURES_SHOWN = 20
+SHADES = {"fresh": "green", "stale": "yellow", "missing": "blue", "waiting": "magenta"}
+
+
+def watch(events: Iterator[tuple[Table, Layer | None]], *, quiet: bool) -> list[Layer]:
+    """Follow a run with one progress line a layer."""
+    console = Console(stderr=True, quiet=quiet)
+    lake = open_lake(read_config())
+    layers: list[Layer] = []
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description:<21}"),
+        BarColumn(bar_width=30),
+        TextColumn("{task.fields[told]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=False) as progress:
+        stop = threading.Event()
+        for table, layer in events:
+            if layer is None:
+                task = progress.add_task(table.name, total=None, told="")
+                stop = threading.Event()
+
+                def poll(name: str = table.name, at: int = task, ended: threading.Event = stop) -> None:
+                    while not ended.wait(0.3):
+                        if found := read_progress(lake, name):
+                            progress.update(
+                                at, completed=found[0], total=found[1], told=f"{found[0]}/{found[1]}"
+                            )
+
+                threading.Thread(target=poll, daemon=True).start()
+                continue
+            stop.set()
+            layers.append(layer)
+            progress.update(task, completed=1, total=1, told=_told(layer))
+            progress.stop_task(task)
+    return layers
+
+
+def _told(layer: Layer) -> str:
+    parts = [f"{layer.made} made", f"{layer.fresh} fresh"]
+    if layer.failed:
+        parts.append(f"[red]{len(layer.failed)} failed[/red]")
+    if layer.waiting:
+        parts.append(f"[magenta]{layer.waiting} waiting[/magenta]")
+    if layer.dropped:
+        parts.append(f"{layer.dropped} dropped")
+    return ", ".join(parts)
+
+
+def show_layers(layers: list[Layer]) -> None:
+    """Print what a run did: asset, partitions, rows, seconds."""
+    grid = Grid(title="Run", title_justify="left")
+    for name in ("asset", "partitions", "rows", "made", "fresh", "failed", "waiting", "seconds"):
+        grid.add_column(name, justify="left" if name == "asset" else "right")
+    for one in layers:
+        counts = (one.partitions, one.rows, one.made, one.fresh, len(one.failed), one.waiting)
+        grid.add_row(one.table, *(f"{count:,}" for count in counts), f"{one.seconds:.1f}")
+    grid.add_section()
+    grid.add_row("total", *_sums(layers), f"{sum(one.seconds for one in layers):.1f}")
+    Console().print(grid)
+
+
+def _sums(layers: list[Layer]) -> tuple[str, ...]:
+    totals = (
+        sum(one.partitions for one in layers),
+        sum(one.rows for one in layers),
+        sum(one.made for one in layers),
+        sum(one.fresh for one in layers),
+        sum(len(one.failed) for one in layers),
+        sum(one.waiting for one in layers),
+    )
+    return tuple(f"{total:,}" for total in totals)
+
+
+def show_failures(layers: list[Layer]) -> None:
+    """Print each failed partition with its error, the first of many."""
+    console = Console(stderr=True)
+    for layer in layers:
+        for name, error in list(layer.failed.items())[:FAILURES_SHOWN]:
+            console.print(f"[red]failed[/red] {layer.table}\\[{name}]: ", end="")
+            console.print(error, markup=False, highlight=False)
+        if len(layer.failed) > FAILURES_SHOWN:
+            console.print(f"… and {len(layer.failed) - FAILURES_SHOWN} more of {layer.table}")
+
+
+def show_status(
+    found: Mapping[str, Mapping[str, State]],
+    failures: Mapping[str, Mapping[str, str]],
+    *,
+    partitions: bool,
+) -> None:
+    """Print how many partitions of each asset stand how."""
+    grid = Grid(title="Status", title_justify="left")
+    grid.add_column("asset")
+    for status, shade in SHADES.items():
+        grid.add_column(status, justify="right", style=shade)
+    grid.add_column("failed", justify="right", style="red")
+    for name, parts in found.items():
+        counts = Counter(state.status for state in parts.values())
+        failed = sum(one in parts for one in failures[name])
+        grid.add_row(name, *(str(counts[status]) for status in SHADES), str(failed))
+    console = Console()
+    console.print(grid)
+    if partitions:
+        for name, parts in found.items():
+            for one, state in parts.items():
+                if state.status != "fresh":
+                    told = failures[name].get(one) or "; ".join(state.reasons)
+                    console.print(f"{state.status:8} {name}[{one}]: {told}", markup=False)
+
+
+def show_frame(title: str, frame: pl.DataFrame) -> None:
+    """Print a frame as a table."""
+    grid = Grid(title=title, title_justify="left")
+    for name, dtype in frame.schema.items():
+        grid.add_column(name, justify="right" if dtype.is_numeric() else "left", overflow="fold")
+    for row in frame.iter_rows():
+        grid.add_row(*(_cell(value) for value in row))
+    Console().print(grid)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

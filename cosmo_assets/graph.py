@@ -1,0 +1,40 @@
+"""The whole graph, in pipeline order."""
+
+from __future__ import annotations
+
+from cosmo_assets.completions import COMPLETIONS
+from cosmo_assets.evals import EVAL_SCORES
+from cosmo_assets.prompts import CELLS, PROMPT_TEMPLATES, PROMPTS
+from cosmo_assets.quality import BENCHMARK_INDEX, CONTAMINATION, DOCUMENTS, DUPLICATES
+from cosmo_assets.seeds import SEED_DOCUMENTS
+from cosmo_assets.sql_tables import CONTAMINATION_REPORT, CORPUS_PROFILE
+from cosmo_assets.tables import Table
+from cosmo_assets.tokens import TOKEN_SHARDS
+from cosmo_assets.topics import EMBEDDINGS, TOPIC_ASSIGNMENTS, TOPIC_MODEL, TOPICS
+from cosmo_assets.training import CHECKPOINTS
+
+TABLES: tuple[Table, ...] = (
+    SEED_DOCUMENTS,
+    EMBEDDINGS,
+    TOPIC_MODEL,
+    TOPIC_ASSIGNMENTS,
+    TOPICS,
+    PROMPT_TEMPLATES,
+    CELLS,
+    PROMPTS,
+    COMPLETIONS,
+    DOCUMENTS,
+    DUPLICATES,
+    BENCHMARK_INDEX,
+    CONTAMINATION,
+    CONTAMINATION_REPORT,
+    CORPUS_PROFILE,
+    TOKEN_SHARDS,
+    CHECKPOINTS,
+    EVAL_SCORES,
+)
+BY_NAME = {table.name: table for table in TABLES}
+# Tables whose partitions are told to Dagster once a dataset group as well (docs/decisions/0002).
+MANIFESTS = tuple(
+    sorted({parent.table for table in TABLES for parent in table.parents if parent.manifest})
+)

@@ -1,0 +1,34 @@
+"""Every way the graph is cut, as Dagster sees it: one dynamic dimension a cut."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from cosmo_assets.world import CUTS
+
+if TYPE_CHECKING:
+    from cosmo_assets.tables import Dimension
+    from cosmo_assets.world import World
+
+PARTITIONS: dict[Dimension, dg.DynamicPartitionsDefinition] = {
+    by: dg.DynamicPartitionsDefinition(name=by) for by in CUTS
+}
+
+
+def sync_partitions(instance: dg.DagsterInstance, world: World) -> dict[str, tuple[int, int]]:
+    """Make Dagster's partitions those of the world. Returns ``{cut: (added, removed)}``."""
+    changed: dict[str, tuple[int, int]] = {}
+    for by in CUTS:
+        wanted = world.partitions(by)
+        known = set(instance.get_dynamic_partitions(by))
+        added = [name for name in wanted if name not in known]
+        gone = sorted(known - set(wanted))
+        if added:
+            instance.add_dynamic_partitions(by, added)
+        for name in gone:
+            instance.delete_dynamic_partition(by, name)
+        if added or gone:
+            changed[by] = (len(added), len(gone))
+    return changed

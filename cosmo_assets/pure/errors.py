@@ -1,0 +1,23 @@
+"""What can go wrong, in one place.
+
+CosmoError
+├── BadInputError    a file, a setting or a row that people own is wrong: mend it
+├── ContractError    a step was handed, or made, a table it must not: fix the code
+└── GeneratorError   an endpoint or model did not answer as its protocol says
+"""
+
+
+class CosmoError(Exception):
+    """Anything this project refuses to go on with."""
+
+
+class BadInputError(CosmoError):
+    """Input that people own is wrong. The message names the file, the row, the value and the mend."""
+
+
+class ContractError(CosmoError):
+    """A table breaks the promise its header makes."""
+
+
+class GeneratorError(CosmoError):
+    """A generator could not answer: unreachable, out of retries, or not speaking its protocol."""

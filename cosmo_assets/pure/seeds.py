@@ -1,0 +1,159 @@
+"""Any source's rows as seed documents of one shape."""
+
+from __future__ import annotations
+
+import string
+from typing import TYPE_CHECKING
+
+import duckdb
+import polars as pl
+
+from cosmo_assets.pure.errors import BadInputError
+
+if TYPE_CHECKING:
+    from cosmo_assets.pure.config import Source
+
+MAX_CHARS = 1_000_000  # a longer "document" is a broken file, and would stall every later step
+COLUMNS = ("title", "text", "category", "covered")
+
+
+def seed_documents(rows: pl.DataFrame, source: Source, *, name: str, file: str) -> pl.DataFrame:
+    """Map, check, filter and name the rows of one file.
+
+    Args:
+        rows: what the file holds.
+        source: its settings; ``columns`` maps document columns to input columns or to format
+            strings over input columns, ``filters`` are SQL conditions over the result.
+        name: the source's name.
+        file: for messages.
+
+    Returns:
+        ``doc_id, source, kind, title, text, category, covered, licence, n_words``; ``doc_id`` is
+        the first 16 hex digits of the MD5 of title and text. Unsorted.
+
+    Raises:
+        BadInputError: an empty table, a missing column, an empty or overlong text, a bad filter.
+    """
+    if not rows.height:
+        msg = f"{file}: no rows; remove the file or fill it"
+        raise BadInputError(msg)
+    documents = rows.select(
+        _column(rows, source, "title", file).fill_null(""),
+        _column(rows, source, "text", file),
+        _column(rows, source, "category", file).fill_null(""),
+        _covered(rows, source, file),
+    ).with_row_index("row", offset=1)
+    _check_texts(documents, file)
+    return _named(_filtered(documents, source, file), source, name)
+
+
+def keep_sample(documents: pl.DataFrame, most: int | None) -> pl.DataFrame:
+    """Keep the ``most`` documents of least ``doc_id``: a digest, so a fixed random sample."""
+    return documents.sort("doc_id").head(most) if most else documents.sort("doc_id")
+
+
+def check_duplicates(documents: pl.DataFrame, source: Source, *, file: str) -> pl.DataFrame:
+    """Return the documents without repeats.
+
+    Raises:
+        BadInputError: a document stands twice and the source does not say ``drop``.
+    """
+    twice = documents.filter(pl.col("doc_id").is_duplicated())
+    if twice.height and source.on_duplicate == "error":
+        first = twice.filter(pl.col("doc_id") == twice["doc_id"][0])
+        rows, title = first["row"].to_list(), first["title"][0] or first["text"][0][:60]
+        extra = twice.height - twice["doc_id"].n_unique()
+        msg = (
+            f"{file}: {extra} duplicate documents; rows {rows[:3]} are all {title!r}; "
+            "remove them, or set on_duplicate: drop for this source"
+        )
+        raise BadInputError(msg)
+    return documents.sort("doc_id", "row").unique("doc_id", keep="first", maintain_order=True)
+
+
+def _column(rows: pl.DataFrame, source: Source, column: str, file: str) -> pl.Expr:
+    """Build one document column out of the input's."""
+    given = source.columns.get(column, column)
+    if column not in source.columns and column not in rows.columns and column != "text":
+        return pl.lit(None, pl.String).alias(column)
+    if "{" not in given:
+        _require(rows, [given], column, file)
+        return pl.col(given).cast(pl.String).alias(column)
+    pieces = list(string.Formatter().parse(given))
+    _require(rows, [field for _, field, _, _ in pieces if field], column, file)
+    parts = [
+        part
+        for literal, field, _, _ in pieces
+        for part in (pl.lit(literal), pl.col(field).cast(pl.String).fill_null("") if field else None)
+        if part is not None
+    ]
+    return pl.concat_str(parts).str.strip_chars().alias(column)
+
+
+def _covered(rows: pl.DataFrame, source: Source, file: str) -> pl.Expr:
+    """Return what a course covered before: a list of titles, null for what is no course."""
+    given = source.columns.get("covered", "covered")
+    if given not in rows.columns:
+        if "covered" in source.columns:
+            _require(rows, [given], "covered", file)
+        return pl.lit(None, pl.List(pl.String)).alias("covered")
+    return pl.col(given).cast(pl.List(pl.String)).alias("covered")
+
+
+def _require(rows: pl.DataFrame, wanted: list[str], column: str, file: str) -> None:
+    if absent := [name for name in wanted if name not in rows.columns]:
+        msg = (
+            f"{file}: no column {absent[0]!r} for {column!r}; the file has {rows.columns}; "
+            f"mend the source's columns.{column}"
+        )
+        raise BadInputError(msg)
+
+
+def _check_texts(documents: pl.DataFrame, file: str) -> None:
+    empty = documents.filter(pl.col("text").is_null() | (pl.col("text").str.strip_chars() == ""))
+    if empty.height:
+        msg = f"{file}: row {empty['row'][0]}: text is empty ({empty.height} such rows); remove them"
+        raise BadInputError(msg)
+    long = documents.filter(pl.col("text").str.len_chars() > MAX_CHARS)
+    if long.height:
+        chars = long["text"].str.len_chars()[0]
+        msg = (
+            f"{file}: row {long['row'][0]}: text has {chars:,} characters, at most {MAX_CHARS:,} "
+            f"are taken: {long['text'][0][:60]!r}; split or remove it"
+        )
+        raise BadInputError(msg)
+
+
+def _filtered(documents: pl.DataFrame, source: Source, file: str) -> pl.DataFrame:
+    words = documents["text"].str.count_matches(r"\S+").cast(pl.Int32)
+    documents = documents.with_columns(words.alias("n_words"))
+    if not source.filters:
+        return documents
+    condition = " and ".join(f"({one})" for one in source.filters)
+    with duckdb.connect() as db:
+        db.register("documents", documents.to_arrow())
+        try:
+            return db.sql(f"from documents where {condition} order by row").pl()
+        except duckdb.Error as error:
+            msg = f"{file}: filters {list(source.filters)}: {error}; mend the source's filters"
+            raise BadInputError(msg) from error
+
+
+def _named(documents: pl.DataFrame, source: Source, name: str) -> pl.DataFrame:
+    with duckdb.connect() as db:
+        db.register("documents", documents.to_arrow())
+        ids = db.sql(
+            "select left(md5(title || chr(31) || text), 16) as doc_id from documents order by row"
+        ).pl()
+    return documents.sort("row").select(
+        ids["doc_id"],
+        pl.lit(name).alias("source"),
+        pl.lit(source.kind).alias("kind"),
+        "title",
+        "text",
+        "category",
+        "covered",
+        pl.lit(source.licence).alias("licence"),
+        "n_words",
+        "row",
+    )

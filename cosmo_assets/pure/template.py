@@ -1,0 +1,247 @@
+"""A prompt template: a Markdown file with settings on top, words below, ``$holes`` in the words."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+from pathlib import PurePath
+from string import Template
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from cosmo_assets.pure.config import Kind
+from cosmo_assets.pure.digest import digest
+from cosmo_assets.pure.errors import BadInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Variable = Literal["extract", "topic", "category", "title", "covered"]
+Kinds = Annotated[tuple[Kind, ...], Field(min_length=1)]
+Text = Annotated[str, Field(pattern=r"\S")]
+FENCE = "---"
+
+
+class Piece(NamedTuple):
+    """A stretch of a template: words that stay, or the name of a hole."""
+
+    text: str
+    hole: bool
+
+
+class PromptTemplate(BaseModel):
+    """One prompt style: who it writes for, in what form, and from what of a seed document."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    style: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+    body: Text  # the words; holes are ``$name``, a dollar is ``$$``
+    # exactly the holes of the body, in any order
+    variables: Annotated[tuple[Variable, ...], Field(min_length=1)]
+    kinds: Kinds  # seed documents the style takes
+    audience: Text
+    format: Text
+    # characters (code points) of the seed that are quoted, at most
+    extract_chars: Annotated[int, Field(ge=1, strict=True)] | None = None
+    extract_from: Literal["start", "end"] = "start"
+    topic_share: Annotated[float, Field(ge=0, le=1, strict=True)] = 1.0  # of prompts naming it
+    topic_clause: str = "$topic"  # what stands at the hole ``$topic`` when the topic is named
+    bans: tuple[Text, ...] = ()  # stock openings; listed where ``$bans`` stands
+    weight: Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)] = 1.0
+    note: str = ""  # for people; never part of the version
+
+    @property
+    def version(self) -> str:
+        """Changes when, and only when, something that can reach a prompt's row changes."""
+        words = {"body", "bans", "topic_clause"}  # they count as the pieces they make
+        settings = self.model_dump(mode="json", exclude={"style", "note", *words})
+        settings |= {name: sorted(settings[name]) for name in ("variables", "kinds")}
+        return digest([settings, self.pieces, self.topic_pieces])
+
+    @property
+    def pieces(self) -> tuple[Piece, ...]:
+        """The body cut at its holes, bans written out; words and holes as they follow."""
+        return _cut(self.body, {"bans": _listed(self.bans)})
+
+    @property
+    def topic_pieces(self) -> tuple[Piece, ...]:
+        """What stands at ``$topic`` when the topic is named, cut the same way."""
+        return _cut(self.topic_clause, {})
+
+    @classmethod
+    def parse(cls, style: str, text: str, *, file: str) -> Self:
+        """Read the text of a template file.
+
+        Raises:
+            BadInputError: names the file, the key and the mend; one line a problem.
+        """
+        front, body = _split(text, file)
+        settings = _read_front(front, file)
+        for name in ("style", "body"):
+            if name in settings:
+                msg = f"{file}: {name}: not a setting; it is what the file's name and words say"
+                raise BadInputError(msg)
+        try:
+            return cls.model_validate({**settings, "style": style, "body": body})
+        except ValidationError as error:
+            lines = (f"{file}: {_explain(dict(problem))}" for problem in error.errors())
+            raise BadInputError("\n".join(lines)) from None
+
+    @model_validator(mode="after")
+    def _holes_and_settings_agree(self) -> Self:
+        holes = _holes(self.body, "the words")
+        _require_same(declared=self.variables, used=holes - {"bans"})
+        if len(set(self.kinds)) < len(self.kinds):
+            msg = f"kinds: {list(self.kinds)} names one twice; name it once"
+            raise ValueError(msg)
+        if ("bans" in holes) != bool(self.bans):
+            msg = "bans: the list and the hole $bans need each other; add what lacks, or drop both"
+            raise ValueError(msg)
+        self._check_extract()
+        self._check_topic()
+        return self
+
+    def _check_extract(self) -> None:
+        if "extract" in self.variables:
+            if self.extract_chars is None:
+                msg = "extract_chars: required with variable extract; add it, such as 1000"
+                raise ValueError(msg)
+        elif unused := sorted({"extract_chars", "extract_from"} & self.model_fields_set):
+            msg = f"{unused[0]}: nothing is quoted; use $extract in the words, or drop this key"
+            raise ValueError(msg)
+
+    def _check_topic(self) -> None:
+        if "topic" not in self.variables:
+            if unused := sorted({"topic_clause", "topic_share"} & self.model_fields_set):
+                msg = f"{unused[0]}: no topic is named; use $topic in the words, or drop this key"
+                raise ValueError(msg)
+        elif self.topic_share < 1 and "topic_clause" not in self.model_fields_set:
+            msg = "topic_clause: required when topic_share is below 1; "
+            msg += "write the phrase with $topic that is left out when the topic is not named"
+            raise ValueError(msg)
+        elif _holes(self.topic_clause, "topic_clause") != {"topic"}:
+            msg = f"topic_clause: {self.topic_clause!r} must hold $topic, and no other hole"
+            raise ValueError(msg)
+
+
+def load_templates(texts: Mapping[str, str]) -> dict[str, PromptTemplate]:
+    """Read many template files: file name → text in, style (the file's stem) → template out.
+
+    Raises:
+        BadInputError: a file is malformed, its stem is no style, or two files share a stem.
+    """
+    templates: dict[str, PromptTemplate] = {}
+    for file in sorted(texts):
+        style = PurePath(file).stem
+        if style in templates:
+            msg = f"{file}: a second file for style {style!r}; rename one of them"
+            raise BadInputError(msg)
+        templates[style] = PromptTemplate.parse(style, texts[file], file=file)
+    return templates
+
+
+def _split(text: str, file: str) -> tuple[str, str]:
+    """Part front matter and words. White space at line ends is dropped: nobody can see it."""
+    lines = [line.rstrip() for line in text.removeprefix("\ufeff").splitlines()]
+    if not lines or lines[0] != FENCE or FENCE not in lines[1:]:
+        msg = f"{file}: must open with settings between two lines of {FENCE}; add them"
+        raise BadInputError(msg)
+    close = lines.index(FENCE, 1)
+    # a blank line stands for the fence, so that YAML's line numbers are the file's
+    return "\n".join(["", *lines[1:close]]), "\n".join(lines[close + 1 :]).strip()
+
+
+def _read_front(front: str, file: str) -> dict[str, Any]:
+    try:
+        node = yaml.compose(front, Loader=yaml.SafeLoader)
+        settings = yaml.safe_load(front)
+    except yaml.YAMLError as error:
+        msg = f"{file}: the settings are not YAML: {error}"
+        raise BadInputError(msg) from error
+    if not isinstance(node, yaml.MappingNode):
+        msg = f"{file}: the settings must be 'key: value' lines; keys: {', '.join(_keys())}"
+        raise BadInputError(msg)
+    names = [key.value for key, _ in node.value]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        msg = f"{file}: {twice[0]}: given twice; keep one"
+        raise BadInputError(msg)
+    return {str(name): value for name, value in settings.items()}
+
+
+def _holes(text: str, where: str) -> set[str]:
+    """Name the holes of ``text``. Raises ValueError on a dollar that opens none."""
+    for match in Template.pattern.finditer(text):
+        if match["invalid"] is not None:
+            shown = text[match.start() : match.start() + 12]
+            msg = f"{where}: a lone dollar at {shown!r}; write $$ for a dollar sign"
+            raise ValueError(msg)
+    return set(Template(text).get_identifiers())
+
+
+def _require_same(*, declared: tuple[str, ...], used: set[str]) -> None:
+    known = get_args(Variable)
+    if unknown := sorted(used - set(known)):
+        msg = f"variables: ${unknown[0]} is no hole to fill; known: {', '.join(known)} and bans"
+        raise ValueError(msg)
+    if undeclared := sorted(used - set(declared)):
+        msg = f"variables: the words use ${undeclared[0]}; add it to the list"
+        raise ValueError(msg)
+    if unused := sorted(set(declared) - used):
+        msg = f"variables: {unused[0]} is not used in the words; use ${unused[0]} or drop it"
+        raise ValueError(msg)
+    if len(set(declared)) < len(declared):
+        msg = f"variables: {list(declared)} names one twice; name it once"
+        raise ValueError(msg)
+
+
+def _cut(text: str, written: Mapping[str, str]) -> tuple[Piece, ...]:
+    """Cut ``text`` at its holes, filling those in ``written``."""
+    pieces: list[Piece] = []
+    end = 0
+    for match in Template.pattern.finditer(text):
+        pieces.append(Piece(text[end : match.start()], hole=False))
+        name = match["named"] or match["braced"]
+        if name in written or not name:
+            pieces.append(Piece(written.get(name, "$"), hole=False))
+        else:
+            pieces.append(Piece(name, hole=True))
+        end = match.end()
+    pieces.append(Piece(text[end:], hole=False))
+    runs = itertools.groupby(pieces, key=lambda piece: piece.hole)
+    joined = (
+        tuple(run) if hole else (Piece("".join(text for text, _ in run), hole=False),)
+        for hole, run in runs
+    )
+    return tuple(piece for run in joined for piece in run if piece.text)
+
+
+def _listed(phrases: tuple[str, ...]) -> str:
+    """Write a list as a sentence does: ``"a", "b" or "c"``."""
+    quoted = [f'"{phrase}"' for phrase in phrases]
+    return " or ".join([", ".join(quoted[:-1]), *quoted[-1:]] if len(quoted) > 1 else quoted)
+
+
+def _keys() -> list[str]:
+    return [name for name in PromptTemplate.model_fields if name not in {"style", "body"}]
+
+
+def _explain(problem: Mapping[str, Any]) -> str:
+    """Turn one pydantic error into key, complaint and mend."""
+    path = [str(part) for part in problem["loc"]]
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    if not path:
+        return message
+    key = ".".join(path)
+    if key == "style":
+        return f"{problem['input']!r} is no style; name the file in a-z, 0-9 and _ only"
+    if key == "body":
+        return "there are no words after the settings; write the prompt"
+    if problem["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(key, _keys(), n=1)
+        mend = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(_keys())}"
+        return f"{key}: unknown key; {mend}"
+    if problem["type"] == "missing":
+        return f"{key}: this key is required; add it"
+    return f"{key}: found {problem['input']!r}; {message[0].lower()}{message[1:]}"

@@ -1,0 +1,43 @@
+"""What one partition was made from, and what was made."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from cosmo_assets.pure.digest import digest
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Recipe:
+    """All that can change a partition's bytes."""
+
+    code: str  # the step's code version
+    settings: dict[str, Any]  # byte-changing settings, by name
+    inputs: dict[str, str]  # "table[partition]" → version, of exactly what is read
+
+    @property
+    def name(self) -> str:
+        """16 hex digits: equal names, equal bytes."""
+        return digest([self.code, self.settings, self.inputs])
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Trace:
+    """One made partition."""
+
+    recipe: Recipe
+    version: str  # digest of the content
+    rows: int
+    facets: dict[str, str] = dataclasses.field(default_factory=dict)  # facet value → version
+    facts: dict[str, Any] = dataclasses.field(default_factory=dict)  # what planning asks for
+    cost: dict[str, float] = dataclasses.field(default_factory=dict)  # seconds, tokens, money
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``from_json`` reads."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, tree: dict[str, Any]) -> Trace:
+        """Read a trace back."""
+        return cls(**{**tree, "recipe": Recipe(**tree["recipe"])})

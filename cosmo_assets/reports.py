@@ -1,0 +1,68 @@
+"""The tables people ask for, each one query over the warehouse."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cosmo_assets.graph import TABLES
+from cosmo_assets.pure.errors import BadInputError
+from resources.warehouse import open_warehouse
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from cosmo_assets.world import World
+
+# name → (the table it needs, title, query)
+REPORTS = {
+    "scores": (
+        "eval_scores",
+        "Scores of the recipes",
+        'from eval_scores select recipe, task, metric, "value", stderr, n, trained_on '
+        "order by task, metric, recipe",
+    ),
+    "contamination": (
+        "contamination_report",
+        "Documents removed (unique benchmark samples), by dataset group",
+        "from contamination_report select "
+        '"group", benchmark, documents, candidates, removed, unique_samples '
+        'order by "group", benchmark',
+    ),
+    "corpus": (
+        "corpus_profile",
+        "What each style gave",
+        "from corpus_profile select "
+        '"group", style, model, documents, words, truncated, duplicates, contaminated, kept '
+        'order by "group", style',
+    ),
+    "topics": (
+        "topics",
+        "Topics",
+        "from topics select topic_id, label, documents, score, keep, reason "
+        "order by score desc nulls last, topic_id",
+    ),
+}
+
+
+def read_reports(world: World, name: str) -> dict[str, pl.DataFrame]:
+    """Return ``{title: rows}`` of one report, or of ``all``.
+
+    Raises:
+        BadInputError: there is no such report, or its table has not been made.
+    """
+    if name != "all" and name not in REPORTS:
+        msg = f"no report {name!r}; there are {', '.join(REPORTS)}"
+        raise BadInputError(msg)
+    wanted = REPORTS if name == "all" else {name: REPORTS[name]}
+    versions = {
+        table.name: world.versions(table.name, list(world.partitions(table.by))) for table in TABLES
+    }
+    found: dict[str, pl.DataFrame] = {}
+    with open_warehouse(world.lake, versions) as db:
+        for table, title, query in wanted.values():
+            if versions[table]:
+                found[title] = db.sql(query).pl()
+    if not found:
+        msg = f"nothing to report yet: {', '.join(t for t, _, _ in wanted.values())}; run `cosmo run`"
+        raise BadInputError(msg)
+    return found

@@ -1,0 +1,107 @@
+"""SQL files as tables: ``models/<table>.sql`` run over the lake, cut by dataset group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import TYPE_CHECKING
+
+import duckdb
+import polars as pl
+
+from cosmo_assets.tables import Column, Made, Parent, Table, every
+from dbt_like_sql.model import Model, load_model
+
+if TYPE_CHECKING:
+    from cosmo_assets.batch import Step
+    from cosmo_assets.tables import Dimension
+
+BIG = pl.Int64
+
+
+def sql_table(
+    name: str,
+    *,
+    group: str,
+    cut: Mapping[str, Dimension],
+    columns: Mapping[str, Column],
+    key: tuple[str, ...],
+) -> Table:
+    """Make the table of ``models/<name>.sql``, one partition a dataset group.
+
+    Args:
+        name: the file's stem and the table's name.
+        group: asset group.
+        cut: how each table the query names is partitioned; ``cells`` are read by group.
+        columns: what the query selects, ``group`` among them.
+        key: columns that name a row.
+    """
+    model = load_model(name)
+    return Table(
+        name=name,
+        group=group,
+        by="groups",
+        about=model.about,
+        columns=columns,
+        key=key,
+        code=model.version,  # of the parsed query: comments and layout do not count
+        work=partial(_run, model, cut),
+        parents=tuple(_reads(table, cut[table]) for table in sorted(model.inputs)),
+        kinds=("duckdb", "sql"),
+    )
+
+
+def _reads(table: str, by: Dimension) -> Parent:
+    if by == "cells":
+        return every(table, among=lambda world, group: world.cells_of(group), manifest=True)
+    return every(table, among=lambda world, _: list(world.partitions(by)))
+
+
+def _run(
+    model: Model, cut: Mapping[str, Dimension], step: Step
+) -> Iterator[tuple[str, Callable[[], Made]]]:
+    """Run the query once for all groups."""
+    with duckdb.connect() as db:
+        db.execute("set threads = 1")  # sums of floats must not depend on who came first
+        for table in model.inputs:
+            versions = step.world.versions(table, list(step.world.partitions(cut[table])))
+            files = [str(step.lake.rows_file(table, p, v)) for p, v in sorted(versions.items())]
+            db.read_parquet(files).create_view(table)
+        rows = db.sql(model.sql).pl()
+    for partition in step.partitions:
+        found = rows.filter(pl.col("group") == partition)
+        yield partition, partial(Made, found)
+
+
+CONTAMINATION_REPORT = sql_table(
+    "contamination_report",
+    group="quality",
+    cut={"documents": "cells", "contamination": "cells", "benchmark_index": "benchmarks"},
+    columns={
+        "group": Column(pl.String, "dataset group"),
+        "benchmark": Column(pl.String, "benchmark"),
+        "documents": Column(BIG, "documents scanned"),
+        "candidates": Column(BIG, "documents that share an n-gram with a sample"),
+        "removed": Column(BIG, "documents removed"),
+        "unique_samples": Column(BIG, "benchmark samples they match"),
+    },
+    key=("group", "benchmark"),
+)
+
+CORPUS_PROFILE = sql_table(
+    "corpus_profile",
+    group="quality",
+    cut={"documents": "cells", "duplicates": "cells", "contamination": "cells"},
+    columns={
+        "group": Column(pl.String, "dataset group"),
+        "style": Column(pl.String, "prompt style"),
+        "model": Column(pl.String, "generator"),
+        "documents": Column(BIG, "cleaned documents"),
+        "words": Column(BIG, "their words"),
+        "truncated": Column(BIG, "documents cut at the token limit"),
+        "duplicates": Column(BIG, "removed as near-duplicates"),
+        "contaminated": Column(BIG, "removed by decontamination"),
+        "kept": Column(BIG, "documents that are tokenised"),
+    },
+    key=("group", "style", "model"),
+)

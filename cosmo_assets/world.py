@@ -1,0 +1,218 @@
+"""One look at all that versions depend on: settings, files outside, traces of the lake."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
+
+from cosmo_assets.pure.digest import digest
+from cosmo_assets.pure.errors import BadInputError
+from cosmo_assets.pure.trace import Recipe, Trace
+from resources.project import open_lake, read_config
+from resources.sources import observe
+
+if TYPE_CHECKING:
+    from cosmo_assets.pure.config import Config
+    from cosmo_assets.tables import Dimension, Table
+    from resources.lake import Lake
+    from resources.sources import Outside
+
+Status = Literal["fresh", "stale", "missing", "waiting"]
+FAN_IN = 99  # Dagster compares the versions of at most this many upstream partitions
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class State:
+    """How one partition stands."""
+
+    status: Status
+    reasons: tuple[str, ...] = ()
+
+
+class World:
+    """A snapshot. Every question is answered from one reading, so answers agree."""
+
+    def __init__(self, config: Config, lake: Lake, outside: Outside) -> None:
+        self.config = config
+        self.lake = lake
+        self.outside = outside
+        self._traces: dict[str, dict[str, Trace]] = {}
+        self._partitions: dict[Dimension, tuple[str, ...]] = {}
+        self._manifests: dict[tuple[str, tuple[str, ...]], tuple[str, str | None]] = {}
+
+    def forget(self, table: str) -> None:
+        """Read ``table`` anew from now on, and all that is derived from traces."""
+        self._traces.pop(table, None)
+        self._partitions.clear()
+        self._manifests.clear()
+
+    def traces(self, table: str) -> dict[str, Trace]:
+        """Every partition's current trace, orphans included."""
+        if table not in self._traces:
+            self._traces[table] = self.lake.traces(table)
+        return self._traces[table]
+
+    def version(self, table: str, partition: str) -> str | None:
+        """Return the data version of a partition, None if it was never made."""
+        trace = self.traces(table).get(partition)
+        return trace.version if trace else None
+
+    def versions(self, table: str, partitions: list[str]) -> dict[str, str]:
+        """Return the data versions of those of ``partitions`` that exist."""
+        traces = self.traces(table)
+        return {name: traces[name].version for name in partitions if name in traces}
+
+    def manifest(self, table: str, partitions: tuple[str, ...]) -> tuple[str, str | None]:
+        """Name and version many partitions as one; no version if none of them exists."""
+        at = (table, partitions)
+        if at not in self._manifests:
+            found = self.versions(table, list(partitions))
+            self._manifests[at] = (f"{table}[*]", digest(found) if found else None)
+        return self._manifests[at]
+
+    def facet(self, table: str, value: str) -> dict[str, str]:
+        """Return ``{partition: version}`` of the rows that have ``value`` in the facet column."""
+        live = set(self.partitions("source_shards"))
+        return {
+            name: trace.facets[value]
+            for name, trace in self.traces(table).items()
+            if value in trace.facets and name in live
+        }
+
+    def partitions(self, by: Dimension) -> tuple[str, ...]:
+        """List the names along one cut of the graph, in a fixed order."""
+        if by not in self._partitions:
+            self._partitions[by] = tuple(CUTS[by](self))
+        return self._partitions[by]
+
+    def shards_of(self, group: str) -> list[str]:
+        """List the source shards of one dataset group."""
+        sources = self.config.sources
+        return [s for s in self.partitions("source_shards") if sources[s.split(":")[0]].group == group]
+
+    def cells_of(self, group: str) -> list[str]:
+        """List the cells of one dataset group."""
+        return [cell for cell in self.partitions("cells") if group_of(cell) == group]
+
+    def recipe(self, table: Table, partition: str) -> Recipe | None:
+        """Say what a partition would be made from now; None while an input is missing."""
+        inputs: dict[str, str] = {}
+        for read in (table.outside, *(parent.read for parent in table.parents)):
+            found: Mapping[str, str] | None = read(self, partition)
+            if found is None:
+                return None
+            inputs.update(found)
+        return Recipe(table.code, table.settings(self.config, partition), inputs)
+
+    def state(self, table: Table, partition: str) -> State:
+        """Compare a partition's trace with what it would be made from now."""
+        wanted = self.recipe(table, partition)
+        if wanted is None:
+            return State("waiting", (f"an input of {table.name}[{partition}] is missing",))
+        trace = self.traces(table.name).get(partition)
+        if trace is None:
+            return State("missing", ("never made",))
+        reasons = tuple(differences(trace.recipe, wanted))
+        return State("stale", reasons) if reasons else State("fresh")
+
+
+def differences(old: Recipe, new: Recipe) -> list[str]:
+    """List what differs between two recipes, old and new value each."""
+    found = [f"code: {old.code} → {new.code}"] if old.code != new.code else []
+    for what, was, now in (
+        ("setting", old.settings, new.settings),
+        ("input", old.inputs, new.inputs),
+    ):
+        found += [
+            f"{what} {name}: {was.get(name, 'absent')} → {now.get(name, 'absent')}"
+            for name in sorted({*was, *now})
+            if was.get(name) != now.get(name)
+        ]
+    return found
+
+
+def group_of(name: str) -> str:
+    """Return the dataset group of a topic or a cell."""
+    return name.split("-", 1)[0]
+
+
+def _source_shards(world: World) -> list[str]:
+    shards = [f"{source}:{shard}" for source, shards in world.outside.shards.items() for shard in shards]
+    if len(shards) > FAN_IN:
+        msg = (
+            f"{len(shards)} source shards, at most {FAN_IN} are tracked: "
+            "lower sources.NAME.how.max_files_apart so that files share shards"
+        )
+        raise BadInputError(msg)
+    return shards
+
+
+def _taxonomies(world: World) -> list[str]:
+    used = {source.group for source in world.config.sources.values()}
+    return [
+        name
+        for name, group in sorted(world.config.groups.items())
+        if group.topics == "cluster" and name in used
+    ]
+
+
+def _topics(world: World) -> list[str]:
+    live = set(world.partitions("source_shards"))
+    return sorted(
+        {
+            topic
+            for shard, trace in world.traces("topic_assignments").items()
+            if shard in live
+            for topic in trace.facets
+        }
+    )
+
+
+def _styles(world: World) -> list[str]:
+    return sorted(world.outside.templates)
+
+
+def _cells(world: World) -> list[str]:
+    styles = {
+        style: set(trace.facts["kinds"])
+        for style, trace in world.traces("prompt_templates").items()
+        if style in world.outside.templates
+    }
+    live = set(world.partitions("topics"))
+    return sorted(
+        f"{topic}:{style}"
+        for topic, trace in world.traces("topics").items()
+        if topic in live and trace.facts["keep"]
+        for style, kinds in styles.items()
+        if kinds & set(trace.facts["kinds"])
+    )
+
+
+def _groups(world: World) -> list[str]:
+    return sorted(world.config.groups)
+
+
+def _recipe_benchmarks(world: World) -> list[str]:
+    asked = [name for name, one in sorted(world.config.benchmarks.items()) if one.evaluate]
+    return [f"{recipe}:{name}" for recipe in sorted(world.config.recipes) for name in asked]
+
+
+CUTS = {
+    "source_shards": _source_shards,
+    "taxonomies": _taxonomies,
+    "topics": _topics,
+    "styles": _styles,
+    "cells": _cells,
+    "benchmarks": lambda world: sorted(world.config.benchmarks),
+    "groups": _groups,
+    "recipes": lambda world: sorted(world.config.recipes),
+    "recipe_benchmarks": _recipe_benchmarks,
+}
+
+
+def look() -> World:
+    """Take a snapshot of the project in use (docs/pipeline.md says which one that is)."""
+    config = read_config()
+    lake = open_lake(config)
+    return World(config, lake, observe(config, memory=lake.root / "file_digests.json"))

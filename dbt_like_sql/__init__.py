@@ -1,0 +1,1 @@
+"""SQL models and SQL checks as plain files."""

@@ -1,0 +1,1 @@
+"""The outside things the graph works on: the lake, the warehouse, the generator."""
