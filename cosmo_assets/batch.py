@@ -113,10 +113,10 @@ def _make(
     while True:
         try:
             item = next(work, None)
-        except CosmoError as error:  # not one partition's fault: it ends those that are left
+        except Exception as error:  # noqa: BLE001 - no one partition's fault: told of all that are left
             yield from _publish(table, pending, wanted, world)
             for partition in left:
-                yield Outcome(partition, "failed", error=str(error))
+                yield Outcome(partition, "failed", error=_tell(error))
             return
         if item is None:
             break
@@ -168,9 +168,9 @@ def _publish(
                 shutil.move(file, draft / file.name)
             made.files.rmdir()
         if broken:
-            place = world.lake.reject(draft, table.name, partition)
+            world.lake.reject(draft, table.name, partition)
             error = "; ".join(f"check {one.rule}: {one.told}" for one in broken)
-            error += f"; the rows are in {place.relative_to(world.lake.root)}"
+            error += f"; the rows are in the lake under rejected/{table.name}"
             yield Outcome(partition, "rejected", error=error, verdicts=found)
             continue
         cost = {"seconds": round(seconds, 4), **made.cost}

@@ -65,7 +65,7 @@ def run(
         else:
             show_layers(layers)
             show_failures(layers)
-            if not select:
+            if not select and not failed:
                 _where_next()
         return FAILED if failed else 0
 

@@ -5,6 +5,9 @@ Dagster is pinned to the patch in pyproject.toml because of this module.
 
 from __future__ import annotations
 
+import sqlite3
+from collections import OrderedDict
+from functools import cache
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -26,8 +29,13 @@ from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_START_TAG,
 )
 
+from sqlalchemy import event
+from sqlalchemy.pool import Pool
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+KEPT_OPEN = 6
 
 __all__ = [
     "ASSET_PARTITION_RANGE_END_TAG",
@@ -36,6 +44,7 @@ __all__ = [
     "latest_storage_id",
     "latest_versions",
     "provenance_tags",
+    "quicken_sqlite",
     "stale_partitions",
     "storage_ids",
 ]
@@ -106,3 +115,27 @@ def stale_partitions(
         for partition in partitions
         if resolver.get_status(dg.AssetKey(asset), partition) is not StaleStatus.FRESH
     }
+
+
+@cache
+def quicken_sqlite() -> None:
+    """Spare Dagster's SQLite files the disk flushes of every single event.
+
+    Dagster opens and closes a connection for each event it stores. Two things made that 30 ms: a
+    flush at each commit, and a checkpoint whenever the last connection to a file closes. Here
+    commits reach the operating system, so a killed process loses nothing, and one more
+    connection a file is held open. Should the power fail, the lake's traces tell Dagster anew.
+    """
+    kept: OrderedDict[str, sqlite3.Connection] = OrderedDict()
+
+    @event.listens_for(Pool, "connect")
+    def _on_connect(connection: object, _record: object) -> None:
+        if not isinstance(connection, sqlite3.Connection):
+            return
+        connection.execute("pragma synchronous = off")
+        path = connection.execute("pragma database_list").fetchone()[2]
+        if path and path not in kept:
+            kept[path] = sqlite3.connect(path, check_same_thread=False)
+            kept[path].execute("pragma schema_version").fetchone()  # opens the file for real
+            if len(kept) > KEPT_OPEN:
+                kept.popitem(last=False)[1].close()

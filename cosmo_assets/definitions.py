@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dagster as dg
 
+from cosmo_assets.dagster_internals import quicken_sqlite
 from cosmo_assets.graph import MANIFESTS, TABLES
 from cosmo_assets.steps import asset_of, checks_of, manifest_of
 from sensors.outside_files import outside_files
+
+quicken_sqlite()
 
 ASSETS = [asset_of(table) for table in TABLES]
 

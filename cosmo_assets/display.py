@@ -73,38 +73,42 @@ def _told(layer: Layer) -> str:
 
 def show_layers(layers: list[Layer]) -> None:
     """Print what a run did: asset, partitions, rows, seconds."""
+    columns: dict[str, list[int]] = {
+        "partitions": [one.partitions for one in layers],
+        "rows": [one.rows for one in layers],
+        "made": [one.made for one in layers],
+        "fresh": [one.fresh for one in layers],
+        "failed": [len(one.failed) for one in layers],
+        "waiting": [one.waiting for one in layers],
+        "dropped": [one.dropped for one in layers],
+    }
+    shown = {name: counts for name, counts in columns.items() if any(counts) or name == "made"}
     grid = Grid(title="Run", title_justify="left")
-    for name in ("asset", "partitions", "rows", "made", "fresh", "failed", "waiting", "seconds"):
-        grid.add_column(name, justify="left" if name == "asset" else "right")
-    for one in layers:
-        counts = (one.partitions, one.rows, one.made, one.fresh, len(one.failed), one.waiting)
-        grid.add_row(one.table, *(f"{count:,}" for count in counts), f"{one.seconds:.1f}")
+    grid.add_column("asset", no_wrap=True)
+    for name in (*shown, "seconds"):
+        grid.add_column(name, justify="right", no_wrap=True)
+    for place, one in enumerate(layers):
+        counts = [f"{numbers[place]:,}" for numbers in shown.values()]
+        grid.add_row(one.table, *counts, f"{one.seconds:.1f}")
     grid.add_section()
-    grid.add_row("total", *_sums(layers), f"{sum(one.seconds for one in layers):.1f}")
+    totals = [f"{sum(numbers):,}" for numbers in shown.values()]
+    grid.add_row("total", *totals, f"{sum(one.seconds for one in layers):.1f}")
     Console().print(grid)
-
-
-def _sums(layers: list[Layer]) -> tuple[str, ...]:
-    totals = (
-        sum(one.partitions for one in layers),
-        sum(one.rows for one in layers),
-        sum(one.made for one in layers),
-        sum(one.fresh for one in layers),
-        sum(len(one.failed) for one in layers),
-        sum(one.waiting for one in layers),
-    )
-    return tuple(f"{total:,}" for total in totals)
 
 
 def show_failures(layers: list[Layer]) -> None:
     """Print each failed partition with its error, the first of many."""
     console = Console(stderr=True)
     for layer in layers:
-        for name, error in list(layer.failed.items())[:FAILURES_SHOWN]:
-            console.print(f"[red]failed[/red] {layer.table}\\[{name}]: ", end="")
+        by_error: dict[str, list[str]] = {}
+        for name, error in layer.failed.items():
+            by_error.setdefault(error, []).append(name)
+        for error, names in list(by_error.items())[:FAILURES_SHOWN]:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            console.print(f"[red]failed[/red] {layer.table}\\[{names[0]}]{more}: ", end="")
             console.print(error, markup=False, highlight=False)
-        if len(layer.failed) > FAILURES_SHOWN:
-            console.print(f"… and {len(layer.failed) - FAILURES_SHOWN} more of {layer.table}")
+        if len(by_error) > FAILURES_SHOWN:
+            console.print(f"… and {len(by_error) - FAILURES_SHOWN} more errors in {layer.table}")
 
 
 def show_status(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -15,12 +16,24 @@ from cosmo_assets.pure.errors import BadInputError
 from cosmo_assets.pure.prompts import build_prompts
 from cosmo_assets.pure.template import PromptTemplate
 from cosmo_assets.quality import by_cell
+from cosmo_assets.seeds import SEED_DOCUMENTS
 from cosmo_assets.tables import Column, Made, Parent, Table, every, keyed, part, same
 
 if TYPE_CHECKING:
     from cosmo_assets.batch import Step
     from cosmo_assets.pure.config import Config
     from cosmo_assets.world import World
+
+
+PROMPT_ID_SQL = """
+select
+    *,
+    left(
+        md5(split_part("partition", ':', 1) || chr(31) || doc_id || chr(31) || style || chr(31) || prompt),
+        16
+    ) as prompt_id
+from prompts
+"""
 
 
 def _templates(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
@@ -45,7 +58,7 @@ def _template(step: Step, style: str) -> Made:
             "audience": [template.audience],
             "format": [template.format],
             "kinds": [sorted(template.kinds)],
-            "template": [template.model_dump_json(exclude={"note"})],
+            "template": [_canonical(template)],
         }
     )
     return Made(
@@ -53,6 +66,13 @@ def _template(step: Step, style: str) -> Made:
         metadata={"file": file.name, "version": template.version, "words": f"```\n{template.body}\n```"},
         facts={"kinds": sorted(template.kinds)},
     )
+
+
+def _canonical(template: PromptTemplate) -> str:
+    """Write a template as JSON: what is left unsaid and how lists are ordered do not count."""
+    tree = template.model_dump(mode="json", exclude={"note"}, exclude_defaults=True)
+    unordered = {name: sorted(tree[name]) for name in ("variables", "kinds")}
+    return json.dumps({**tree, **unordered}, sort_keys=True, ensure_ascii=False)
 
 
 CELLS_SQL = """
@@ -126,8 +146,27 @@ def _prompts(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
         row = step.scan("prompt_templates", [style]).select("template").collect()
         template = PromptTemplate.model_validate_json(row["template"][0])
         wanted = documents.filter(pl.col("partition").is_in(cells))
-        for cell, seeds in by_cell(wanted, tuple(cells)):
-            yield cell, partial(_prompt_rows, step, cell, seeds, template)
+        prompts = _named(wanted, template)
+        for cell, rows in by_cell(prompts, tuple(cells)):
+            yield cell, partial(_prompt_rows, rows)
+
+
+def _named(documents: pl.DataFrame, template: PromptTemplate) -> pl.DataFrame:
+    """Build one style's prompts over all cells and name each with its cell's topic.
+
+    Two topics may hold one document, so each round takes every document once.
+    """
+    rounds = documents.with_columns(pl.col("doc_id").cum_count().over("doc_id").alias("round"))
+    found: list[pl.DataFrame] = [pl.DataFrame(schema={"partition": pl.String, **PROMPTS.schema})]
+    for _, once in sorted(rounds.partition_by("round", as_dict=True, include_key=False).items()):
+        prompts = build_prompts(once, template).drop("prompt_id")
+        rows = once.select("partition", "doc_id").join(prompts, on="doc_id")
+        with duckdb.connect() as db:
+            db.register("prompts", rows.to_arrow())
+            named = db.sql(PROMPT_ID_SQL).pl()
+        named = named.with_columns(pl.lit(template.version).alias("style_version"))
+        found.append(named.select("partition", *PROMPTS.schema))
+    return pl.concat(found).sort("partition", "prompt_id")
 
 
 def _documents(step: Step) -> pl.DataFrame:
@@ -137,38 +176,21 @@ def _documents(step: Step) -> pl.DataFrame:
     members = step.scan("cells", step.partitions).select("partition", "doc_id", "shard")
     columns = ["doc_id", "kind", "title", "text", "category", "covered"]
     if not shards:
-        return pl.DataFrame(schema={"partition": pl.String, **dict.fromkeys(columns, pl.String)})
+        schema = {name: SEED_DOCUMENTS.schema[name] for name in columns}
+        return pl.DataFrame(schema={"partition": pl.String, **schema, "topic": pl.String})
     seeds = step.scan("seed_documents", shards).select(pl.col("partition").alias("shard"), *columns)
-    return members.join(seeds, on=["doc_id", "shard"]).drop("shard").collect()
+    labels = {
+        cell: step.world.traces("topics")[part(cell, 0)].facts["label"] for cell in step.partitions
+    }
+    topic = pl.col("partition").replace_strict(labels, return_dtype=pl.String).alias("topic")
+    return members.join(seeds, on=["doc_id", "shard"]).drop("shard").with_columns(topic).collect()
 
 
-def _prompt_rows(step: Step, cell: str, seeds: pl.DataFrame, template: PromptTemplate) -> Made:
-    topic = part(cell, 0)
-    label = step.world.traces("topics")[topic].facts["label"]
-    if not seeds.height:
-        return Made(pl.DataFrame(schema=PROMPTS.schema), metadata={"prompts": 0})
-    rows = build_prompts(seeds.with_columns(pl.lit(label).alias("topic")), template)
-    # Two topics may hold one document: a prompt is named with its cell's topic.
-    with duckdb.connect() as db:
-        db.register("prompts", rows.with_row_index("at").to_arrow())
-        ids = db.sql(
-            "select left(md5($topic || chr(31) || doc_id || chr(31) || style || chr(31) || prompt), 16)"
-            " as prompt_id from prompts order by at",
-            params={"topic": topic},
-        ).pl()
-    named = rows.with_columns(ids["prompt_id"], pl.lit(template.version).alias("style_version"))
-    kept = named.select(list(PROMPTS.columns)).sort("prompt_id")
-    named_share = kept["topic_named"].mean()
-    example = kept["prompt"][0]
-    return Made(
-        kept,
-        metadata={
-            "prompts": kept.height,
-            "topic named": named_share,
-            "an example": f"```\n{example}\n```",
-        },
-        cost={"characters": int(kept["prompt"].str.len_chars().sum())},
-    )
+def _prompt_rows(rows: pl.DataFrame) -> Made:
+    metadata: dict[str, Any] = {"topic named": rows["topic_named"].mean()}
+    if rows.height:
+        metadata["an example"] = f"```\n{rows['prompt'][0]}\n```"
+    return Made(rows, metadata=metadata, cost={"characters": int(rows["prompt"].str.len_chars().sum())})
 
 
 def _topic_members(world: World, cell: str) -> dict[str, str] | None:

@@ -50,7 +50,7 @@ def _checkpoint(step: Step, name: str) -> Made:
         recipe=recipe,
         tokenizer=open_tokenizer(world.config.tokenizer, folder=step.lake.root / "tokenizers"),
         out=draft,
-        name=name,
+        stamp=name,
         card=_provenance(models),
     )
     sums = digest([[file.name, digest_bytes(file.read_bytes())] for file in sorted(draft.iterdir())])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 
 from dagster_pipes import open_dagster_pipes
 
@@ -15,7 +14,6 @@ from cosmo_assets.world import look
 
 def main() -> None:
     """Make the partitions the parent asked for and report each one's outcome."""
-    warnings.simplefilter("default")
     with open_dagster_pipes() as pipes:
         table = BY_NAME[pipes.get_extra("table")]
         world = look()

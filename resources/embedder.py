@@ -23,7 +23,9 @@ class Embedder:
     def __init__(self, settings: Embedding) -> None:
         import torch  # noqa: PLC0415  # heavy
         from sentence_transformers import SentenceTransformer  # noqa: PLC0415
+        from transformers.utils import logging  # noqa: PLC0415
 
+        logging.disable_progress_bar()
         precision = _precision(settings.precision)
         device = None if settings.how.device == "auto" else settings.how.device
         try:

@@ -92,7 +92,7 @@ def _run(scratch: Path, threads: int) -> None:
         "GOMP_SPINCOUNT": "0",  # waiting threads that spin starve whatever shares the cores
     }
     env.pop("HF_DATASETS_CACHE", None)
-    done = subprocess.run(  # noqa: S603 (this interpreter, our module)
+    done = subprocess.run(
         [sys.executable, "-P", "-m", "resources.lighteval_main"],
         cwd=scratch,
         env=env,

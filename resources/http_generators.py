@@ -59,7 +59,7 @@ class Batch:
     workers: int
     answers: list[Completion | None] = dataclasses.field(init=False)
     tried: list[int] = dataclasses.field(init=False)
-    ready: asyncio.Queue[int | None] = dataclasses.field(init=False)
+    ready: asyncio.LifoQueue[int | None] = dataclasses.field(init=False)
     finished: int = 0
     written: int = 0
     lost: int = 0  # rows given up for faults of the server
@@ -67,8 +67,9 @@ class Batch:
     def __post_init__(self) -> None:
         self.answers = [None] * len(self.prompts)
         self.tried = [0] * len(self.prompts)
-        self.ready = asyncio.Queue()
-        for row in range(len(self.prompts)):
+        # Last in, first out: a row asked again goes before those not yet asked.
+        self.ready = asyncio.LifoQueue()
+        for row in reversed(range(len(self.prompts))):
             self.ready.put_nowait(row)
 
     def finish(self, row: int, answer: Completion) -> None:

@@ -67,7 +67,10 @@ def _documented() -> Iterator[
         module = str(place.with_suffix("")).replace("/", ".").removesuffix(".__init__")
         lines = source.splitlines(keepends=True)
         tree = ast.parse(source)
-        nodes = [tree, *(n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.ClassDef))]
+        nodes = [
+            tree,
+            *(n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.ClassDef)),
+        ]
         for node in nodes:
             if ast.get_docstring(node):
                 name = module if isinstance(node, ast.Module) else f"{module}.{node.name}"
@@ -84,4 +87,6 @@ def _is_utf8(path: Path) -> bool:
 
 
 def _frame(rows: list[tuple[str, str, str]]) -> pl.DataFrame:
-    return pl.DataFrame(rows, schema=SCHEMA, orient="row").unique("text", keep="first", maintain_order=True)
+    return pl.DataFrame(rows, schema=SCHEMA, orient="row").unique(
+        "text", keep="first", maintain_order=True
+    )

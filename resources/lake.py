@@ -87,13 +87,12 @@ class Lake:
             draft.rename(target)
         self.set_current(table, partition, trace)
 
-    def reject(self, draft: Path, table: str, partition: str) -> Path:
+    def reject(self, draft: Path, table: str, partition: str) -> None:
         """Put a draft that broke a blocking check where it can be looked at."""
         target = self.root / "rejected" / table / partition.replace(":", "/")
         shutil.rmtree(target, ignore_errors=True)
         target.parent.mkdir(parents=True, exist_ok=True)
         draft.rename(target)
-        return target
 
     def set_current(self, table: str, partition: str, trace: Trace | None) -> None:
         """Say which version is current; None: the partition is gone, its rows are kept."""

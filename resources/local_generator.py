@@ -12,6 +12,7 @@ from transformers.generation.logits_process import (
     TopKLogitsWarper,
     TopPLogitsWarper,
 )
+from transformers.generation.stopping_criteria import StoppingCriteria, StoppingCriteriaList
 
 from cosmo_assets.pure.errors import GeneratorError
 from resources.generator import Completion, prompt_seed
@@ -114,10 +115,13 @@ class LocalGenerator:
                     max_new_tokens=self._sampling.max_new_tokens,
                     pad_token_id=padding,
                     eos_token_id=self._ends or None,
-                    stop_strings=list(self._sampling.stop) or None,
                 ),
                 logits_processor=LogitsProcessorList([KeyedSampler(self._sampling, seeds, mask)]),
-                tokenizer=self._tokenizer if self._sampling.stop else None,
+                stopping_criteria=StoppingCriteriaList(
+                    [StopTexts(self._sampling.stop, self._tokenizer, width)]
+                    if self._sampling.stop
+                    else []
+                ),
             )
         except torch.OutOfMemoryError as error:
             msg = f"{self.model}: {len(prompts)} prompts of {width} tokens do not fit into the "
@@ -188,6 +192,28 @@ class KeyedSampler(LogitsProcessor):
         return scores.scatter(1, ids, new)
 
 
+class StopTexts(StoppingCriteria):
+    """Ends a row once a stop text stands in what it wrote.
+
+    transformers' own ``stop_strings`` takes the vocabulary apart, which word-level tokenizers
+    do not survive.
+    """
+
+    def __init__(self, stops: tuple[str, ...], tokenizer: Any, width: int) -> None:
+        self._stops = stops
+        self._tokenizer = tokenizer
+        self._width = width  # of the prompts
+        self._tail = max(map(len, stops)) + 4  # tokens; each writes a character, but for a few
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> Any:
+        """Return which rows are done, one truth value each."""
+        del scores
+        tails = input_ids[:, self._width :][:, -self._tail :].tolist()
+        texts = self._tokenizer.batch_decode(tails, skip_special_tokens=True)
+        done = [any(stop in text for stop in self._stops) for text in texts]
+        return torch.tensor(done, device=input_ids.device)
+
+
 def _device(name: str) -> str:
     if name != "auto":
         return name
@@ -199,7 +225,7 @@ def _load(settings: config.Generator, device: torch.device) -> tuple[Any, Any]:
     revision = settings.revision or "main"
     try:
         tokenizer = AutoTokenizer.from_pretrained(settings.model, revision=revision)
-        network = AutoModelForCausalLM.from_pretrained(
+        network: Any = AutoModelForCausalLM.from_pretrained(
             settings.model, revision=revision, dtype="auto"
         )
     except (OSError, ValueError) as error:

@@ -95,7 +95,9 @@ def observe(config: Config, *, memory: Path) -> Outside:
     return Outside(shards, templates, benchmarks)
 
 
-def read_file(location: str, *, hub: tuple[str | None, str, str] = (None, "train", "")) -> pl.DataFrame:
+def read_file(
+    location: str, *, hub: tuple[str | None, str, str] = (None, "train", "")
+) -> pl.DataFrame:
     """Read one file's rows as they are.
 
     Raises:
@@ -123,7 +125,9 @@ def read_file(location: str, *, hub: tuple[str | None, str, str] = (None, "train
     except (pl.exceptions.PolarsError, OSError) as error:
         msg = f"{name}: {_bad_line(bare, data) or f'cannot be read: {error}'}; mend or replace the file"
         raise BadInputError(msg) from error
-    msg = f"{name}: unknown format; expected one of {', '.join(FORMATS)}, packed or not as .zst, .gz"
+    msg = (
+        f"{name}: unknown format; expected one of {', '.join(FORMATS)}, packed or not as .zst, .gz"
+    )
     raise BadInputError(msg)
 
 
@@ -135,7 +139,11 @@ def _shards(
     shards: dict[str, list[File]] = {}
     for location in locations:
         file = File(location, digests.of(location, revision))
-        shard = _slug(file.name) if len(locations) <= apart else f"s{int(digest(file.name), 16) % apart:02d}"
+        shard = (
+            _slug(file.name)
+            if len(locations) <= apart
+            else f"s{int(digest(file.name), 16) % apart:02d}"
+        )
         shards.setdefault(shard, []).append(file)
         if len(locations) <= apart and len(shards[shard]) > 1:
             pair = [one.location for one in shards[shard]]
@@ -176,7 +184,9 @@ class _Digests:
 
     def __init__(self, memory: Path) -> None:
         self.memory = memory
-        self.before: dict[str, list[Any]] = json.loads(memory.read_text()) if memory.exists() else {}
+        self.before: dict[str, list[Any]] = (
+            json.loads(memory.read_text()) if memory.exists() else {}
+        )
         self.now: dict[str, list[Any]] = {}
 
     def of(self, location: str, revision: str = "") -> str:
@@ -190,7 +200,13 @@ class _Digests:
             return digest([info["ETag"], info["size"]])
         if location.startswith("hub:"):
             parts = sorted(Path(location.removeprefix("hub:")).rglob("*.*"))
-            return digest([[str(p.relative_to(parts[0].parent)) , self.of(str(p))] for p in parts if p.is_file()])
+            return digest(
+                [
+                    [str(p.relative_to(parts[0].parent)), self.of(str(p))]
+                    for p in parts
+                    if p.is_file()
+                ]
+            )
         stat = Path(location).stat()
         mark = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
         known = self.before.get(location)

@@ -106,8 +106,15 @@ class FakeEndpoint:
         self.url = f"http://{host}:{port}"
         self._up.set()
         self._loop.run_forever()
-        self._loop.run_until_complete(runner.cleanup())
+        self._loop.run_until_complete(self._stop(runner))
         self._loop.close()
+
+    async def _stop(self, runner: web.AppRunner) -> None:
+        await runner.cleanup()
+        handlers = asyncio.all_tasks() - {asyncio.current_task()}
+        for handler in handlers:
+            handler.cancel()
+        await asyncio.gather(*handlers, return_exceptions=True)
 
     async def _health(self, _request: web.Request) -> web.Response:
         return web.Response()
@@ -130,6 +137,8 @@ class FakeEndpoint:
         if fault := self._fault(request, prompt):
             return fault
         text, reason = await self._answer(prompt, body["max_tokens"])
+        for stop in body.get("stop", []):
+            text = text.partition(stop)[0]
         used, made = len(prompt.split()), len(text.split())
         message = {"role": "assistant", "content": text}
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
@@ -153,6 +162,8 @@ class FakeEndpoint:
             return fault
         asked = body["parameters"]
         text, reason = await self._answer(prompt, asked["max_new_tokens"])
+        for stop in asked["stop"]:  # unlike the others, TGI leaves it at the text's end
+            text = "".join(text.partition(stop)[:2])
         tree: dict[str, Any] = {"generated_text": text}
         if asked.get("details"):
             tree["details"] = {

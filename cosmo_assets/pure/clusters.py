@@ -97,7 +97,7 @@ def name_clusters(texts: pl.Series, labels: np.ndarray) -> list[str]:
         pl.DataFrame({"cluster": labels, "text": texts})
         .filter(pl.col("cluster") >= 0)
         .with_columns(pl.col("text").str.to_lowercase().str.extract_all(r"\p{L}{3,}").list.unique())
-        .explode("text")
+        .explode("text", empty_as_null=True)
         .filter(~pl.col("text").is_in(list(STOP)))
         .group_by("cluster", "text")
         .len("n")

@@ -46,7 +46,7 @@ OVERLAP_SCHEMA = pl.Schema(
 
 _LEAST_LETTERS = 6  # a stretch of five letters or fewer is chance
 _SIEVE_BITS = 24  # 16 MiB
-_TEXTS_AT_ONCE = 2_000  # bounds memory, and a few MiB of words are worked on faster than many
+_TEXTS_AT_ONCE = 10_000  # bounds memory; each time, new words are hashed again
 
 
 class Block(NamedTuple):
@@ -123,14 +123,14 @@ def find_contamination(
         texts.select("doc_id", document=tokenize(texts["text"]).list.join(" ")),
         on="doc_id",
         maintain_order="left",
-    ).join(index.select(*SAMPLE, "tokens"), on=SAMPLE, nulls_equal=True, maintain_order="left")
+    ).join(index.select(*SAMPLE, "tokens"), on=SAMPLE, maintain_order="left")
     overlaps = pl.DataFrame(
         [measure_overlap(*texts) for texts in compared.select("document", "tokens").iter_rows()],
         schema={name: OVERLAP_SCHEMA[name] for name in ("longest_run", "ratio", "matched")},
         orient="row",
     )
     return (
-        pl.concat([pairs, overlaps], how="horizontal")
+        pairs.hstack(overlaps)
         .with_columns(contaminated=pl.col("ratio") > max_ratio)
         .select(OVERLAP_SCHEMA.names())
     )

@@ -34,7 +34,7 @@ DUPLICATE_SCHEMA = pl.Schema(
 )
 
 _SHINGLES_AT_ONCE = 1 << 16  # stay in the processor's cache while every permutation reads them
-_TEXTS_AT_ONCE = 2_000  # bounds memory
+_TEXTS_AT_ONCE = 10_000  # bounds memory; each time, new words are hashed again
 _STEP = np.uint64(0xBF58476D1CE4E5B9)  # odd, so that multiplying by it loses nothing
 
 
@@ -108,9 +108,8 @@ def find_duplicates(
     """
     require_texts(documents, key=("doc_id",))
     _require_signed(documents, signatures)
-    shared = signatures.explode("bands", empty_as_null=False).filter(
-        pl.col("bands").is_duplicated()
-    )
+    keys = signatures.explode("bands", empty_as_null=False).unique()
+    shared = keys.filter(pl.col("bands").is_duplicated())
     names = shared["doc_id"].unique().sort()
     texts = names.to_frame().join(documents, on="doc_id", maintain_order="left")["text"]
     buckets = _fill_buckets(shared, names)

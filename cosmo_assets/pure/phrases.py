@@ -199,7 +199,8 @@ A closer reading begins here.|This is how it was first described."""
 _HEADINGS = """\
 What {a} means|How {a} and {b} are related|The role of {b}|Looking closer at {a}|\
 {b} in everyday use|Where {a} reaches its limits|An example with {b}|Questions about {a}|\
-From {a} to {b}|Why {b} matters|A short history of {a}|Common mistakes with {b}|What is left to ask about {a}"""
+From {a} to {b}|Why {b} matters|A short history of {a}|Common mistakes with {b}|\
+What is left to ask about {a}"""
 
 _NAMES = "Mara Tobias Ines Jonah Leila Pavel Ruth Samir Greta Anouk Elias Noor Hanna Oskar"
 

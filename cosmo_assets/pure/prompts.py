@@ -160,16 +160,16 @@ def _cut_end(text: pl.Series, budget: int) -> pl.Series:
     there is none, at its last word end; where there is none either, at the budget.
     """
     # one character more, to see whether a word ends at the budget
-    rows = text.to_frame("text").with_columns(window=text.str.head(budget + 1))
+    rows = pl.select(window=text.str.head(budget + 1))
     window = pl.col("window")
     rows = rows.with_columns(
         bytes=window.str.len_bytes(),
         ending=window.str.find(AFTER_LAST_ENDING),
         word=window.str.find(AFTER_LAST_WORD),
     )
-    late = pl.col("bytes") // 2
+    late = pl.col("bytes") // 2  # finds are offsets in bytes
     end = (
-        pl.when(pl.col("bytes") == pl.col("text").str.len_bytes())  # all of it is in the budget
+        pl.when(window.str.len_chars() <= budget)
         .then("bytes")
         .when(pl.col("ending") >= late)
         .then("ending")
@@ -186,12 +186,12 @@ def _cut_start(text: pl.Series, budget: int) -> pl.Series:
     The extract starts at the first line of the budget's first half, so that code keeps its
     lines; where none starts there, at the first sentence, the first word, or the budget.
     """
-    rows = text.to_frame("text").with_columns(window=text.str.tail(budget + 1))
+    rows = pl.select(window=text.str.tail(budget + 1))
     window = pl.col("window")
     early = window.str.head((budget + 1) // 2 + 1)
     ways = (UP_TO_FIRST_LINE, UP_TO_FIRST_ENDING, UP_TO_FIRST_WORD, FIRST_CHARACTER)
     start = (
-        pl.when(window.str.len_bytes() == pl.col("text").str.len_bytes())
+        pl.when(window.str.len_chars() <= budget)
         .then(0)
         .otherwise(pl.coalesce(early.str.extract(way, 0).str.len_bytes() for way in ways))
     )
@@ -225,6 +225,6 @@ def _prompt_ids(rows: pl.DataFrame, template: PromptTemplate) -> pl.Series:
     with what stands in the holes they say the whole prompt.
     """
     key = digest([template.style, template.pieces])
-    parts = rows.select("doc_id", *template.variables).iter_rows()
+    parts = rows.select("doc_id", *sorted(template.variables)).iter_rows()
     ids = [digest_bytes("\0".join((key, *part)).encode()) for part in parts]
     return pl.Series("prompt_id", ids, dtype=pl.String)

@@ -40,10 +40,10 @@ def _add(sums: hashlib.blake2b, column: pl.Series) -> None:
             sums.update(f"\0{field}\0".encode())
             _add(sums, column.struct.field(field))
     elif isinstance(dtype, pl.Array):
-        _add(sums, column.explode())
+        _add(sums, column.explode(empty_as_null=True))
     elif isinstance(dtype, pl.List):
         sums.update(column.list.len().to_numpy().tobytes())
-        _add(sums, column.filter(column.list.len() > 0).explode())
+        _add(sums, column.filter(column.list.len() > 0).explode(empty_as_null=True))
     elif dtype == pl.String:
         sums.update(column.str.len_bytes().to_numpy().tobytes())
         sums.update("".join(column.to_list()).encode())

@@ -22,6 +22,12 @@ Variable = Literal["extract", "topic", "category", "title", "covered"]
 Kinds = Annotated[tuple[Kind, ...], Field(min_length=1)]
 Text = Annotated[str, Field(pattern=r"\S")]
 FENCE = "---"
+MENDS = {  # by key, or by pydantic's name for the problem, where its own words do not help
+    "style": "name the file in a-z, 0-9 and _ only",
+    "body": "write the words of the prompt below the settings",
+    "string_pattern_mismatch": "write something there",
+    "tuple_type": "write a list, such as [one, other]",
+}
 
 
 class Piece(NamedTuple):
@@ -47,14 +53,14 @@ class PromptTemplate(BaseModel):
     extract_chars: Annotated[int, Field(ge=1, strict=True)] | None = None
     extract_from: Literal["start", "end"] = "start"
     topic_share: Annotated[float, Field(ge=0, le=1, strict=True)] = 1.0  # of prompts naming it
-    topic_clause: str = "$topic"  # what stands at the hole ``$topic`` when the topic is named
+    topic_clause: str = ""  # what stands at ``$topic`` when it is named; empty: the topic alone
     bans: tuple[Text, ...] = ()  # stock openings; listed where ``$bans`` stands
     weight: Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)] = 1.0
     note: str = ""  # for people; never part of the version
 
     @property
     def version(self) -> str:
-        """Changes when, and only when, something that can reach a prompt's row changes."""
+        """Changes with the words and the settings as they take effect; never with the note."""
         words = {"body", "bans", "topic_clause"}  # they count as the pieces they make
         settings = self.model_dump(mode="json", exclude={"style", "note", *words})
         settings |= {name: sorted(settings[name]) for name in ("variables", "kinds")}
@@ -68,7 +74,7 @@ class PromptTemplate(BaseModel):
     @property
     def topic_pieces(self) -> tuple[Piece, ...]:
         """What stands at ``$topic`` when the topic is named, cut the same way."""
-        return _cut(self.topic_clause, {})
+        return _cut(self.topic_clause or "$topic", {})
 
     @classmethod
     def parse(cls, style: str, text: str, *, file: str) -> Self:
@@ -108,22 +114,28 @@ class PromptTemplate(BaseModel):
             if self.extract_chars is None:
                 msg = "extract_chars: required with variable extract; add it, such as 1000"
                 raise ValueError(msg)
-        elif unused := sorted({"extract_chars", "extract_from"} & self.model_fields_set):
+        elif unused := self._given("extract_chars", "extract_from"):
             msg = f"{unused[0]}: nothing is quoted; use $extract in the words, or drop this key"
             raise ValueError(msg)
 
     def _check_topic(self) -> None:
         if "topic" not in self.variables:
-            if unused := sorted({"topic_clause", "topic_share"} & self.model_fields_set):
+            if unused := self._given("topic_clause", "topic_share"):
                 msg = f"{unused[0]}: no topic is named; use $topic in the words, or drop this key"
                 raise ValueError(msg)
-        elif self.topic_share < 1 and "topic_clause" not in self.model_fields_set:
+        elif self.topic_clause:
+            if _holes(self.topic_clause, "topic_clause") != {"topic"}:
+                msg = f"topic_clause: {self.topic_clause!r} must hold $topic, and no other hole"
+                raise ValueError(msg)
+        elif self.topic_share < 1:
             msg = "topic_clause: required when topic_share is below 1; "
             msg += "write the phrase with $topic that is left out when the topic is not named"
             raise ValueError(msg)
-        elif _holes(self.topic_clause, "topic_clause") != {"topic"}:
-            msg = f"topic_clause: {self.topic_clause!r} must hold $topic, and no other hole"
-            raise ValueError(msg)
+
+    def _given(self, *names: str) -> list[str]:
+        """List which settings differ from their default: the same ones once stored and reread."""
+        fields = type(self).model_fields
+        return [name for name in names if getattr(self, name) != fields[name].default]
 
 
 def load_templates(texts: Mapping[str, str]) -> dict[str, PromptTemplate]:
@@ -229,19 +241,15 @@ def _keys() -> list[str]:
 
 def _explain(problem: Mapping[str, Any]) -> str:
     """Turn one pydantic error into key, complaint and mend."""
-    path = [str(part) for part in problem["loc"]]
     message = str(problem["msg"]).removeprefix("Value error, ")
-    if not path:
-        return message
-    key = ".".join(path)
-    if key == "style":
-        return f"{problem['input']!r} is no style; name the file in a-z, 0-9 and _ only"
-    if key == "body":
-        return "there are no words after the settings; write the prompt"
+    if not problem["loc"]:
+        return message  # of this file's own checks, which name their key
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "missing":
+        return f"{key}: this key is required; add it"
     if problem["type"] == "extra_forbidden":
         close = difflib.get_close_matches(key, _keys(), n=1)
         mend = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(_keys())}"
         return f"{key}: unknown key; {mend}"
-    if problem["type"] == "missing":
-        return f"{key}: this key is required; add it"
-    return f"{key}: found {problem['input']!r}; {message[0].lower()}{message[1:]}"
+    mend = MENDS.get(key) or MENDS.get(problem["type"]) or f"{message[0].lower()}{message[1:]}"
+    return f"{key}: found {problem['input']!r}; {mend}"

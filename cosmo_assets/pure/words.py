@@ -37,7 +37,8 @@ def tokenize(text: pl.Series) -> pl.Series:
     r"""Split each text into lower-case words without accents.
 
     The same words as ``re.findall(r"\w+", drop_marks(NFD(text)).lower())``, where ``drop_marks``
-    drops category Mn, for every character that Python 3.11 knows. A missing text has no list.
+    drops category Mn, for every character that Python 3.11 knows but U+1171E, which Unicode has
+    since moved out of Mn. A missing text has no list.
 
     Returns:
         A list[str] a text, under the name of ``text``.

@@ -27,12 +27,18 @@ ADVERTS = [
     "We love our customers! Cheap brands from $9.99, contact us and shop the sale!",
 ]
 LESSONS = [
-    "A cell is defined as the smallest unit of life. The membrane consists of two layers of "
-    "molecules, which means that the process of diffusion depends on temperature.",
-    "Energy in the cell is measured in joules. Because mitochondria release it, the theory says "
-    "that the result increases with oxygen, for example by 20 percent in an hour.",
-    "The structure of the cell nucleus was studied in the 19th century. It refers to the part "
-    "which holds the chromosomes, and evidence for its function increased.",
+    (
+        "A cell is defined as the smallest unit of life. The membrane consists of two layers of "
+        "molecules, which means that the process of diffusion depends on temperature."
+    ),
+    (
+        "Energy in the cell is measured in joules. Because mitochondria release it, theory says "
+        "that the result increases with oxygen, for example by 20 percent in an hour."
+    ),
+    (
+        "The structure of the cell nucleus was studied in the 19th century. It refers to the part "
+        "which holds the chromosomes, and evidence for its function increased."
+    ),
 ]
 
 
@@ -140,7 +146,7 @@ def test_code_stays_a_block() -> None:
         ('A """one""" and """the second""" one.', "the second"),
         ('Use:\n"He said "yes" to her.\nThen he left."\nAvoid "Once upon a time".', None),
         ('Use "a longer quotation" and "this".', "a longer quotation"),
-        ("Use “curly ones” instead.", "curly ones"),  # noqa: RUF001
+        ("Use “curly ones” instead.", "curly ones"),
         ("Short.\n\nThe longest paragraph.\n\nEnd.", "The longest paragraph."),
         ("", ""),
     ],
@@ -179,4 +185,3 @@ def test_a_topic_is_named_by_the_words_its_extracts_share() -> None:
 def test_extracts_without_words_still_get_a_label() -> None:
     label = parse_label(rehearse(labelling_prompt(["1 2 3", "?!"], chars=420), seed=0)[0])
     assert label.label == "Miscellany"
-
