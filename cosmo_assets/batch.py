@@ -11,21 +11,26 @@ import dataclasses
 import shutil
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
 from cosmo_assets.pure.errors import ContractError, CosmoError
 from cosmo_assets.pure.rows import facet_digests, rows_digest
 from cosmo_assets.pure.trace import Recipe, Trace
-from cosmo_assets.tables import Made, Table
 from cosmo_assets.verdicts import Verdict, judge
-from cosmo_assets.world import World
 from resources.lake import Lake, write_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from cosmo_assets.tables import Made, Table
+    from cosmo_assets.world import World
 
 # Checks and publishing are shared by this many partitions, or this many rows, or seconds.
 CHUNK, CHUNK_ROWS, CHUNK_S = 64, 100_000, 2.0
+
+SAMPLE_ROWS, SAMPLE_CHARS = 3, 120  # shown in the UI with every partition
 
 Fate = Literal["made", "hit", "restored", "failed", "rejected", "waiting"]
 
@@ -86,17 +91,17 @@ def make(
             if recipe is None:
                 yield Outcome(partition, "waiting", error=world.state(table, partition).reasons[0])
             elif trace and trace.recipe.name == recipe.name and not force:
-                yield _kept(world, table, partition, trace, "hit")
+                yield _kept(partition, trace, "hit")
             elif not force and (old := world.lake.earlier(table.name, partition, recipe)):
                 world.lake.set_current(table.name, partition, old)
-                yield _kept(world, table, partition, old, "restored")
+                yield _kept(partition, old, "restored")
             else:
                 wanted[partition] = recipe
         if wanted:
             yield from _make(table, wanted, world, say)
 
 
-def _kept(world: World, table: Table, partition: str, trace: Trace, fate: Fate) -> Outcome:
+def _kept(partition: str, trace: Trace, fate: Fate) -> Outcome:
     return Outcome(partition, fate, trace.version, trace.rows, metadata={"cache": fate})
 
 
@@ -177,7 +182,13 @@ def _publish(
         trace = _trace(table, made, wanted[partition], cost)
         world.lake.publish(draft, table.name, partition, trace)
         yield Outcome(
-            partition, "made", trace.version, trace.rows, "", made.metadata, found, cost
+            partition,
+            "made",
+            trace.version,
+            trace.rows,
+            metadata={**made.metadata, "sample": sample_of(made.rows)},
+            verdicts=found,
+            cost=cost,
         )
     world.forget(table.name)
 
@@ -193,3 +204,20 @@ def _trace(table: Table, made: Made, recipe: Recipe, cost: dict[str, float]) -> 
         facts=made.facts,
         cost=cost,
     )
+
+
+def sample_of(rows: pl.DataFrame) -> str:
+    """Write the first rows as a Markdown table, long cells cut."""
+    head = [" | ".join(rows.columns), " | ".join("---" for _ in rows.columns)]
+    cells = [
+        " | ".join(_cell(value) for value in row) for row in rows.head(SAMPLE_ROWS).iter_rows()
+    ]
+    return "\n".join(f"| {line} |" for line in (*head, *cells))
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    text = str(value[:4] if isinstance(value, list | tuple) else value)
+    flat = " ".join(text.replace("|", "¦").split())
+    return flat if len(flat) <= SAMPLE_CHARS else f"{flat[:SAMPLE_CHARS]}…"

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     import dagster as dg
 
     from cosmo_assets.runs import Layer
-    from cosmo_assets.tables import Table
 
 FAILED, BAD_INPUT = 1, 2
 
@@ -39,12 +38,16 @@ SelectOption = Annotated[
 ]
 
 
-@app.command(epilog="Examples:\n\n`cosmo run` · `cosmo run -c mine.yaml` · `cosmo run -s topics --force`")
+@app.command(
+    epilog="Examples: `cosmo run` · `cosmo run -c my.yaml` · `cosmo run -s topics --force`"
+)
 def run(
     *,
     config: ConfigOption = None,
     select: SelectOption = None,
-    force: Annotated[bool, typer.Option(help="Make partitions even where nothing changed.")] = False,
+    force: Annotated[
+        bool, typer.Option(help="Make partitions even where nothing changed.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make what is missing or stale, layer by layer, and nothing else."""
@@ -72,12 +75,14 @@ def run(
     _guard(config, body)
 
 
-@app.command(epilog="Examples:\n\n`cosmo status` · `cosmo status -s prompts --partitions` · `cosmo status --json`")
+@app.command(epilog="Examples: `cosmo status` · `cosmo status -s prompts --partitions`")
 def status(
     *,
     config: ConfigOption = None,
     select: SelectOption = None,
-    partitions: Annotated[bool, typer.Option(help="One line a partition that is not fresh.")] = False,
+    partitions: Annotated[
+        bool, typer.Option(help="One line a partition that is not fresh.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Say what is fresh, stale, missing or failed. Nothing runs."""
@@ -107,7 +112,9 @@ def status(
     _guard(config, body)
 
 
-@app.command(epilog="Examples:\n\n`cosmo report` · `cosmo report topics` · `cosmo report contamination --json`")
+@app.command(
+    epilog="Examples: `cosmo report` · `cosmo report topics` · `cosmo report scores --json`"
+)
 def report(
     name: Annotated[str, typer.Argument(help="scores, contamination, corpus or topics.")] = "all",
     *,
@@ -142,7 +149,7 @@ def ui(
     """Open Dagster's UI, with its daemon, on the same lake and instance."""
 
     def body() -> int:
-        import subprocess  # noqa: PLC0415, S404
+        import subprocess  # noqa: PLC0415
 
         _instance()
         # The partitions and checks of the project are beta in Dagster's words; say it once, here.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,8 @@ from cosmo_assets.tables import Column, Made, Table, same
 from resources.generator import open_generator
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from cosmo_assets.batch import Step
     from resources.generator import Completion
 
@@ -27,7 +28,9 @@ def _make(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
     settings = step.world.config.generator
     with open_generator(settings, env=os.environ) as generator:
         for cells in _windows(step):
-            prompts = step.scan("prompts", cells).select("partition", "prompt_id", "prompt").collect()
+            prompts = (
+                step.scan("prompts", cells).select("partition", "prompt_id", "prompt").collect()
+            )
             replies = generator.complete(prompts["prompt"].to_list())
             rows = _rows(prompts, replies).with_columns(
                 pl.lit(settings.model).alias("model"),

@@ -28,7 +28,6 @@ from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
 )
-
 from sqlalchemy import event
 from sqlalchemy.pool import Pool
 

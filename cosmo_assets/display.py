@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table as Grid
 
 from cosmo_assets.progress import read_progress
 from resources.project import open_lake, read_config
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     import polars as pl
 
     from cosmo_assets.runs import Layer
@@ -37,26 +45,27 @@ def watch(events: Iterator[tuple[Table, Layer | None]], *, quiet: bool) -> list[
         TextColumn("{task.fields[told]}"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console, transient=False) as progress:
-        stop = threading.Event()
+    with Progress(*columns, console=console) as progress:
+        tasks: dict[str, TaskID] = {}
+        ended = threading.Event()
+
+        def poll() -> None:
+            while not ended.wait(0.3):
+                for name, at in list(tasks.items()):
+                    if found := read_progress(lake, name):
+                        done, of = found
+                        progress.update(at, completed=done, total=of, told=f"{done:,}/{of:,}")
+
+        threading.Thread(target=poll, daemon=True).start()
         for table, layer in events:
             if layer is None:
-                task = progress.add_task(table.name, total=None, told="")
-                stop = threading.Event()
-
-                def poll(name: str = table.name, at: int = task, ended: threading.Event = stop) -> None:
-                    while not ended.wait(0.3):
-                        if found := read_progress(lake, name):
-                            progress.update(
-                                at, completed=found[0], total=found[1], told=f"{found[0]}/{found[1]}"
-                            )
-
-                threading.Thread(target=poll, daemon=True).start()
+                tasks[table.name] = progress.add_task(table.name, total=None, told="")
                 continue
-            stop.set()
             layers.append(layer)
-            progress.update(task, completed=1, total=1, told=_told(layer))
-            progress.stop_task(task)
+            at = tasks.pop(table.name)
+            progress.update(at, completed=1, total=1, told=_told(layer))
+            progress.stop_task(at)
+        ended.set()
     return layers
 
 
@@ -149,7 +158,7 @@ def show_frame(title: str, frame: pl.DataFrame) -> None:
 
 def _cell(value: object) -> str:
     if value is None:
-        return "–"
+        return "-"
     if isinstance(value, float):
         return f"{value:.3f}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

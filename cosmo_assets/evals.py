@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,8 @@ from cosmo_assets.pure.errors import ContractError
 from cosmo_assets.tables import Column, Made, Table, keyed, part
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from cosmo_assets.batch import Step
     from cosmo_assets.pure.config import Config
 
@@ -26,7 +27,10 @@ def _make(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
     for recipe, benchmarks in by_recipe.items():
         scores: dict[str, pl.DataFrame] = {}
         for benchmark in benchmarks:
-            yield f"{recipe}:{benchmark}", partial(_scores, step, recipe, benchmark, benchmarks, scores)
+            yield (
+                f"{recipe}:{benchmark}",
+                partial(_scores, step, recipe, benchmark, benchmarks, scores),
+            )
 
 
 def _scores(

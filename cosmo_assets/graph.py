@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from cosmo_assets.completions import COMPLETIONS
 from cosmo_assets.evals import EVAL_SCORES
 from cosmo_assets.prompts import CELLS, PROMPT_TEMPLATES, PROMPTS
 from cosmo_assets.quality import BENCHMARK_INDEX, CONTAMINATION, DOCUMENTS, DUPLICATES
 from cosmo_assets.seeds import SEED_DOCUMENTS
 from cosmo_assets.sql_tables import CONTAMINATION_REPORT, CORPUS_PROFILE
-from cosmo_assets.tables import Table
 from cosmo_assets.tokens import TOKEN_SHARDS
 from cosmo_assets.topics import EMBEDDINGS, TOPIC_ASSIGNMENTS, TOPIC_MODEL, TOPICS
 from cosmo_assets.training import CHECKPOINTS
+
+if TYPE_CHECKING:
+    from cosmo_assets.tables import Table
 
 TABLES: tuple[Table, ...] = (
     SEED_DOCUMENTS,

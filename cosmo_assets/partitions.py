@@ -9,10 +9,12 @@ import dagster as dg
 from cosmo_assets.world import CUTS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from cosmo_assets.tables import Dimension
     from cosmo_assets.world import World
 
-PARTITIONS: dict[Dimension, dg.DynamicPartitionsDefinition] = {
+PARTITIONS: Mapping[Dimension, dg.DynamicPartitionsDefinition] = {
     by: dg.DynamicPartitionsDefinition(name=by) for by in CUTS
 }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,9 +16,11 @@ from cosmo_assets.pure.prompts import build_prompts
 from cosmo_assets.pure.template import PromptTemplate
 from cosmo_assets.quality import by_cell
 from cosmo_assets.seeds import SEED_DOCUMENTS
-from cosmo_assets.tables import Column, Made, Parent, Table, every, keyed, part, same
+from cosmo_assets.tables import Column, Made, Parent, Table, keyed, part, same
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from cosmo_assets.batch import Step
     from cosmo_assets.pure.config import Config
     from cosmo_assets.world import World
@@ -29,7 +30,7 @@ PROMPT_ID_SQL = """
 select
     *,
     left(
-        md5(split_part("partition", ':', 1) || chr(31) || doc_id || chr(31) || style || chr(31) || prompt),
+        md5(split_part("partition", ':', 1) || chr(31) || doc_id || chr(31) || style),
         16
     ) as prompt_id
 from prompts
@@ -63,7 +64,11 @@ def _template(step: Step, style: str) -> Made:
     )
     return Made(
         rows,
-        metadata={"file": file.name, "version": template.version, "words": f"```\n{template.body}\n```"},
+        metadata={
+            "file": file.name,
+            "version": template.version,
+            "words": f"```\n{template.body}\n```",
+        },
         facts={"kinds": sorted(template.kinds)},
     )
 
@@ -159,7 +164,7 @@ def _named(documents: pl.DataFrame, template: PromptTemplate) -> pl.DataFrame:
     rounds = documents.with_columns(pl.col("doc_id").cum_count().over("doc_id").alias("round"))
     found: list[pl.DataFrame] = [pl.DataFrame(schema={"partition": pl.String, **PROMPTS.schema})]
     for _, once in sorted(rounds.partition_by("round", as_dict=True, include_key=False).items()):
-        prompts = build_prompts(once, template).drop("prompt_id")
+        prompts = build_prompts(once, template)
         rows = once.select("partition", "doc_id").join(prompts, on="doc_id")
         with duckdb.connect() as db:
             db.register("prompts", rows.to_arrow())
@@ -190,7 +195,9 @@ def _prompt_rows(rows: pl.DataFrame) -> Made:
     metadata: dict[str, Any] = {"topic named": rows["topic_named"].mean()}
     if rows.height:
         metadata["an example"] = f"```\n{rows['prompt'][0]}\n```"
-    return Made(rows, metadata=metadata, cost={"characters": int(rows["prompt"].str.len_chars().sum())})
+    return Made(
+        rows, metadata=metadata, cost={"characters": int(rows["prompt"].str.len_chars().sum())}
+    )
 
 
 def _topic_members(world: World, cell: str) -> dict[str, str] | None:
@@ -263,7 +270,7 @@ PROMPTS = Table(
     by="cells",
     about="One row is a prompt to send.",
     columns={
-        "prompt_id": Column(pl.String, "digest of topic, document, style and words"),
+        "prompt_id": Column(pl.String, "digest of topic, document and style"),
         "doc_id": Column(pl.String, "seed document"),
         "style": Column(pl.String, "style"),
         "style_version": Column(pl.String, "version of the style's template"),

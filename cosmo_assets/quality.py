@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,8 @@ from cosmo_assets.world import group_of
 from resources.sources import read_file
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from cosmo_assets.batch import Step
     from cosmo_assets.pure.config import Config
     from cosmo_assets.world import World
@@ -137,7 +138,9 @@ def _contamination(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
         .collect()
     )
     names = ["benchmark", "subset", "split", "sample_id", "tokens", "n_tokens", "grams"]
-    index = step.scan("benchmark_index", step.world.partitions("benchmarks")).select(names).collect()
+    index = (
+        step.scan("benchmark_index", step.world.partitions("benchmarks")).select(names).collect()
+    )
     found = find_contamination(
         documents.select("doc_id", "text"),
         index,

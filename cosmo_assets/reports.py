@@ -18,28 +18,38 @@ REPORTS = {
     "scores": (
         "eval_scores",
         "Scores of the recipes",
-        'from eval_scores select recipe, task, metric, "value", stderr, n, trained_on '
-        "order by task, metric, recipe",
+        """
+        select recipe, task, metric, "value", stderr, n, trained_on
+        from eval_scores
+        order by task, metric, recipe
+        """,
     ),
     "contamination": (
         "contamination_report",
         "Documents removed (unique benchmark samples), by dataset group",
-        "from contamination_report select "
-        '"group", benchmark, documents, candidates, removed, unique_samples '
-        'order by "group", benchmark',
+        """
+        select "group", benchmark, documents, candidates, removed, unique_samples
+        from contamination_report
+        order by "group", benchmark
+        """,
     ),
     "corpus": (
         "corpus_profile",
         "What each style gave",
-        "from corpus_profile select "
-        '"group", style, model, documents, words, truncated, duplicates, contaminated, kept '
-        'order by "group", style',
+        """
+        select "group", style, model, documents, words, truncated, duplicates, contaminated, kept
+        from corpus_profile
+        order by "group", style
+        """,
     ),
     "topics": (
         "topics",
         "Topics",
-        "from topics select topic_id, label, documents, score, keep, reason "
-        "order by score desc nulls last, topic_id",
+        """
+        select topic_id, label, documents, score, keep, reason
+        from topics
+        order by score desc nulls last, topic_id
+        """,
     ),
 }
 
@@ -63,6 +73,8 @@ def read_reports(world: World, name: str) -> dict[str, pl.DataFrame]:
             if versions[table]:
                 found[title] = db.sql(query).pl()
     if not found and name != "all":
-        msg = f"nothing to report yet: {', '.join(t for t, _, _ in wanted.values())}; run `cosmo run`"
+        msg = (
+            f"nothing to report yet: {', '.join(t for t, _, _ in wanted.values())}; run `cosmo run`"
+        )
         raise BadInputError(msg)
     return found

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -24,7 +23,7 @@ from cosmo_assets.world import State, World, look
 from resources.lake import Lake, write_atomically
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from cosmo_assets.tables import Table
 
@@ -60,7 +59,7 @@ class Layer:
 
 
 def open_instance(lake: Lake) -> dg.DagsterInstance:
-    """Open the Dagster instance that lies with the lake, and name it to all that start from here."""
+    """Open the Dagster instance that lies with the lake; what starts from here finds it too."""
     home = lake.root / "dagster"
     home.mkdir(parents=True, exist_ok=True)
     settings = home / "dagster.yaml"
@@ -105,13 +104,22 @@ def run_graph(
             name
             for name, state in before.items()
             if state.status != "waiting"
-            and (force or state.status != "fresh" or known.get(name) != world.version(table.name, name))
+            and (
+                force
+                or state.status != "fresh"
+                or known.get(name) != world.version(table.name, name)
+            )
         ]
         made_before = {name for name, state in before.items() if state.status == "fresh"}
         if needed:
             launch(instance, defs, table, needed, force=force)
             world = look()
-        yield table, _layer(world, table, needed, made_before if not force else set(), dropped, start)
+        yield (
+            table,
+            _layer(
+                world, table, needed, set() if force else made_before, dropped=dropped, start=start
+            ),
+        )
 
 
 def launch(
@@ -161,6 +169,7 @@ def _layer(
     table: Table,
     needed: list[str],
     fresh_before: set[str],
+    *,
     dropped: int,
     start: float,
 ) -> Layer:
@@ -183,4 +192,3 @@ def _layer(
         dropped=dropped,
         seconds=time.monotonic() - start,
     )
-

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,8 @@ from resources.interpreter import read_code, read_docs
 from resources.sources import read_file
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from cosmo_assets.batch import Step
     from cosmo_assets.pure.config import Config
     from cosmo_assets.world import World

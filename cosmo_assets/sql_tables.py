@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,8 @@ from cosmo_assets.tables import Column, Made, Parent, Table, every
 from dbt_like_sql.model import Model, load_model
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
     from cosmo_assets.batch import Step
     from cosmo_assets.tables import Dimension
 

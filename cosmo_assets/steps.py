@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from cosmo_assets.batch import Outcome, make
 from cosmo_assets.dagster_internals import (
@@ -34,7 +35,7 @@ CUTTING = {"prompt_templates", "topic_assignments", "topics"}
 class Only(dg.Config):
     """Which partitions of a range are wanted. Empty: all of them."""
 
-    partitions: list[str] = []
+    partitions: list[str] = Field(default_factory=list)
     force: bool = False  # make them even where nothing changed
 
 
@@ -60,9 +61,7 @@ def asset_of(table: Table) -> dg.AssetsDefinition:
         backfill_policy=dg.BackfillPolicy.multi_run(1_000 + TABLES.index(table)),
         output_required=False,
     )
-    def step(
-        context: dg.AssetExecutionContext, config: Only
-    ) -> Iterator[dg.AssetMaterialization]:
+    def step(context: dg.AssetExecutionContext, config: Only) -> Iterator[dg.AssetMaterialization]:
         yield from _run(context, table, config)
 
     return step
@@ -125,7 +124,9 @@ def _deps(table: Table) -> list[dg.AssetDep]:
 
 
 def _description(table: Table) -> str:
-    rows = [f"| `{name}` | {column.type} | {column.about} |" for name, column in table.columns.items()]
+    rows = [
+        f"| `{name}` | {column.type} | {column.about} |" for name, column in table.columns.items()
+    ]
     return "\n".join(
         [
             table.about,
@@ -171,7 +172,9 @@ def _run(
                 yield _materialization(table, outcome, pointers)
             else:
                 bad.append(outcome)
-                context.log.error(f"{table.name}[{outcome.partition}] {outcome.fate}: {outcome.error}")
+                context.log.error(
+                    "%s[%s] %s: %s", table.name, outcome.partition, outcome.fate, outcome.error
+                )
     _log_checks(context, table, good, bad)
     note_failures(
         world.lake,
@@ -187,10 +190,9 @@ def _run(
     if bad:
         told = "\n".join(f"{one.partition}: {one.error}" for one in bad[:FAILURES_TOLD])
         more = f"\n… and {len(bad) - FAILURES_TOLD} more" if len(bad) > FAILURES_TOLD else ""
-        raise dg.Failure(
-            f"{len(bad)} of {len(partitions)} partitions of {table.name} failed:\n{told}{more}",
-            allow_retries=False,
-        )
+        counts = f"{len(bad)} of {len(partitions)} partitions of {table.name} failed"
+        description = f"{counts}:\n{told}{more}"
+        raise dg.Failure(description, allow_retries=False)
 
 
 def _apart(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import polars as pl
-
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    import polars as pl
+
     from cosmo_assets.batch import Step
     from cosmo_assets.pure.config import Config
     from cosmo_assets.world import World
@@ -110,7 +111,9 @@ def keyed(table: str, to: Callable[[str], str]) -> Parent:
     return Parent(table, read)
 
 
-def every(table: str, *, among: Callable[[World, str], list[str]], manifest: bool = False) -> Parent:
+def every(
+    table: str, *, among: Callable[[World, str], list[str]], manifest: bool = False
+) -> Parent:
     """The child reads all partitions of the parent in ``among(world, partition)`` that exist."""
 
     def read(world: World, partition: str) -> dict[str, str] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,8 @@ from cosmo_assets.tables import Column, Made, Table, same
 from cosmo_assets.world import group_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from cosmo_assets.batch import Step
     from resources.tokenizer import Tokenizer
 
@@ -56,7 +57,9 @@ def _shard(step: Step, tokenizer: Tokenizer, cell: str, rows: pl.DataFrame) -> M
         tokens,
         (tokens.cum_sum() - tokens).alias("start"),
     )
-    sums = digest([[file.name, digest_bytes(file.read_bytes())] for file in sorted(folder.iterdir())])
+    sums = digest(
+        [[file.name, digest_bytes(file.read_bytes())] for file in sorted(folder.iterdir())]
+    )
     total = int(tokens.sum())
     models = sorted(set(rows["model"]))
     return Made(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from resources.embedder import Embedder
 from resources.generator import open_generator
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from cosmo_assets.batch import Step
@@ -71,7 +71,8 @@ def _taxonomy(step: Step, taxonomy: str) -> Made:
         .collect()
     )
     if sample.height < settings.min_cluster:
-        msg = f"{taxonomy}: {sample.height} documents are too few for clusters of {settings.min_cluster}"
+        least = settings.min_cluster
+        msg = f"{taxonomy}: {sample.height} documents are too few for clusters of {least}"
         raise ContractError(msg)
     texts = (
         step.scan("seed_documents", shards)
@@ -142,7 +143,9 @@ def _assign(
     centroids, rims, ids = models[group]
     vectors = step.scan("embeddings", [partition]).select("doc_id", "vector").collect()
     found = assign(vectors["vector"].to_numpy().astype(np.float32), centroids, rims)
-    topics = found["cluster"].replace_strict(dict(enumerate(ids)), default=None, return_dtype=pl.String)
+    topics = found["cluster"].replace_strict(
+        dict(enumerate(ids)), default=None, return_dtype=pl.String
+    )
     rows = vectors.select("doc_id", topics.alias("topic_id"), found["distance"])
     noise = int(topics.null_count())
     return Made(rows, metadata={"topics": topics.drop_nulls().n_unique(), "noise": noise})
@@ -180,11 +183,7 @@ def _members(step: Step) -> dict[str, pl.DataFrame]:
         .collect()
     )
     counts = members.group_by("topic_id").len("documents")
-    first = (
-        members.sort("doc_id")
-        .group_by("topic_id", maintain_order=True)
-        .head(settings.extracts)
-    )
+    first = members.sort("doc_id").group_by("topic_id", maintain_order=True).head(settings.extracts)
     texts = (
         step.scan("seed_documents", shards)
         .select("doc_id", "text", "category")
@@ -272,7 +271,7 @@ def _kinds(world: World, topic: str) -> list[str]:
     return sorted({world.config.sources[part(shard, 0)].kind for shard in shards})
 
 
-def _embedded(world: World, partition: str) -> dict[str, str] | None:
+def _embedded(world: World, partition: str) -> Mapping[str, str] | None:
     if not _embeds(world.config, partition):
         return {}
     return same("embeddings").read(world, partition)
@@ -354,7 +353,11 @@ TOPIC_ASSIGNMENTS = Table(
     key=("doc_id",),
     code="1",
     work=_assignments,
-    parents=(same("seed_documents"), Parent("embeddings", _embedded), Parent("topic_model", _modelled)),
+    parents=(
+        same("seed_documents"),
+        Parent("embeddings", _embedded),
+        Parent("topic_model", _modelled),
+    ),
     settings=lambda config, partition: {
         "group": config.sources[part(partition, 0)].group,
         "topics": config.groups[config.sources[part(partition, 0)].group].topics,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,8 @@ from cosmo_assets.tables import Column, Made, Table, every
 from cosmo_assets.world import group_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from cosmo_assets.batch import Step
     from cosmo_assets.pure.config import Config
     from cosmo_assets.world import World
@@ -53,15 +54,26 @@ def _checkpoint(step: Step, name: str) -> Made:
         stamp=name,
         card=_provenance(models),
     )
-    sums = digest([[file.name, digest_bytes(file.read_bytes())] for file in sorted(draft.iterdir())])
+    sums = digest(
+        [[file.name, digest_bytes(file.read_bytes())] for file in sorted(draft.iterdir())]
+    )
     metadata: dict[str, Any] = {
         "trained on text of": ", ".join(models),
         "rehearsal": "rehearsal" in models,
         "final loss": curve["loss"][-1],
         "tokens": int(curve["tokens"][-1]),
-        "loss": line_chart(curve["step"].to_list(), curve["loss"].to_list(), across="step", up="loss"),
+        "loss": line_chart(
+            curve["step"].to_list(), curve["loss"].to_list(), across="step", up="loss"
+        ),
     }
-    return Made(curve, draft, sums, metadata, facts={"models": models}, cost={"tokens": int(curve["tokens"][-1])})
+    return Made(
+        curve,
+        draft,
+        sums,
+        metadata,
+        facts={"models": models},
+        cost={"tokens": int(curve["tokens"][-1])},
+    )
 
 
 def _provenance(models: list[str]) -> str:

@@ -44,9 +44,7 @@ def rules(table: Table) -> dict[str, str]:
     return found
 
 
-def judge(
-    table: Table, made: dict[str, pl.DataFrame], world: World
-) -> dict[str, list[Verdict]]:
+def judge(table: Table, made: dict[str, pl.DataFrame], world: World) -> dict[str, list[Verdict]]:
     """Judge made partitions by all of the table's rules, contract first."""
     verdicts = {partition: [_contract(table, rows)] for partition, rows in made.items()}
     sound = {p: rows for p, rows in made.items() if verdicts[p][0].passed}
@@ -118,7 +116,9 @@ def _sql_checks(table: str) -> dict[str, Model]:
     }
 
 
-def _offenders_of_sql(table: Table, model: Model, chunk: pl.DataFrame, world: World) -> pl.DataFrame:
+def _offenders_of_sql(
+    table: Table, model: Model, chunk: pl.DataFrame, world: World
+) -> pl.DataFrame:
     """Run one check over the chunk; other tables it names are read as the lake has them."""
     with duckdb.connect() as db:
         db.register(table.name, chunk.to_arrow())

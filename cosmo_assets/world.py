@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 from cosmo_assets.pure.digest import digest
@@ -13,6 +12,8 @@ from resources.project import open_lake, read_config
 from resources.sources import observe
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from cosmo_assets.pure.config import Config
     from cosmo_assets.tables import Dimension, Table
     from resources.lake import Lake
@@ -89,7 +90,9 @@ class World:
     def shards_of(self, group: str) -> list[str]:
         """List the source shards of one dataset group."""
         sources = self.config.sources
-        return [s for s in self.partitions("source_shards") if sources[s.split(":")[0]].group == group]
+        return [
+            s for s in self.partitions("source_shards") if sources[s.split(":")[0]].group == group
+        ]
 
     def cells_of(self, group: str) -> list[str]:
         """List the cells of one dataset group."""
@@ -138,7 +141,9 @@ def group_of(name: str) -> str:
 
 
 def _source_shards(world: World) -> list[str]:
-    shards = [f"{source}:{shard}" for source, shards in world.outside.shards.items() for shard in shards]
+    shards = [
+        f"{source}:{shard}" for source, shards in world.outside.shards.items() for shard in shards
+    ]
     if len(shards) > FAN_IN:
         msg = (
             f"{len(shards)} source shards, at most {FAN_IN} are tracked: "
@@ -198,7 +203,7 @@ def _recipe_benchmarks(world: World) -> list[str]:
     return [f"{recipe}:{name}" for recipe in sorted(world.config.recipes) for name in asked]
 
 
-CUTS = {
+CUTS: Mapping[Dimension, Callable[[World], list[str]]] = {
     "source_shards": _source_shards,
     "taxonomies": _taxonomies,
     "topics": _topics,

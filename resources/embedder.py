@@ -36,7 +36,7 @@ class Embedder:
                 model_kwargs={"dtype": getattr(torch, precision)},
             )
         except OSError as error:
-            msg = f"embedding.model {settings.model!r}: {error}; give a path, or a hub id and a network"
+            msg = f"embedding.model {settings.model!r}: {error}; give a path, or a hub id"
             raise BadInputError(msg) from error
         self._model.max_seq_length = settings.max_tokens
         self._batch = settings.how.batch_size

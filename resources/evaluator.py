@@ -7,13 +7,16 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from cosmo_assets.pure.benchmark import prompts
 from cosmo_assets.pure.errors import ContractError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 SCHEMA = pl.Schema(
     {

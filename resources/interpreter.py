@@ -10,11 +10,14 @@ import ast
 import inspect
 import sysconfig
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 from pydoc_data.topics import topics
+from typing import TYPE_CHECKING
 
 import polars as pl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 LICENCE = "PSF-2.0"
 MIN_WORDS = 60  # shorter docstrings teach nothing

@@ -13,14 +13,16 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from cosmo_assets.pure.errors import ContractError
 from cosmo_assets.pure.trace import Recipe, Trace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROWS = "rows.parquet"
 EARLIER = 8  # older recipes a partition remembers, so that a reverted edit costs nothing

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from lighteval.metrics.metrics import Metrics
@@ -12,6 +11,9 @@ from lighteval.metrics.normalizations import LogProbCharNorm
 from lighteval.metrics.utils.metric_utils import SampleLevelMetric
 from lighteval.tasks.lighteval_task import LightevalTaskConfig
 from lighteval.tasks.requests import Doc, SamplingMethod
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SPLIT = "test"
 ACC_NORM = SampleLevelMetric(

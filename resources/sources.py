@@ -17,16 +17,18 @@ import os
 import sys
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fsspec
 import polars as pl
 import zstandard
 
-from cosmo_assets.pure.config import Config
 from cosmo_assets.pure.digest import digest
 from cosmo_assets.pure.errors import BadInputError
 from resources.lake import write_atomically
+
+if TYPE_CHECKING:
+    from cosmo_assets.pure.config import Config
 
 FORMATS = (".parquet", ".jsonl", ".ndjson", ".csv")
 PACKED = (".zst", ".gz")

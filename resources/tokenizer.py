@@ -7,9 +7,8 @@ import itertools
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import sentencepiece
@@ -19,9 +18,13 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError
 from tokenizers import decoders, models, normalizers
 
-from cosmo_assets.pure.config import TokenizerSettings
 from cosmo_assets.pure.digest import digest, digest_bytes
 from cosmo_assets.pure.errors import BadInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from cosmo_assets.pure.config import TokenizerSettings
 
 SHARD = "shard.ds"
 CONVERSION = "1"  # bump when the same source would be written as another folder

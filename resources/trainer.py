@@ -6,9 +6,7 @@ import dataclasses
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -17,10 +15,15 @@ import transformers
 import yaml
 from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
 
-from cosmo_assets.pure.config import Recipe, Shape
 from cosmo_assets.pure.digest import share_of
 from cosmo_assets.pure.errors import BadInputError, ContractError
 from resources.tokenizer import SHARD, Tokenizer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from cosmo_assets.pure.config import Recipe, Shape
 
 SCHEMA = pl.Schema(
     {"step": pl.Int64, "loss": pl.Float64, "learning_rate": pl.Float64, "tokens": pl.Int64}

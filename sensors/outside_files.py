@@ -21,5 +21,5 @@ def outside_files(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     changed = sync_partitions(context.instance, look())
     if not changed:
         return dg.SkipReason("no file, template or topic came or went")
-    told = ", ".join(f"{by} +{added} −{gone}" for by, (added, gone) in changed.items())
+    told = ", ".join(f"{by} +{added} -{gone}" for by, (added, gone) in changed.items())
     return dg.SkipReason(f"partitions: {told}; run `cosmo run` or materialize them")

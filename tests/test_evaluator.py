@@ -28,7 +28,7 @@ def rows(
 ) -> pl.DataFrame:
     """Make as many questions as ``golds``, of ``choices`` choices each."""
     made = [
-        (NOUNS[i % 8 :] + NOUNS[: i % 8])[: choices - 1] + [f"{NOUNS[i % 5]} number {i}"]
+        [*(NOUNS[i % 8 :] + NOUNS[: i % 8])[: choices - 1], f"{NOUNS[i % 5]} number {i}"]
         for i in range(len(golds))
     ]
     middle = "we saw _ from afar." if cloze else "which of these did we see from afar?"

@@ -10,13 +10,15 @@ from __future__ import annotations
 import difflib
 import types
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cosmo_assets.pure.errors import BadInputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Kind = Literal["web", "outline", "math", "instruction", "code"]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
@@ -68,7 +70,7 @@ class Source(Settings):
     kind: Kind
     group: Name  # dataset group: what the contamination report and recipes speak of
     licence: str = Field(min_length=1)
-    # document column → input column, or a format string over input columns
+    # document column → input column, a format string over input columns, or =constant
     columns: dict[str, str] = Field(default_factory=dict)
     filters: tuple[str, ...] = ()  # SQL conditions over the document's columns
     max_documents: int | None = Field(default=None, ge=1)  # a keyed sample of each shard

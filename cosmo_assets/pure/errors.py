@@ -12,7 +12,7 @@ class CosmoError(Exception):
 
 
 class BadInputError(CosmoError):
-    """Input that people own is wrong. The message names the file, the row, the value and the mend."""
+    """Input that people own is wrong. The message names file, row, value and mend."""
 
 
 class ContractError(CosmoError):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from cosmo_assets.pure.digest import digest, digest_bytes
+from cosmo_assets.pure.digest import digest
 from cosmo_assets.pure.errors import ContractError
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from cosmo_assets.pure.template import Piece, PromptTemplate
 
 SCHEMA = {
-    "prompt_id": pl.String,
     "doc_id": pl.String,
     "style": pl.String,
     "audience": pl.String,
@@ -60,7 +59,7 @@ def build_prompts(documents: pl.DataFrame, template: PromptTemplate) -> pl.DataF
 
     Returns:
         ``SCHEMA``, one row per prompt, sorted by ``doc_id``. ``extract`` is what is quoted of
-        the text, empty if nothing is. ``prompt_id`` names ``doc_id``, ``style`` and ``prompt``.
+        the text, empty if nothing is.
 
     Raises:
         ContractError: a document lacks what a hole needs, or its ``doc_id`` is no digest.
@@ -80,7 +79,7 @@ def build_prompts(documents: pl.DataFrame, template: PromptTemplate) -> pl.DataF
     )
     rows = _fill_holes(rows, template)
     rows = rows.with_columns(_joined(template.pieces).alias("prompt"))
-    return rows.with_columns(_prompt_ids(rows, template)).select(list(SCHEMA))
+    return rows.select(list(SCHEMA))
 
 
 def render(template: PromptTemplate, variables: Mapping[str, str | Sequence[str] | None]) -> str:
@@ -216,15 +215,3 @@ def _places(numbers: np.ndarray, style: str) -> np.ndarray:
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     mixed ^= mixed >> np.uint64(31)
     return (mixed >> np.uint64(11)) / 2**53
-
-
-def _prompt_ids(rows: pl.DataFrame, template: PromptTemplate) -> pl.Series:
-    """Name each prompt by document, style and words.
-
-    The template's words are the same in every row and most of a prompt, so they are hashed once;
-    with what stands in the holes they say the whole prompt.
-    """
-    key = digest([template.style, template.pieces])
-    parts = rows.select("doc_id", *sorted(template.variables)).iter_rows()
-    ids = [digest_bytes("\0".join((key, *part)).encode()) for part in parts]
-    return pl.Series("prompt_id", ids, dtype=pl.String)

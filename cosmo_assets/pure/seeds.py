@@ -23,7 +23,7 @@ def seed_documents(rows: pl.DataFrame, source: Source, *, name: str, file: str) 
     Args:
         rows: what the file holds.
         source: its settings; ``columns`` maps document columns to input columns or to format
-            strings over input columns, ``filters`` are SQL conditions over the result.
+            strings over input columns, or to a constant behind ``=``, ``filters`` are SQL conditions over the result.
         name: the source's name.
         file: for messages.
 
@@ -76,6 +76,8 @@ def _column(rows: pl.DataFrame, source: Source, column: str, file: str) -> pl.Ex
     given = source.columns.get(column, column)
     if column not in source.columns and column not in rows.columns and column != "text":
         return pl.lit(None, pl.String).alias(column)
+    if given.startswith("="):
+        return pl.lit(given[1:]).alias(column)
     if "{" not in given:
         _require(rows, [given], column, file)
         return pl.col(given).cast(pl.String).alias(column)
@@ -84,7 +86,10 @@ def _column(rows: pl.DataFrame, source: Source, column: str, file: str) -> pl.Ex
     parts = [
         part
         for literal, field, _, _ in pieces
-        for part in (pl.lit(literal), pl.col(field).cast(pl.String).fill_null("") if field else None)
+        for part in (
+            pl.lit(literal),
+            pl.col(field).cast(pl.String).fill_null("") if field else None,
+        )
         if part is not None
     ]
     return pl.concat_str(parts).str.strip_chars().alias(column)
@@ -112,7 +117,9 @@ def _require(rows: pl.DataFrame, wanted: list[str], column: str, file: str) -> N
 def _check_texts(documents: pl.DataFrame, file: str) -> None:
     empty = documents.filter(pl.col("text").is_null() | (pl.col("text").str.strip_chars() == ""))
     if empty.height:
-        msg = f"{file}: row {empty['row'][0]}: text is empty ({empty.height} such rows); remove them"
+        msg = (
+            f"{file}: row {empty['row'][0]}: text is empty ({empty.height} such rows); remove them"
+        )
         raise BadInputError(msg)
     long = documents.filter(pl.col("text").str.len_chars() > MAX_CHARS)
     if long.height:

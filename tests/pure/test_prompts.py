@@ -81,7 +81,7 @@ def test_prompts_have_the_promised_columns_sorted_by_document() -> None:
     rows = build_prompts(documents(50), post())
     assert dict(rows.schema) == SCHEMA
     assert rows["doc_id"].to_list() == sorted(documents(50)["doc_id"])
-    assert rows["prompt_id"].n_unique() == 50
+    assert rows["doc_id"].n_unique() == 50
     assert rows.select("style", "audience", "format").unique().rows() == [
         ("post", "general", "blogpost")
     ]
@@ -150,31 +150,26 @@ def test_raising_the_share_only_adds_topics() -> None:
     few = build_prompts(rows, post(topic_share="0.3"))
     more = build_prompts(rows, post(topic_share="0.6"))
     assert 0 < few["topic_named"].sum() < more["topic_named"].sum()
-    assert more.filter(few["topic_named"])["prompt_id"].to_list() == (
-        few.filter("topic_named")["prompt_id"].to_list()
+    assert more.filter(few["topic_named"])["prompt"].to_list() == (
+        few.filter("topic_named")["prompt"].to_list()
     )
 
 
-def test_prompt_ids_change_with_the_prompt_and_with_nothing_else() -> None:
+def test_a_new_topic_clause_rewrites_only_the_prompts_that_name_their_topic() -> None:
     rows = documents(200)
     before = build_prompts(rows, post())
     clause = build_prompts(rows, post(topic_clause="' <$topic>'"))
-    same_id = before["prompt_id"] == clause["prompt_id"]
-    assert same_id.to_list() == (before["prompt"] == clause["prompt"]).to_list()
-    assert same_id.any()
-    assert not same_id.all()
+    same = before["prompt"] == clause["prompt"]
+    assert same.to_list() == (~before["topic_named"]).to_list()
+    assert same.any()
+    assert not same.all()
     unseen = post(note="for Ada", weight="3", variables="[topic, extract]")
     assert build_prompts(rows, unseen).equals(before)
-    for other in (post(style="letter", topic_share="1"), post("In: $extract$topic")):
-        assert not set(build_prompts(rows, other)["prompt_id"]) & set(before["prompt_id"])
 
 
-def test_prompt_ids_and_coins_are_the_same_in_every_process() -> None:
+def test_coins_are_the_same_in_every_process() -> None:
     built = build_prompts(documents(2), post())
-    assert built.select("prompt_id", "topic_named").rows() == [
-        ("9ce7eaf6efe8d07d", False),
-        ("18f862c1456b0fbe", True),
-    ]
+    assert built["topic_named"].to_list() == [False, True]
 
 
 def test_a_unit_names_what_came_before_nearest_last() -> None:
