@@ -152,12 +152,10 @@ def ui(
         import subprocess  # noqa: PLC0415
 
         _instance()
-        # The partitions and checks of the project are beta in Dagster's words; say it once, here.
-        quiet = {"PYTHONWARNINGS": "ignore::dagster.BetaWarning"}
         command = [sys.executable, "-m", "dagster", "dev", "-m", "cosmo_assets.definitions"]
         typer.echo(f"Dagster's UI opens on http://{host}:{port} (Ctrl-C ends it)")
         return subprocess.call(  # noqa: S603
-            [*command, "-h", host, "-p", str(port)], env={**os.environ, **quiet}
+            [*command, "-h", host, "-p", str(port)]
         )
 
     _guard(config, body)

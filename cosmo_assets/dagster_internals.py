@@ -39,6 +39,7 @@ KEPT_OPEN = 6
 __all__ = [
     "ASSET_PARTITION_RANGE_END_TAG",
     "ASSET_PARTITION_RANGE_START_TAG",
+    "allow_no_output",
     "check_target",
     "latest_storage_id",
     "latest_versions",
@@ -114,6 +115,15 @@ def stale_partitions(
         for partition in partitions
         if resolver.get_status(dg.AssetKey(asset), partition) is not StaleStatus.FRESH
     }
+
+
+def allow_no_output(context: dg.AssetExecutionContext) -> None:
+    """Let a step that called Pipes tell of its partitions itself, and yield no output.
+
+    Pipes asks for its own results to be yielded; they carry one version for all partitions.
+    """
+    step = context.op_execution_context._step_execution_context  # noqa: SLF001
+    step._requires_typed_event_stream = False  # noqa: SLF001
 
 
 @cache

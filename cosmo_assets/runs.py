@@ -18,7 +18,7 @@ from cosmo_assets.dagster_internals import (
 from cosmo_assets.failures import read_failures
 from cosmo_assets.graph import TABLES
 from cosmo_assets.partitions import sync_partitions
-from cosmo_assets.pure.errors import BadInputError
+from cosmo_assets.pure.errors import BadInputError, ContractError
 from cosmo_assets.world import State, World, look
 from resources.lake import Lake, write_atomically
 
@@ -92,9 +92,10 @@ def run_graph(
     """Run layer after layer. Yields each table before its run (None) and after it (its layer)."""
     from cosmo_assets.definitions import defs  # noqa: PLC0415  # a second, for runs only
 
+    result: dg.ExecuteInProcessResult | None
     for table in tables:
         yield table, None
-        start = time.monotonic()
+        start, result = time.monotonic(), None
         world = look()
         sync_partitions(instance, world)
         dropped = drop_orphans(world, table)
@@ -112,14 +113,20 @@ def run_graph(
         ]
         made_before = {name for name, state in before.items() if state.status == "fresh"}
         if needed:
-            launch(instance, defs, table, needed, force=force)
+            result = launch(instance, defs, table, needed, force=force)
             world = look()
-        yield (
-            table,
-            _layer(
-                world, table, needed, set() if force else made_before, dropped=dropped, start=start
-            ),
-        )
+        fresh_before = set() if force else made_before
+        layer = _layer(world, table, needed, fresh_before, dropped=dropped, start=start)
+        if result and not result.success and not layer.failed:
+            raise ContractError(_failure(table, result))
+        yield table, layer
+
+
+def _failure(table: Table, result: dg.ExecuteInProcessResult) -> str:
+    """Say why a run failed that failed no partition."""
+    errors = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
+    told = "; ".join(str(error.message).strip() for error in errors if error) or "no step failed"
+    return f"{table.name}: Dagster run {result.run_id} failed: {told}"
 
 
 def launch(

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from cosmo_assets.batch import Outcome, make
 from cosmo_assets.dagster_internals import (
+    allow_no_output,
     check_target,
     latest_storage_id,
     latest_versions,
@@ -205,6 +206,7 @@ def _apart(
         env={**os.environ, "GOMP_SPINCOUNT": "0", "TOKENIZERS_PARALLELISM": "false"},
         extras={"table": table.name, "partitions": partitions, "force": force},
     )
+    allow_no_output(context)
     for message in done.get_custom_messages():
         verdicts = tuple(Verdict(**one) for one in message["verdicts"])
         yield Outcome(**{**message, "verdicts": verdicts})

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import ast
 import inspect
+import os
 import sysconfig
 import textwrap
+import warnings
 from pathlib import Path
 from pydoc_data.topics import topics
 from typing import TYPE_CHECKING
@@ -19,21 +21,21 @@ import polars as pl
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-LICENCE = "PSF-2.0"
 MIN_WORDS = 60  # shorter docstrings teach nothing
 MAX_CODE_CHARS = 4_000
 # Not library code: tests, vendored packages, and the demos of the graphical shell.
 SKIPPED = {"test", "tests", "site-packages", "idlelib", "lib2to3", "turtledemo", "__pycache__"}
 SCHEMA = {"title": pl.String, "text": pl.String, "category": pl.String}
+Definition = ast.FunctionDef | ast.ClassDef
 
 
 def read_docs() -> pl.DataFrame:
     """Return ``title, text, category``: language reference topics and long docstrings."""
     reference = [(f"Python: {name}", text, "python reference") for name, text in topics.items()]
     docstrings = [
-        (title, doc, module)
-        for module, _, title, node in _documented()
-        if len((doc := inspect.cleandoc(ast.get_docstring(node) or "")).split()) >= MIN_WORDS
+        (title, inspect.cleandoc(doc), module)
+        for module, _, title, _, doc in _documented()
+        if len(doc.split()) >= MIN_WORDS
     ]
     return _frame([*reference, *docstrings])
 
@@ -43,50 +45,52 @@ def read_code() -> pl.DataFrame:
     return _frame(
         [
             (title, code, module.split(".")[0])
-            for module, lines, title, node in _documented()
-            if not isinstance(node, ast.Module)
-            and len(code := _source(lines, node)) <= MAX_CODE_CHARS
+            for module, lines, title, node, _ in _documented()
+            if not isinstance(node, ast.Module) and len(code := _cut(lines, node)) <= MAX_CODE_CHARS
         ]
     )
 
 
-def _source(lines: list[str], node: ast.FunctionDef | ast.ClassDef) -> str:
-    """Cut a definition out of its module's lines."""
-    return textwrap.dedent("".join(lines[node.lineno - 1 : node.end_lineno])).rstrip()
+def _cut(lines: list[str], node: Definition) -> str:
+    """Cut a definition, decorators included, out of its module's lines."""
+    first = min([node.lineno, *(one.lineno for one in node.decorator_list)])
+    return textwrap.dedent("\n".join(lines[first - 1 : node.end_lineno])).rstrip()
 
 
-def _documented() -> Iterator[
-    tuple[str, list[str], str, ast.Module | ast.FunctionDef | ast.ClassDef]
-]:
-    """Yield ``module, lines, title, node`` of everything documented, in a fixed order."""
+def _documented() -> Iterator[tuple[str, list[str], str, ast.Module | Definition, str]]:
+    """Yield ``module, lines, title, node, docstring`` of all documented, in a fixed order."""
     library = Path(sysconfig.get_path("stdlib"))
-    for path in sorted(library.rglob("*.py")):
-        place = path.relative_to(library)
-        if SKIPPED & set(place.parts):
-            continue
-        if not _is_utf8(path):
-            continue
-        source = path.read_text(encoding="utf-8")
-        module = str(place.with_suffix("")).replace("/", ".").removesuffix(".__init__")
-        lines = source.splitlines(keepends=True)
-        tree = ast.parse(source)
-        nodes = [
-            tree,
-            *(n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.ClassDef)),
-        ]
-        for node in nodes:
-            if ast.get_docstring(node):
+    for path in _modules(library):
+        try:
+            source = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue  # a few modules declare other encodings
+        module = str(path.relative_to(library).with_suffix("")).replace("/", ".")
+        module = module.removesuffix(".__init__")
+        lines = source.split("\n")  # as the parser counts; splitlines() also cuts at form feeds
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of old escapes in code that is not ours
+            tree = ast.parse(source)
+        for node in _definitions(tree):
+            if doc := ast.get_docstring(node, clean=False):
                 name = module if isinstance(node, ast.Module) else f"{module}.{node.name}"
-                yield module, lines, name, node
+                yield module, lines, name, node, doc
 
 
-def _is_utf8(path: Path) -> bool:
-    """Tell whether a source file is UTF-8; a few standard modules declare other encodings."""
-    try:
-        path.read_bytes().decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
+def _modules(library: Path) -> Iterator[Path]:
+    """List source files, without a look into folders that are not library code."""
+    for folder, inner, names in os.walk(library):
+        inner[:] = sorted(set(inner) - SKIPPED)
+        yield from (Path(folder, name) for name in sorted(names) if name.endswith(".py"))
+
+
+def _definitions(node: ast.AST) -> Iterator[ast.Module | Definition]:
+    """List a module and the functions and classes in it; only statements hold any."""
+    if isinstance(node, ast.Module | Definition):
+        yield node
+    for part in ("body", "handlers", "orelse", "finalbody", "cases"):
+        for inner in getattr(node, part, ()):
+            yield from _definitions(inner)
 
 
 def _frame(rows: list[tuple[str, str, str]]) -> pl.DataFrame:

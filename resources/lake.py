@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import json
 import os
 import shutil
@@ -28,6 +29,7 @@ ROWS = "rows.parquet"
 EARLIER = 8  # older recipes a partition remembers, so that a reverted edit costs nothing
 # One partition is one row group or few: a fixed size keeps the bytes the same everywhere.
 ROW_GROUP = 65_536
+_COUNT = itertools.count()
 
 
 class Lake:
@@ -58,7 +60,7 @@ class Lake:
                     continue  # a draft somebody else is writing
                 path = Path(folder, file)
                 partition = str(path.relative_to(top))[: -len(".json")].replace("/", ":")
-                current = json.loads(path.read_text())["current"]
+                current = json.loads(path.read_text(encoding="utf-8"))["current"]
                 if current is not None:
                     found[partition] = Trace.from_json(current)
         return dict(sorted(found.items()))
@@ -74,10 +76,23 @@ class Lake:
 
     def draft(self, table: str, partition: str) -> Path:
         """Open an empty folder to make a partition's files in."""
-        folder = self.root / "drafts" / f"{table}-{partition.replace(':', '-')}-{os.getpid()}"
+        me = f"{os.getpid()}.{_birth(os.getpid())}"
+        folder = self.root / "drafts" / table / me / partition.replace(":", "/")
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         return folder
+
+    def sweep_drafts(self, table: str) -> None:
+        """Remove what killed processes left half made of ``table``, its files' drafts included.
+
+        To be called with the table's lock held. A process is told by its pid and its birth, since
+        pids are given anew; what processes that are alive here are making stays.
+        """
+        for drafts in (table, f"{table}_files"):
+            for folder in (self.root / "drafts" / drafts).glob("*"):
+                pid, birth = folder.name.split(".")
+                if _birth(int(pid)) != birth:
+                    shutil.rmtree(folder)
 
     def publish(self, draft: Path, table: str, partition: str, trace: Trace) -> None:
         """Make a draft folder the current version of a partition."""
@@ -111,7 +126,11 @@ class Lake:
 
     def _trace_tree(self, table: str, partition: str) -> dict[str, Any]:
         path = self.trace_file(table, partition)
-        return json.loads(path.read_text()) if path.exists() else {"current": None, "earlier": []}
+        return (
+            json.loads(path.read_text(encoding="utf-8"))
+            if path.exists()
+            else {"current": None, "earlier": []}
+        )
 
     def scan(self, table: str, versions: dict[str, str]) -> pl.LazyFrame:
         """Open the rows of ``{partition: version}`` as one frame, in partition order.
@@ -122,7 +141,7 @@ class Lake:
             msg = f"{table}: no partition to read"
             raise ContractError(msg)
         paths = [self.rows_file(table, p, v) for p, v in sorted(versions.items())]
-        return pl.scan_parquet(paths, glob=False)
+        return pl.scan_parquet(paths, glob=False, hive_partitioning=False)
 
     @contextlib.contextmanager
     def lock(self, name: str) -> Iterator[None]:
@@ -142,6 +161,20 @@ def write_rows(folder: Path, rows: pl.DataFrame) -> None:
 def write_atomically(path: Path, text: str) -> None:
     """Replace a small file: readers see the old text or the new."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(text)
+    # one a call: threads of one process may write the same file
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{next(_COUNT)}")
+    draft.write_text(text, encoding="utf-8")
     draft.replace(path)
+
+
+def _birth(pid: int) -> str:
+    """Return when a process was started, in the kernel's ticks: "" where there is none such.
+
+    Where the kernel has no /proc every process looks alive, and drafts are left lying.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    state, *rest = stat.rsplit(")", 1)[1].split()  # the name before it may hold anything
+    return "" if state in "ZX" else rest[18]

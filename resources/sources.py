@@ -14,10 +14,13 @@ import hashlib
 import io
 import json
 import os
+import re
 import sys
+import time
+import zlib
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import fsspec
 import polars as pl
@@ -32,19 +35,31 @@ if TYPE_CHECKING:
 
 FORMATS = (".parquet", ".jsonl", ".ndjson", ".csv")
 PACKED = (".zst", ".gz")
+PYTHON = ("python:docs", "python:code")
+SETTLED_NS = 2_000_000_000  # a younger file may change again within one tick of its clock
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class File:
-    """One file, by where it lies and by what is in it."""
+    """One file, by where it lies, by what is in it, and as the glob that found it tells it apart.
+
+    The name stays when the folder that the glob starts from moves.
+    """
 
     location: str
     version: str
+    name: str
 
-    @property
-    def name(self) -> str:
-        """The last part of the location."""
-        return self.location.rstrip("/").rsplit("/", 1)[-1]
+
+class Hub(NamedTuple):
+    """Which rows of a Hub data set are meant."""
+
+    config: str | None = None
+    split: str = "train"
+    revision: str = ""
+
+
+NO_HUB = Hub()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -70,26 +85,31 @@ def observe(config: Config, *, memory: Path) -> Outside:
             a stat a file; contents alone decide versions.
 
     Raises:
-        BadInputError: a location holds no file, two files make one shard name.
+        BadInputError: a location holds no file, a file cannot be read, two files make one shard
+            name.
     """
     digests = _Digests(memory)
-    shards = {
-        name: _shards(name, source.how.path, source.how.max_files_apart, digests, source.revision)
-        for name, source in config.sources.items()
-    }
+    shards: dict[str, dict[str, tuple[File, ...]]] = {}
+    for name, source in config.sources.items():
+        how = source.how
+        hub = Hub(how.hub_config, how.hub_split, source.revision)
+        found = _files(how.path, f"sources.{name}.how.path", digests, hub)
+        shards[name] = _shards(name, found, how.max_files_apart)
     templates: dict[str, File] = {}
     wanted = set(config.styles.only)
-    for location in _expand(f"{config.styles.how.folder}/*.md", "styles.how.folder"):
-        style = Path(location).stem
+    for file in _files(f"{config.styles.how.folder}/*.md", "styles.how.folder", digests):
+        style = file.name.removesuffix(".md")
         if not wanted or style in wanted:
-            templates[style] = File(location, digests.of(location))
+            templates[style] = file
     if absent := sorted(wanted - templates.keys()):
         msg = f"styles.only: no template file for {absent} in {config.styles.how.folder}"
         raise BadInputError(msg)
     benchmarks = {
-        name: tuple(
-            File(location, digests.of(location, one.revision))
-            for location in _expand(one.how.path, f"benchmarks.{name}.how.path")
+        name: _files(
+            one.how.path,
+            f"benchmarks.{name}.how.path",
+            digests,
+            Hub(one.how.hub_config, one.how.hub_split, one.revision),
         )
         for name, one in config.benchmarks.items()
     }
@@ -97,10 +117,8 @@ def observe(config: Config, *, memory: Path) -> Outside:
     return Outside(shards, templates, benchmarks)
 
 
-def read_file(
-    location: str, *, hub: tuple[str | None, str, str] = (None, "train", "")
-) -> pl.DataFrame:
-    """Read one file's rows as they are.
+def read_file(location: str, *, hub: tuple[str | None, str, str] = NO_HUB) -> pl.DataFrame:
+    """Read one file's rows as they are; a CSV's cells are all texts.
 
     Raises:
         BadInputError: names the file, the row and the mend.
@@ -109,23 +127,25 @@ def read_file(
         return _read_hub(location.removeprefix("hub:"), *hub)
     name = location.rstrip("/").rsplit("/", 1)[-1]
     data = _bytes(location)
-    if not data:
-        msg = f"{name}: the file is empty; remove it or fill it"
-        raise BadInputError(msg)
     bare = name
     if name.endswith(PACKED):
         bare = name.rsplit(".", 1)[0]
         data = _unpack(name, data)
+    if not data or data.isspace():
+        msg = f"{name}: the file is empty; remove it or fill it"
+        raise BadInputError(msg)
     try:
         if bare.endswith(".parquet"):
             return pl.read_parquet(io.BytesIO(data))
         _check_utf8(name, data)
+        data = data.removeprefix(b"\xef\xbb\xbf")
         if bare.endswith(".csv"):
-            return pl.read_csv(io.BytesIO(data), infer_schema_length=None)
+            return pl.read_csv(io.BytesIO(data), infer_schema=False)  # else 007 would be 7
         if bare.endswith((".jsonl", ".ndjson")):
             return pl.read_ndjson(io.BytesIO(data), infer_schema_length=None)
     except (pl.exceptions.PolarsError, OSError) as error:
-        msg = f"{name}: {_bad_line(bare, data) or f'cannot be read: {error}'}; mend or replace the file"
+        problem = _bad_line(bare, data) or f"cannot be read: {error}"
+        msg = f"{name}: {problem}; mend or replace the file"
         raise BadInputError(msg) from error
     msg = (
         f"{name}: unknown format; expected one of {', '.join(FORMATS)}, packed or not as .zst, .gz"
@@ -133,91 +153,120 @@ def read_file(
     raise BadInputError(msg)
 
 
-def _shards(
-    name: str, path: str, apart: int, digests: _Digests, revision: str
-) -> dict[str, tuple[File, ...]]:
-    """Cut a source into shards: a file each, or files sharing hashed shards where there are many."""
-    locations = _expand(path, f"sources.{name}.how.path")
+def _shards(name: str, found: tuple[File, ...], apart: int) -> dict[str, tuple[File, ...]]:
+    """Cut a source: a shard a file, or files sharing hashed shards where there are many."""
     shards: dict[str, list[File]] = {}
-    for location in locations:
-        file = File(location, digests.of(location, revision))
-        shard = (
-            _slug(file.name)
-            if len(locations) <= apart
-            else f"s{int(digest(file.name), 16) % apart:02d}"
-        )
+    for file in found:
+        many = len(found) > apart
+        shard = f"s{int(digest(file.name), 16) % apart:02d}" if many else _slug(file.name)
         shards.setdefault(shard, []).append(file)
-        if len(locations) <= apart and len(shards[shard]) > 1:
+        if not many and len(shards[shard]) > 1:
             pair = [one.location for one in shards[shard]]
             msg = f"sources.{name}: {pair} would both be shard {shard!r}; rename one"
             raise BadInputError(msg)
-    return {shard: tuple(found) for shard, found in sorted(shards.items())}
+    return {shard: tuple(files_) for shard, files_ in sorted(shards.items())}
 
 
 def _slug(name: str) -> str:
-    stem = name.removeprefix("python:").removeprefix("hub:")
+    stem = name.removeprefix("python:").removeprefix("hub:").lower()
     for ending in (*PACKED, *FORMATS):
         stem = stem.removesuffix(ending)
-    return "".join(c if c.isalnum() or c in "_-." else "_" for c in stem.lower()) or "all"
+    # dots at the head would hide the shard's folder, and Dagster reads two or more as a range
+    return re.sub(r"[^\w.-]|^\.|\.{2,}", "_", stem) or "all"
 
 
-def _expand(path: str, key: str) -> list[str]:
-    """List the locations ``path`` names, in order."""
-    if path.startswith(("python:", "hub:")):
-        return [path]
+def _files(path: str, key: str, digests: _Digests, hub: Hub = NO_HUB) -> tuple[File, ...]:
+    """List the files that ``path`` names, in order."""
     if path.startswith("package:"):
         path = str(files("cosmo_assets") / path.removeprefix("package:"))
     path = os.path.expandvars(path)
     if "$" in path:
         msg = f"{key}: {path}: a variable in it is not set in the environment"
         raise BadInputError(msg)
-    if path.startswith("s3://"):
-        found = [f"s3://{one}" for one in fsspec.filesystem("s3").glob(path)]
-    else:
-        found = [path] if Path(path).is_file() else glob.glob(path, recursive=True)
-    if not found:
-        msg = f"{key}: {path}: no such file; give a path, a glob, s3://…, hub:…, package:… or python:…"
+    if path.startswith("python:") and path not in PYTHON:
+        msg = f"{key}: {path}: there is {' and '.join(PYTHON)} only"
         raise BadInputError(msg)
-    return sorted(found)
+    if path.startswith(("python:", "hub:")):
+        return (File(path, digests.of(path, hub), path.rstrip("/").rsplit("/", 1)[-1]),)
+    if path.startswith("s3://"):
+        found = _glob_s3(path, key)
+    else:
+        path = str(Path(path))
+        found = _glob(path)
+    if not found:
+        msg = f"{key}: {path}: no such file; give a path, a glob, s3://…, hub:…, package:… or python:…"  # noqa: E501
+        raise BadInputError(msg)
+    start = path if found == [path] else re.split(r"[*?\[]", path, maxsplit=1)[0]
+    fixed = len(start.rpartition("/")[0])
+    return tuple(
+        File(location, digests.of(location, hub), location[fixed:].lstrip("/"))
+        for location in sorted(found)
+    )
+
+
+def _glob(path: str) -> list[str]:
+    if Path(path).is_file():
+        return [path]
+    return [one for one in glob.glob(path, recursive=True) if Path(one).is_file()]  # noqa: PTH207 - a pathlib glob needs its folder apart
+
+
+def _glob_s3(path: str, key: str) -> list[str]:
+    from botocore.exceptions import BotoCoreError  # noqa: PLC0415  # half a second, for s3 only
+
+    s3 = fsspec.filesystem("s3")
+    s3.invalidate_cache()  # a long-lived process would see its first listing for ever
+    try:
+        found = s3.glob(path, detail=True)
+    except (OSError, BotoCoreError) as error:
+        msg = f"{key}: {path}: {error}; check the bucket, the credentials and the endpoint"
+        raise BadInputError(msg) from error
+    return [f"s3://{name}" for name, info in found.items() if info["type"] == "file"]
 
 
 class _Digests:
-    """Names of file contents, remembered by size and modification time."""
+    """Names of file contents, remembered by size and times."""
 
     def __init__(self, memory: Path) -> None:
         self.memory = memory
-        self.before: dict[str, list[Any]] = (
-            json.loads(memory.read_text()) if memory.exists() else {}
-        )
+        self.before = _read_memory(memory)
         self.now: dict[str, list[Any]] = {}
 
-    def of(self, location: str, revision: str = "") -> str:
+    def of(self, location: str, hub: Hub = NO_HUB) -> str:
         """Name the contents of a file; of what is no file, its identity."""
         if location.startswith("python:"):
-            return digest([location, sys.implementation.name, *sys.version_info])
-        if location.startswith("hub:") and not Path(location.removeprefix("hub:")).exists():
-            return digest([location, revision])
+            return digest([location, sys.implementation.name, sys.version])  # and build
         if location.startswith("s3://"):
             info = fsspec.filesystem("s3").info(location)
             return digest([info["ETag"], info["size"]])
-        if location.startswith("hub:"):
-            parts = sorted(Path(location.removeprefix("hub:")).rglob("*.*"))
-            return digest(
-                [
-                    [str(p.relative_to(parts[0].parent)), self.of(str(p))]
-                    for p in parts
-                    if p.is_file()
-                ]
-            )
-        stat = Path(location).stat()
-        mark = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
-        known = self.before.get(location)
-        if known is None or known[:3] != mark:
-            with Path(location).open("rb") as file:
-                sums = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=8))
-            known = [*mark, sums.hexdigest()]
-        self.now[location] = known
-        return known[3]
+        if not location.startswith("hub:"):
+            return self._of_file(location)
+        folder = Path(location.removeprefix("hub:"))
+        if not folder.exists():
+            return digest([location, *hub])
+        inside = {str(path.relative_to(folder)): path for path in folder.rglob("*")}
+        parts = {
+            name: self._of_file(str(path))
+            for name, path in inside.items()
+            if path.is_file() and not name.startswith(".")  # .git, .cache
+        }
+        return digest([parts, hub.config, hub.split])
+
+    def _of_file(self, location: str) -> str:
+        path = Path(location)
+        try:
+            stat = path.stat()
+            mark = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
+            known = self.before.get(location)
+            if not isinstance(known, list) or known[:-1] != mark:
+                with path.open("rb") as file:
+                    sums = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=8))
+                known = [*mark, sums.hexdigest()]
+        except OSError as error:
+            msg = f"{location}: cannot be read: {error.strerror}; check the file and its rights"
+            raise BadInputError(msg) from error
+        if time.time_ns() - max(stat.st_mtime_ns, stat.st_ctime_ns) > SETTLED_NS:
+            self.now[location] = known
+        return known[-1]
 
     def save(self) -> None:
         """Remember for the next look."""
@@ -225,20 +274,46 @@ class _Digests:
             write_atomically(self.memory, json.dumps(self.now))
 
 
+def _read_memory(memory: Path) -> dict[str, Any]:
+    """Read what was remembered. A torn or foreign file is as good as none: all is looked at."""
+    try:
+        tree = json.loads(memory.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return tree if isinstance(tree, dict) else {}
+
+
 def _bytes(location: str) -> bytes:
-    if location.startswith("s3://"):
-        return fsspec.filesystem("s3").cat_file(location)
-    return Path(location).read_bytes()
+    try:
+        if location.startswith("s3://"):
+            return fsspec.filesystem("s3").cat_file(location)
+        return Path(location).read_bytes()
+    except OSError as error:
+        msg = f"{location}: cannot be read: {error}; check the file and its rights"
+        raise BadInputError(msg) from error
 
 
 def _unpack(name: str, data: bytes) -> bytes:
     try:
         if name.endswith(".gz"):
             return gzip.decompress(data)
-        return zstandard.ZstdDecompressor().stream_reader(io.BytesIO(data)).read()
-    except (OSError, EOFError, zstandard.ZstdError) as error:
+        return _unpack_frames(data)
+    except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
         msg = f"{name}: cannot be unpacked: {error}; pack it again"
         raise BadInputError(msg) from error
+
+
+def _unpack_frames(data: bytes) -> bytes:
+    """Unpack all frames of a zstd file. A stream reader would take a cut one for whole."""
+    found: list[bytes] = []
+    while data:
+        frame = zstandard.ZstdDecompressor().decompressobj()
+        found.append(frame.decompress(data))
+        if not frame.eof:
+            msg = "the file ends in the middle of a frame"
+            raise EOFError(msg)
+        data = frame.unused_data
+    return b"".join(found)
 
 
 def _check_utf8(name: str, data: bytes) -> None:
@@ -257,18 +332,23 @@ def _bad_line(bare: str, data: bytes) -> str | None:
         return None
     for row, line in enumerate(data.splitlines(), 1):
         try:
-            json.loads(line)
+            whole = not line.strip() or isinstance(json.loads(line), dict)
+            problem = "not a JSON object"
         except ValueError as error:
-            return f"row {row}: not JSON ({error}): {line[:60]!r}"
+            whole, problem = False, f"not JSON ({error})"
+        if not whole:
+            return f"row {row}: {problem}: {line[:60]!r}"
     return None
 
 
 def _read_hub(name: str, config: str | None, split: str, revision: str) -> pl.DataFrame:
-    from datasets import load_dataset  # noqa: PLC0415  # half a second and 100 MB, for hubs only
+    # half a second and 100 MB, for hubs only
+    from datasets import load_dataset  # noqa: PLC0415
+    from datasets.exceptions import DatasetsError  # noqa: PLC0415
 
     try:
         rows = load_dataset(name, config, split=split, revision=revision or None)
-    except (FileNotFoundError, ValueError, ConnectionError) as error:
+    except (DatasetsError, OSError, ValueError) as error:
         msg = f"hub:{name} (split {split}): {error}; check the name, the split and the network"
         raise BadInputError(msg) from error
     return pl.DataFrame(rows.to_polars())

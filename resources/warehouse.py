@@ -27,5 +27,5 @@ def open_warehouse(
         for table, found in versions.items():
             if found:
                 files = [str(lake.rows_file(table, p, v)) for p, v in sorted(found.items())]
-                db.read_parquet(files).create_view(table)
+                db.read_parquet(files, hive_partitioning=False).create_view(table)
         yield db

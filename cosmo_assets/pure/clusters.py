@@ -16,127 +16,14 @@ if TYPE_CHECKING:
 # Members further from their centroid than this share of their cluster mark its rim.
 RIM = 0.95
 TERMS = 3
-STOP = frozenset(
-    [
-        "the",
-        "a",
-        "an",
-        "and",
-        "or",
-        "of",
-        "to",
-        "in",
-        "is",
-        "are",
-        "was",
-        "were",
-        "be",
-        "been",
-        "it",
-        "its",
-        "this",
-        "that",
-        "these",
-        "those",
-        "for",
-        "on",
-        "with",
-        "as",
-        "by",
-        "at",
-        "from",
-        "not",
-        "you",
-        "your",
-        "they",
-        "them",
-        "their",
-        "he",
-        "she",
-        "his",
-        "her",
-        "we",
-        "our",
-        "i",
-        "my",
-        "me",
-        "but",
-        "if",
-        "so",
-        "than",
-        "then",
-        "there",
-        "here",
-        "what",
-        "which",
-        "who",
-        "when",
-        "where",
-        "how",
-        "why",
-        "can",
-        "will",
-        "would",
-        "should",
-        "could",
-        "may",
-        "might",
-        "must",
-        "do",
-        "does",
-        "did",
-        "done",
-        "have",
-        "has",
-        "had",
-        "having",
-        "into",
-        "out",
-        "up",
-        "down",
-        "over",
-        "under",
-        "about",
-        "after",
-        "before",
-        "more",
-        "most",
-        "some",
-        "any",
-        "all",
-        "no",
-        "each",
-        "one",
-        "two",
-        "also",
-        "just",
-        "like",
-        "only",
-        "very",
-        "even",
-        "such",
-        "other",
-        "same",
-        "own",
-        "because",
-        "while",
-        "through",
-        "between",
-        "during",
-        "both",
-        "few",
-        "many",
-        "much",
-        "new",
-        "used",
-        "use",
-        "using",
-        "get",
-        "make",
-        "see",
-        "way",
-        "first",
-    ]
+STOP = re.findall(
+    "[a-z]+",
+    "the a an and or of to in is are was were be been it its this that these those for on with as "
+    "by at from not you your they them their he she his her we our i my me but if so than then "
+    "there here what which who when where how why can will would should could may might must do "
+    "does did done have has had having into out up down over under about after before more most "
+    "some any all no each one two also just like only very even such other same own because while "
+    "through between during both few many much new used use using get make see way first",
 )
 
 
@@ -158,11 +45,17 @@ class Clusters:
 def fit_clusters(vectors: np.ndarray, settings: Clustering) -> Clusters:
     """Cluster unit vectors (rows, dimensions) float32; the same rows give the same clusters.
 
+    Fewer rows than two clusters need are all noise.
+
     Source: text-clustering, with HDBSCAN in place of DBSCAN on two dimensions, and fixed seeds.
     """
     from hdbscan import HDBSCAN  # noqa: PLC0415  # numba compiles for seconds
     from umap import UMAP  # noqa: PLC0415
 
+    if len(vectors) < 2 * settings.min_cluster:
+        labels = np.full(len(vectors), -1)
+        plane = np.zeros((len(vectors), 2), dtype=np.float32)
+        return Clusters(*_centroids(vectors, labels), labels, plane)
     neighbours = min(settings.neighbours, len(vectors) - 1)
     reduced, plane = (
         UMAP(
@@ -206,13 +99,18 @@ def assign(vectors: np.ndarray, centroids: np.ndarray, rims: np.ndarray) -> pl.D
 
 
 def name_clusters(texts: pl.Series, labels: np.ndarray) -> list[str]:
-    """Name each cluster by its most characteristic words (class-based TF-IDF), one name once."""
+    """Name each cluster by its most characteristic words (class-based TF-IDF), one name once.
+
+    Args:
+        texts: the fitted documents.
+        labels: the cluster of each, counted from 0, -1 for noise.
+    """
     words = (
         pl.DataFrame({"cluster": labels, "text": texts})
         .filter(pl.col("cluster") >= 0)
         .with_columns(pl.col("text").str.to_lowercase().str.extract_all(r"\p{L}{3,}").list.unique())
         .explode("text", empty_as_null=True)
-        .filter(~pl.col("text").is_in(list(STOP)))
+        .filter(~pl.col("text").is_in(STOP))
         .group_by("cluster", "text")
         .len("n")
     )
@@ -231,9 +129,10 @@ def name_clusters(texts: pl.Series, labels: np.ndarray) -> list[str]:
         .agg(pl.col("text"))
         .sort("cluster")
     )
+    found: dict[int, list[str]] = dict(top.iter_rows())
     names: list[str] = []
-    for terms in top["text"].to_list():
-        name = slug("_".join(terms))
+    for cluster in range(int(labels.max(initial=-1)) + 1):
+        name = slug("_".join(found.get(cluster, [])))  # a cluster may have no word to go by
         same = sum(1 for one in names if re.fullmatch(rf"{re.escape(name)}(_\d+)?", one))
         names.append(f"{name}_{same + 1}" if same else name)
     return names

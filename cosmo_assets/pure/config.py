@@ -8,12 +8,20 @@ devices, batch sizes, endpoints, retries) cannot, and no version ever sees it.
 from __future__ import annotations
 
 import difflib
-import types
+import re
+import string
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from cosmo_assets.pure.errors import BadInputError
 
@@ -22,19 +30,22 @@ if TYPE_CHECKING:
 
 Kind = Literal["web", "outline", "math", "instruction", "code"]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
+DocumentColumn = Literal["title", "text", "category", "covered"]
 ENV_PREFIX = "COSMO__"
+# Infinite numbers have no JSON, so no version could name them.
+MODEL_CONFIG = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class How(BaseModel):
     """Settings that only change how a thing is made: never part of a version."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+    model_config = MODEL_CONFIG
 
 
 class Settings(BaseModel):
     """Settings that change what is made: part of every version they reach."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+    model_config = MODEL_CONFIG
 
     def key(self) -> dict[str, Any]:
         """List what can change bytes: every field but the ``How`` ones and the notes."""
@@ -71,13 +82,29 @@ class Source(Settings):
     group: Name  # dataset group: what the contamination report and recipes speak of
     licence: str = Field(min_length=1)
     # document column → input column, a format string over input columns, or =constant
-    columns: dict[str, str] = Field(default_factory=dict)
+    columns: dict[DocumentColumn, str] = Field(default_factory=dict)
     filters: tuple[str, ...] = ()  # SQL conditions over the document's columns
     max_documents: int | None = Field(default=None, ge=1)  # a keyed sample of each shard
     on_duplicate: Literal["error", "drop"] = "error"  # a document that stands twice in a shard
     revision: str = ""  # of a hub data set
     note: str = ""
     how: SourceHow
+
+    @field_validator("columns")
+    @classmethod
+    def _formats(cls, columns: dict[DocumentColumn, str]) -> dict[DocumentColumn, str]:
+        for column, given in columns.items():
+            if given.startswith("="):
+                continue
+            try:
+                pieces = list(string.Formatter().parse(given))
+            except ValueError as error:
+                msg = f"{column}: {given!r} is no format string: {error}"
+                raise ValueError(msg) from error
+            if any(field == "" or spec or turn for _, field, spec, turn in pieces):
+                msg = f"{column}: in {given!r} braces may hold the name of an input column, no more"
+                raise ValueError(msg)
+        return columns
 
 
 class Group(Settings):
@@ -279,9 +306,10 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _refers_to_what_exists(self) -> Config:
+        known = ", ".join(sorted(self.groups))
         for name, source in self.sources.items():
             if source.group not in self.groups:
-                msg = f"sources.{name}.group: {source.group!r} is not one of groups"
+                msg = f"sources.{name}.group: {source.group!r} is not one of groups: {known}"
                 raise ValueError(msg)
             clustered = self.groups[source.group].topics == "cluster"
             given = "category" in source.columns or source.how.path.startswith("python:")
@@ -290,7 +318,7 @@ class Config(Settings):
                 raise ValueError(msg + "; map a column to 'category'")
         for name, recipe in self.recipes.items():
             if unknown := sorted(recipe.weights.keys() - self.groups.keys()):
-                msg = f"recipes.{name}.weights: {unknown} are not groups"
+                msg = f"recipes.{name}.weights: {unknown} are not among groups: {known}"
                 raise ValueError(msg)
             if not sum(recipe.weights.values()) > 0:
                 msg = f"recipes.{name}.weights: at least one must be above 0"
@@ -298,84 +326,19 @@ class Config(Settings):
         return self
 
 
-def parse_config(text: str, *, file: str, env: Mapping[str, str] | None = None) -> Config:
-    """Read the text of a configuration file.
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key that stands twice is an error, not a silent last word."""
 
-    Args:
-        text: YAML.
-        file: its name, for messages.
-        env: environment variables; ``COSMO__GENERATOR__MODEL=x`` overrides ``generator.model``.
-
-    Raises:
-        BadInputError: names the file, the key, the value and the mend.
-    """
-    try:
-        tree = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        msg = f"{file}: not YAML: {error}"
-        raise BadInputError(msg) from error
-    if not isinstance(tree, dict):
-        msg = f"{file}: expected a mapping with keys {sorted(Config.model_fields)}"
-        raise BadInputError(msg)
-    for name, value in sorted((env or {}).items()):
-        if name.startswith(ENV_PREFIX):
-            _override(tree, name.removeprefix(ENV_PREFIX).lower().split("__"), value, name)
-    try:
-        return Config.model_validate(tree)
-    except ValidationError as error:
-        problems = "\n".join(f"{file}: {_explain(problem)}" for problem in error.errors())
-        raise BadInputError(problems) from None
-
-
-def _override(tree: dict[str, Any], keys: list[str], value: str, name: str) -> None:
-    node = tree
-    for key in keys[:-1]:
-        node = node.setdefault(key, {})
-        if not isinstance(node, dict):
-            msg = f"environment variable {name}: {key} is not a mapping in the configuration"
-            raise BadInputError(msg)
-    node[keys[-1]] = yaml.safe_load(value)
-
-
-def _explain(problem: Mapping[str, Any]) -> str:
-    """Turn one pydantic error into key, complaint and mend."""
-    path = [str(part) for part in problem["loc"]]
-    where = ".".join(path) or "(top level)"
-    if problem["type"] == "extra_forbidden":
-        known = sorted(_fields_at(path[:-1]))
-        close = difflib.get_close_matches(path[-1], known, n=1)
-        mend = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}"
-        return f"{where}: unknown key; {mend}"
-    if problem["type"] == "missing":
-        return f"{where}: this key is required; add it"
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    value = problem["input"]
-    shown = "" if isinstance(value, BaseModel | dict) else f"; found {value!r}"
-    return f"{where}: {message}{shown}" if path else message
-
-
-def _fields_at(path: list[str]) -> set[str]:
-    """List the field names a model takes at ``path``, walking through mappings."""
-    model: Any = Config
-    for part in path:
-        if isinstance(model, type) and issubclass(model, BaseModel):
-            model = _inner(model.model_fields[part].annotation)
-        # a mapping's own key: the model stays that of its values
-    return set(model.model_fields) if isinstance(model, type) else set()
-
-
-def _inner(annotation: Any) -> Any:
-    """Return the model inside ``dict[str, Model]``, ``Model | None`` or ``Model``."""
-    if get_origin(annotation) is dict:
-        return _MappingOf(_inner(get_args(annotation)[1]))
-    if get_origin(annotation) in {Union, types.UnionType}:
-        return _inner(next(arg for arg in get_args(annotation) if arg is not type(None)))
-    return annotation
-
-
-class _MappingOf:
-    def __init__(self, model: Any) -> None:
-        self.model_fields = getattr(model, "model_fields", {})
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - the signature is PyYAML's
+        """Build one mapping."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                problem = f"the key {key.value!r} stands twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            if isinstance(key.value, str):
+                seen.add(key.value)
+        return super().construct_mapping(node, deep=deep)
 
 
 def load_config(path: Path, *, env: Mapping[str, str]) -> Config:
@@ -389,3 +352,90 @@ def load_config(path: Path, *, env: Mapping[str, str]) -> Config:
         msg = f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8"
         raise BadInputError(msg) from error
     return parse_config(text, file=path.name, env=env)
+
+
+def parse_config(text: str, *, file: str, env: Mapping[str, str] | None = None) -> Config:
+    """Read the text of a configuration file.
+
+    Args:
+        text: YAML.
+        file: its name, for messages.
+        env: environment variables; ``COSMO__GENERATOR__MODEL=x`` overrides ``generator.model``.
+
+    Raises:
+        BadInputError: names the file or the variable, the key, the value and the mend.
+    """
+    tree = _read_yaml(text, file)
+    if not isinstance(tree, dict):
+        msg = f"{file}: expected a mapping with keys {', '.join(sorted(Config.model_fields))}"
+        raise BadInputError(msg)
+    overrides: dict[tuple[str, ...], str] = {}
+    for name, value in sorted((env or {}).items()):
+        if name.startswith(ENV_PREFIX):
+            path = tuple(name.removeprefix(ENV_PREFIX).lower().split("__"))
+            overrides[path] = f"environment variable {name}"
+            _override(tree, path, _read_yaml(value, overrides[path]) if value else "", name)
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        problems = [
+            f"{_origin(problem['loc'], overrides, file)}: {_explain(problem)}"
+            for problem in error.errors()
+        ]
+        raise BadInputError("\n".join(problems)) from None
+
+
+def _read_yaml(text: str, origin: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        msg = f"{origin}: not YAML: {error}; mend it there"
+        raise BadInputError(msg) from error
+
+
+def _override(tree: dict[Any, Any], path: tuple[str, ...], value: Any, name: str) -> None:
+    node = tree
+    for depth, key in enumerate(path[:-1], 1):
+        node = node.setdefault(key, {})
+        if not isinstance(node, dict):
+            where = ".".join(path[:depth])
+            msg = f"environment variable {name}: {where} is not a mapping in the configuration"
+            raise BadInputError(msg)
+    node[path[-1]] = value
+
+
+def _origin(path: tuple[Any, ...], overrides: Mapping[tuple[str, ...], str], file: str) -> str:
+    """Say where the value at ``path`` was written: in a variable, or in the file."""
+    return next((told for at, told in overrides.items() if path[: len(at)] == at), file)
+
+
+def _explain(problem: Mapping[str, Any]) -> str:
+    """Turn one pydantic error into key, complaint and mend."""
+    path = [str(part) for part in problem["loc"] if part != "[key]"]
+    where = ".".join(path)
+    if problem["type"] == "extra_forbidden":
+        return f"{where}: unknown key; {_suggest(path[-1], _known_keys(path[:-1]))}"
+    if problem["type"] == "missing":
+        return f"{where}: this key is required; add it"
+    message, value = str(problem["msg"]).removeprefix("Value error, "), problem["input"]
+    if problem["type"] == "literal_error":
+        known = re.findall(r"'([^']*)'", problem["ctx"]["expected"])
+        return f"{where}: unknown value {value!r}; {_suggest(str(value), known)}"
+    if not path:
+        return message  # from a check of the whole, which names its keys itself
+    shown = "" if isinstance(value, BaseModel | dict) else f"; found {value!r}"
+    return f"{where}: {message}{shown}"
+
+
+def _suggest(given: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(given, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+
+
+def _known_keys(path: list[str]) -> list[str]:
+    """List the keys that the model at ``path`` takes; ``dict[name, model]`` is one level of it."""
+    at: Any = Config
+    for part in path:
+        named = get_origin(at) is dict
+        at = get_args(at)[1] if named else at.model_fields[part].annotation
+    return sorted(at.model_fields)

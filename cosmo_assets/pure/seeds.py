@@ -11,7 +11,7 @@ import polars as pl
 from cosmo_assets.pure.errors import BadInputError
 
 if TYPE_CHECKING:
-    from cosmo_assets.pure.config import Source
+    from cosmo_assets.pure.config import DocumentColumn, Source
 
 MAX_CHARS = 1_000_000  # a longer "document" is a broken file, and would stall every later step
 COLUMNS = ("title", "text", "category", "covered")
@@ -22,8 +22,9 @@ def seed_documents(rows: pl.DataFrame, source: Source, *, name: str, file: str) 
 
     Args:
         rows: what the file holds.
-        source: its settings; ``columns`` maps document columns to input columns or to format
-            strings over input columns, or to a constant behind ``=``, ``filters`` are SQL conditions over the result.
+        source: its settings; ``columns`` maps document columns to input columns, to format
+            strings over input columns, or to a constant behind ``=``; ``filters`` are SQL
+            conditions over the result.
         name: the source's name.
         file: for messages.
 
@@ -32,7 +33,8 @@ def seed_documents(rows: pl.DataFrame, source: Source, *, name: str, file: str) 
         the first 16 hex digits of the MD5 of title and text. Unsorted.
 
     Raises:
-        BadInputError: an empty table, a missing column, an empty or overlong text, a bad filter.
+        BadInputError: an empty table, a column that is missing or holds no text, an empty or
+            overlong text, a bad filter.
     """
     if not rows.height:
         msg = f"{file}: no rows; remove the file or fill it"
@@ -53,7 +55,7 @@ def keep_sample(documents: pl.DataFrame, most: int | None) -> pl.DataFrame:
 
 
 def check_duplicates(documents: pl.DataFrame, source: Source, *, file: str) -> pl.DataFrame:
-    """Return the documents without repeats.
+    """Return the documents without repeats, by ``doc_id``; of equal ones the first is kept.
 
     Raises:
         BadInputError: a document stands twice and the source does not say ``drop``.
@@ -68,10 +70,10 @@ def check_duplicates(documents: pl.DataFrame, source: Source, *, file: str) -> p
             "remove them, or set on_duplicate: drop for this source"
         )
         raise BadInputError(msg)
-    return documents.sort("doc_id", "row").unique("doc_id", keep="first", maintain_order=True)
+    return documents.unique("doc_id", keep="first", maintain_order=True).sort("doc_id")
 
 
-def _column(rows: pl.DataFrame, source: Source, column: str, file: str) -> pl.Expr:
+def _column(rows: pl.DataFrame, source: Source, column: DocumentColumn, file: str) -> pl.Expr:
     """Build one document column out of the input's."""
     given = source.columns.get(column, column)
     if column not in source.columns and column not in rows.columns and column != "text":
@@ -83,26 +85,25 @@ def _column(rows: pl.DataFrame, source: Source, column: str, file: str) -> pl.Ex
         return pl.col(given).cast(pl.String).alias(column)
     pieces = list(string.Formatter().parse(given))
     _require(rows, [field for _, field, _, _ in pieces if field], column, file)
-    parts = [
-        part
-        for literal, field, _, _ in pieces
-        for part in (
-            pl.lit(literal),
-            pl.col(field).cast(pl.String).fill_null("") if field else None,
-        )
-        if part is not None
-    ]
+    parts: list[pl.Expr] = []
+    for literal, field, _, _ in pieces:
+        parts.append(pl.lit(literal))
+        if field:
+            parts.append(pl.col(field).cast(pl.String).fill_null(""))
     return pl.concat_str(parts).str.strip_chars().alias(column)
 
 
 def _covered(rows: pl.DataFrame, source: Source, file: str) -> pl.Expr:
     """Return what a course covered before: a list of titles, null for what is no course."""
     given = source.columns.get("covered", "covered")
-    if given not in rows.columns:
-        if "covered" in source.columns:
-            _require(rows, [given], "covered", file)
-        return pl.lit(None, pl.List(pl.String)).alias("covered")
-    return pl.col(given).cast(pl.List(pl.String)).alias("covered")
+    if "covered" in source.columns:
+        _require(rows, [given], "covered", file)
+        if not isinstance(rows.schema[given], pl.List | pl.Null):
+            msg = f"{file}: column {given!r} for 'covered' is {rows.schema[given]}; make it a list"
+            raise BadInputError(msg)
+    listed = isinstance(rows.schema.get(given), pl.List)
+    column = pl.col(given) if listed else pl.lit(None)
+    return column.cast(pl.List(pl.String)).alias("covered")
 
 
 def _require(rows: pl.DataFrame, wanted: list[str], column: str, file: str) -> None:
@@ -112,6 +113,11 @@ def _require(rows: pl.DataFrame, wanted: list[str], column: str, file: str) -> N
             f"mend the source's columns.{column}"
         )
         raise BadInputError(msg)
+    for name in wanted:
+        dtype = rows.schema[name]
+        if column != "covered" and (dtype.is_nested() or dtype == pl.Binary):
+            msg = f"{file}: column {name!r} for {column!r} is {dtype}; map a column of texts"
+            raise BadInputError(msg)
 
 
 def _check_texts(documents: pl.DataFrame, file: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from typing import Any
 
 from cosmo_assets.pure.digest import digest
@@ -10,11 +11,17 @@ from cosmo_assets.pure.digest import digest
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Recipe:
-    """All that can change a partition's bytes."""
+    """All that can change a partition's bytes, as JSON has it: a tuple is a list.
+
+    So a recipe read back from a trace equals the one that was written.
+    """
 
     code: str  # the step's code version
     settings: dict[str, Any]  # byte-changing settings, by name
     inputs: dict[str, str]  # "table[partition]" → version, of exactly what is read
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "settings", json.loads(json.dumps(self.settings)))
 
     @property
     def name(self) -> str:
