@@ -74,9 +74,15 @@ def provenance_tags(
     return tags
 
 
-def latest_storage_id(instance: dg.DagsterInstance, asset: str) -> int | None:
-    """Return the storage id of an asset's newest materialization, of any partition."""
-    records = instance.fetch_materializations(dg.AssetKey(asset), limit=1).records
+def latest_storage_id(
+    instance: dg.DagsterInstance, asset: str, *, observed: bool = False
+) -> int | None:
+    """Return the storage id of an asset's newest event, of any partition.
+
+    Of an asset that Dagster does not make, only observations carry versions it compares.
+    """
+    fetch = instance.fetch_observations if observed else instance.fetch_materializations
+    records = fetch(dg.AssetKey(asset), limit=1).records
     return records[0].storage_id if records else None
 
 
@@ -89,10 +95,13 @@ def storage_ids(
     )
 
 
-def latest_versions(instance: dg.DagsterInstance, asset: str) -> dict[str, str]:
+def latest_versions(
+    instance: dg.DagsterInstance, asset: str, *, observed: bool = False
+) -> dict[str, str]:
     """Return the data version of every partition Dagster knows of, in one query."""
+    kind = "ASSET_OBSERVATION" if observed else "ASSET_MATERIALIZATION"
     found = instance.event_log_storage.get_latest_tags_by_partition(
-        dg.AssetKey(asset), dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION_TAG]
+        dg.AssetKey(asset), dg.DagsterEventType(kind), [DATA_VERSION_TAG]
     )
     return {partition: tags[DATA_VERSION_TAG] for partition, tags in found.items()}
 

@@ -11,7 +11,7 @@ import duckdb
 import polars as pl
 
 from cosmo_assets.pure.digest import digest
-from cosmo_assets.pure.errors import BadInputError
+from cosmo_assets.pure.errors import BadInputError, ContractError
 from cosmo_assets.pure.prompts import build_prompts
 from cosmo_assets.pure.template import PromptTemplate
 from cosmo_assets.quality import by_cell
@@ -96,6 +96,7 @@ select
     wanted.cell as "partition",
     members.doc_id,
     members.shard,
+    wanted.topic,
     wanted.style_version
 from wanted
 inner join members on members.topic_id = wanted.topic_id and members.kind = wanted.kind
@@ -111,13 +112,21 @@ def _cells(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
     world = step.world
     templates = step.scan("prompt_templates", world.partitions("styles")).collect()
     style_rows = {row["style"]: row for row in templates.iter_rows(named=True)}
+    labels = world.traces("topics")
     wanted = pl.DataFrame(
         [
-            (cell, part(cell, 0), part(cell, 1), style_rows[part(cell, 1)]["version"], kind)
+            (
+                cell,
+                part(cell, 0),
+                labels[part(cell, 0)].facts["label"],
+                part(cell, 1),
+                style_rows[part(cell, 1)]["version"],
+                kind,
+            )
             for cell in step.partitions
             for kind in style_rows[part(cell, 1)]["kinds"]
         ],
-        schema=["cell", "topic_id", "style", "style_version", "kind"],
+        schema=["cell", "topic_id", "topic", "style", "style_version", "kind"],
         orient="row",
     )
     sources = pl.DataFrame(
@@ -150,10 +159,22 @@ def _prompts(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
     for style, cells in by_style.items():
         row = step.scan("prompt_templates", [style]).select("template").collect()
         template = PromptTemplate.model_validate_json(row["template"][0])
+        _check_versions(step, cells, template)
         wanted = documents.filter(pl.col("partition").is_in(cells))
         prompts = _named(wanted, template)
         for cell, rows in by_cell(prompts, tuple(cells)):
             yield cell, partial(_prompt_rows, rows)
+
+
+def _check_versions(step: Step, cells: list[str], template: PromptTemplate) -> None:
+    """Refuse to build prompts of a template that the cells do not know yet."""
+    found = step.scan("cells", cells).select("style_version").unique().collect()["style_version"]
+    if other := sorted(set(found) - {template.version}):
+        msg = (
+            f"cells of {template.style} are of version {other[0]} of its template, which is now "
+            f"{template.version}; materialize cells first"
+        )
+        raise ContractError(msg)
 
 
 def _named(documents: pl.DataFrame, template: PromptTemplate) -> pl.DataFrame:
@@ -178,17 +199,13 @@ def _documents(step: Step) -> pl.DataFrame:
     """Read the cells' documents with the label of their topic."""
     traces = step.world.traces("cells")
     shards = sorted({shard for cell in step.partitions for shard in traces[cell].facts["shards"]})
-    members = step.scan("cells", step.partitions).select("partition", "doc_id", "shard")
+    members = step.scan("cells", step.partitions).select("partition", "doc_id", "shard", "topic")
     columns = ["doc_id", "kind", "title", "text", "category", "covered"]
     if not shards:
         schema = {name: SEED_DOCUMENTS.schema[name] for name in columns}
         return pl.DataFrame(schema={"partition": pl.String, **schema, "topic": pl.String})
     seeds = step.scan("seed_documents", shards).select(pl.col("partition").alias("shard"), *columns)
-    labels = {
-        cell: step.world.traces("topics")[part(cell, 0)].facts["label"] for cell in step.partitions
-    }
-    topic = pl.col("partition").replace_strict(labels, return_dtype=pl.String).alias("topic")
-    return members.join(seeds, on=["doc_id", "shard"]).drop("shard").with_columns(topic).collect()
+    return members.join(seeds, on=["doc_id", "shard"]).drop("shard").collect()
 
 
 def _prompt_rows(rows: pl.DataFrame) -> Made:
@@ -250,6 +267,7 @@ CELLS = Table(
     columns={
         "doc_id": Column(pl.String, "seed document"),
         "shard": Column(pl.String, "its partition of seed_documents"),
+        "topic": Column(pl.String, "what prompts call the topic"),
         "style_version": Column(pl.String, "version of the style's template"),
     },
     key=("doc_id",),
@@ -283,9 +301,6 @@ PROMPTS = Table(
     key=("prompt_id",),
     code="1",
     work=_prompts,
-    parents=(
-        same("cells"),
-        Parent("topics", keyed("topics", lambda cell: part(cell, 0)).read, manifest=True),
-        keyed("prompt_templates", lambda cell: part(cell, 1)),
-    ),
+    # A cell holds its documents, its topic's label and its template's version: all that is read.
+    parents=(same("cells"),),
 )

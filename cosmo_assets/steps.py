@@ -157,7 +157,10 @@ def _run(
     wanted = set(config.partitions)
     partitions = [p for p in context.partition_keys if not wanted or p in wanted]
     parents = [dep.asset_key.to_user_string() for dep in _deps(table)]
-    pointers = {name: latest_storage_id(context.instance, name) for name in parents}
+    pointers = {
+        name: latest_storage_id(context.instance, name, observed=name not in BY_NAME)
+        for name in parents
+    }
     world = look()
     good: list[Outcome] = []
     bad: list[Outcome] = []
@@ -271,14 +274,14 @@ def _log_checks(
 def _report_manifests(instance: dg.DagsterInstance, table: str, world: World) -> None:
     """Tell Dagster the groups whose manifest changed."""
     name = manifest_name(table)
-    known = latest_versions(instance, name)
+    known = latest_versions(instance, name, observed=True)
     live = world.partitions(BY_NAME[table].by)
     for group in world.partitions("groups"):
         members = world.versions(table, [one for one in live if group_of(one) == group])
         version = digest(members)
         if members and known.get(group) != version:
             instance.report_runless_asset_event(
-                dg.AssetMaterialization(
+                dg.AssetObservation(
                     name,
                     partition=group,
                     metadata={"partitions": len(members)},

@@ -71,7 +71,7 @@ def fit_clusters(vectors: np.ndarray, settings: Clustering) -> Clusters:
     )
     labels = HDBSCAN(
         min_cluster_size=settings.min_cluster,
-        min_samples=settings.min_samples,
+        min_samples=min(settings.min_samples, neighbours),
         core_dist_n_jobs=1,
     ).fit_predict(np.asarray(reduced, dtype=np.float64))
     labels = _by_size(np.asarray(labels))
@@ -86,9 +86,9 @@ def assign(vectors: np.ndarray, centroids: np.ndarray, rims: np.ndarray) -> pl.D
         ``cluster: i64`` (null: noise) and ``distance: f32``, cosine distance to the centroid.
     """
     if not len(centroids):
-        none = pl.lit(None)
-        return pl.DataFrame({"row": range(len(vectors))}).select(
-            none.cast(pl.Int64).alias("cluster"), none.cast(pl.Float32).alias("distance")
+        nothing = pl.Series([None] * len(vectors))
+        return pl.DataFrame(
+            {"cluster": nothing.cast(pl.Int64), "distance": nothing.cast(pl.Float32)}
         )
     distance = 1.0 - vectors @ centroids.T
     nearest = distance.argmin(axis=1)

@@ -1,25 +1,26 @@
 -- One threshold parts contaminated rows from others. The rows on the wrong side of the ratio that
 -- parts them best are the offenders; where two ratios do equally well, those wrong by either.
 
-with running as (
+with tallies as (
     select
         ratio,
-        count(*) filter (contaminated) over (order by ratio) as flagged_up_to,
-        count(*) filter (not contaminated) over (order by ratio) as clear_up_to,
-        count(*) filter (not contaminated) over () as clear
+        count(*) filter (contaminated) as flagged,
+        count(*) filter (not contaminated) as clear
     from contamination
+    group by ratio
+    union all
+    select
+        -1 as ratio,  -- below which all rows are contaminated
+        0 as flagged,
+        0 as clear
 ),
 
 cuts as (
     select
         ratio,
-        flagged_up_to + clear - clear_up_to as wrong
-    from running
-    union all
-    select
-        -1 as ratio,
-        count(*) filter (not contaminated) as wrong
-    from contamination
+        sum(flagged) over up_to + sum(clear) over () - sum(clear) over up_to as wrong
+    from tallies
+    window up_to as (order by ratio)
 ),
 
 best as (

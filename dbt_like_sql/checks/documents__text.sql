@@ -1,4 +1,4 @@
--- A document has words, and no more letters than the completion it was cleaned from.
+-- A document has words, and no more bytes than the completion it was cleaned from.
 
 select
     "partition",
@@ -8,6 +8,6 @@ select
 from documents
 where (
     regexp_matches(text, '\S')
-    and n_words between 1 and length(text)
-    and length(text) <= length(raw_text)
+    and n_words between 1 and strlen(text)
+    and strlen(text) <= strlen(raw_text)
 ) is not true

@@ -6,10 +6,14 @@ with seen as (
         "partition",
         prompt_id,
         topic_named,
-        regexp_extract(
-            replace(prompt, extract, ''),
-            '\$(extract|topic|title|category|covered|bans)\b'
-        ) as hole
+        case
+            when regexp_matches(prompt, '\$(extract|topic|title|category|covered|bans)\b')
+                then regexp_extract(
+                    replace(prompt, extract, ''),
+                    '\$(extract|topic|title|category|covered|bans)\b'
+                )
+            else ''
+        end as hole
     from prompts
 )
 

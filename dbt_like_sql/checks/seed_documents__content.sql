@@ -8,7 +8,7 @@ select
 from seed_documents
 where (
     regexp_matches(text, '\S')
-    and n_words between 1 and length(text)
+    and n_words between 1 and strlen(text)
     and title is not null
     and category is not null
 ) is not true

@@ -1,0 +1,118 @@
+"""What Dagster loads: names, cuts, gates, and its own idea of staleness."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import dagster as dg
+import pytest
+
+from cosmo_assets.dagster_internals import latest_storage_id, provenance_tags, stale_partitions
+from cosmo_assets.definitions import ASSETS, defs
+from cosmo_assets.graph import BY_NAME, MANIFESTS, TABLES
+from cosmo_assets.steps import manifest_name
+from cosmo_assets.world import FAN_IN
+
+SPECS = {spec.key.to_user_string(): spec for asset in ASSETS for spec in asset.specs}
+GROUPS = ["seeds", "topics", "prompts", "generation", "quality", "tokens", "training", "evals"]
+# Cuts that can never hold more partitions than Dagster compares.
+BOUNDED = {"source_shards", "styles", "benchmarks", "groups", "taxonomies", "recipes"}
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_an_asset_says_what_it_is_and_whose(name: str) -> None:
+    spec, table = SPECS[name], BY_NAME[name]
+    assert spec.description
+    assert all(f"`{column}`" in spec.description for column in table.columns)
+    assert spec.group_name == table.group
+    assert list(spec.owners) == [f"team:{table.group}"]
+    assert spec.kinds
+    assert spec.partitions_def is not None
+    assert spec.code_version == table.code
+
+
+def test_the_groups_are_those_of_the_pipeline() -> None:
+    assert list(dict.fromkeys(table.group for table in TABLES)) == GROUPS
+
+
+def test_every_table_has_a_blocking_check() -> None:
+    checks = defs.resolve_asset_graph().asset_check_keys
+    by_asset = {key.asset_key.to_user_string() for key in checks}
+    assert by_asset == set(BY_NAME)
+    assert all(defs.resolve_asset_graph().get(key).blocking for key in checks)
+
+
+def test_a_table_comes_after_all_it_reads() -> None:
+    seen: set[str] = set()
+    for table in TABLES:
+        assert {parent.table for parent in table.parents} <= seen
+        seen.add(table.name)
+
+
+def test_no_asset_reads_more_partitions_than_dagster_compares() -> None:
+    assert FAN_IN == 99
+    for table in TABLES:
+        for dep in SPECS[table.name].deps:
+            parent = dep.asset_key.to_user_string()
+            mapping = dep.partition_mapping
+            if isinstance(mapping, dg.IdentityPartitionMapping):
+                assert BY_NAME[parent].by == table.by
+            else:
+                assert parent not in BY_NAME or BY_NAME[parent].by in BOUNDED, (table.name, parent)
+
+
+def test_a_manifest_follows_its_table() -> None:
+    graph = defs.resolve_asset_graph()
+    for name in MANIFESTS:
+        parents = graph.get(dg.AssetKey(manifest_name(name))).parent_keys
+        assert parents == {dg.AssetKey(name)}
+
+
+def test_backfill_layers_never_share_a_run() -> None:
+    sizes = [
+        asset.backfill_policy.max_partitions_per_run for asset in ASSETS if asset.backfill_policy
+    ]
+    assert len(set(sizes)) == len(TABLES)
+
+
+def test_dagster_calls_stale_what_was_made_from_another_version() -> None:
+    """The contract with Dagster's internals: our tags are what its resolver compares."""
+    cells = ["a:x", "b:x"]
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions("cells", cells)
+
+        def tell(asset: str, cell: str, version: str, **inputs: str) -> None:
+            tags = provenance_tags(
+                version=version,
+                code=BY_NAME[asset].code,
+                inputs=inputs,
+                pointers={name: latest_storage_id(instance, name) for name in inputs},
+            )
+            event = dg.AssetMaterialization(asset, partition=cell, tags=tags)
+            instance.report_runless_asset_event(event)
+
+        for cell in cells:
+            tell("cells", cell, "1")
+            tell("prompts", cell, "1", cells="1")
+        assert stale_partitions(instance, defs, "prompts", cells) == set()
+        tell("cells", "a:x", "2")
+        tell("cells", "b:x", "1")
+        assert stale_partitions(instance, defs, "prompts", cells) == {"a:x"}
+
+
+def test_loading_the_definitions_loads_no_heavy_library() -> None:
+    heavy = [
+        "torch",
+        "transformers",
+        "datasets",
+        "great_expectations",
+        "sklearn",
+        "umap",
+        "hdbscan",
+    ]
+    code = f"import sys, cosmo_assets.definitions; print([n for n in {heavy} if n in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
