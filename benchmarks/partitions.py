@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import time
 import warnings
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from cosmo_assets.dagster_internals import stale_partitions
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

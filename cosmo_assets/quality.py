@@ -138,9 +138,7 @@ def _contamination(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
         .collect()
     )
     names = ["benchmark", "subset", "split", "sample_id", "tokens", "n_tokens", "grams"]
-    index = (
-        step.scan("benchmark_index", step.world.partitions("benchmarks")).select(names).collect()
-    )
+    index = _index_rows(step).select(names)
     found = find_contamination(
         documents.select("doc_id", "text"),
         index,
@@ -152,6 +150,14 @@ def _contamination(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
     )
     for cell, part_ in by_cell(rows, step.partitions):
         yield cell, partial(_matches, part_)
+
+
+def _index_rows(step: Step) -> pl.DataFrame:
+    """Read all benchmarks; a project may have none."""
+    benchmarks = step.world.partitions("benchmarks")
+    if not benchmarks:
+        return pl.DataFrame(schema=BENCHMARK_INDEX.schema)
+    return step.scan("benchmark_index", benchmarks).collect()
 
 
 def _matches(rows: pl.DataFrame) -> Made:

@@ -72,7 +72,7 @@ SEED_DOCUMENTS = Table(
     by="source_shards",
     about="One row is a seed document.",
     columns={
-        "doc_id": Column(pl.String, "digest of title and text, 16 hex digits"),
+        "doc_id": Column(pl.String, "digest of title, category, covered and text, 16 hex digits"),
         "source": Column(pl.String, "the source's name in cosmo.yaml"),
         "kind": Column(pl.String, "web, outline, math, instruction or code"),
         "title": Column(pl.String, "title, empty where there is none"),

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import duckdb
 import polars as pl
 
+from cosmo_assets.pure.errors import ContractError
+from cosmo_assets.quality import BENCHMARK_INDEX, CONTAMINATION, DOCUMENTS, DUPLICATES
 from cosmo_assets.tables import Column, Made, Parent, Table, every
 from dbt_like_sql.model import Model, load_model
 
@@ -24,7 +26,7 @@ def sql_table(
     name: str,
     *,
     group: str,
-    cut: Mapping[str, Dimension],
+    reads: tuple[Table, ...],
     columns: Mapping[str, Column],
     key: tuple[str, ...],
 ) -> Table:
@@ -33,11 +35,14 @@ def sql_table(
     Args:
         name: the file's stem and the table's name.
         group: asset group.
-        cut: how each table the query names is partitioned; ``cells`` are read by group.
+        reads: the tables the query names; those cut in cells are read by group.
         columns: what the query selects, ``group`` among them.
         key: columns that name a row.
     """
     model = load_model(name)
+    if model.inputs != {table.name for table in reads}:
+        msg = f"{name}.sql reads {sorted(model.inputs)}, not {sorted(t.name for t in reads)}"
+        raise ContractError(msg)
     return Table(
         name=name,
         group=group,
@@ -46,8 +51,8 @@ def sql_table(
         columns=columns,
         key=key,
         code=model.version,  # of the parsed query: comments and layout do not count
-        work=partial(_run, model, cut),
-        parents=tuple(_reads(table, cut[table]) for table in sorted(model.inputs)),
+        work=partial(_run, model, reads),
+        parents=tuple(_reads(table.name, table.by) for table in reads),
         kinds=("duckdb", "sql"),
     )
 
@@ -59,15 +64,21 @@ def _reads(table: str, by: Dimension) -> Parent:
 
 
 def _run(
-    model: Model, cut: Mapping[str, Dimension], step: Step
+    model: Model, reads: tuple[Table, ...], step: Step
 ) -> Iterator[tuple[str, Callable[[], Made]]]:
     """Run the query once for all groups."""
     with duckdb.connect() as db:
         db.execute("set threads = 1")  # sums of floats must not depend on who came first
-        for table in model.inputs:
-            versions = step.world.versions(table, list(step.world.partitions(cut[table])))
-            files = [str(step.lake.rows_file(table, p, v)) for p, v in sorted(versions.items())]
-            db.read_parquet(files).create_view(table)
+        for table in reads:
+            versions = step.world.versions(table.name, list(step.world.partitions(table.by)))
+            files = [
+                str(step.lake.rows_file(table.name, p, v)) for p, v in sorted(versions.items())
+            ]
+            if files:
+                db.read_parquet(files).create_view(table.name)
+            else:
+                empty = pl.DataFrame(schema={"partition": pl.String, **table.schema})
+                db.register(table.name, empty.to_arrow())
         rows = db.sql(model.sql).pl()
     for partition in step.partitions:
         found = rows.filter(pl.col("group") == partition)
@@ -77,7 +88,7 @@ def _run(
 CONTAMINATION_REPORT = sql_table(
     "contamination_report",
     group="quality",
-    cut={"documents": "cells", "contamination": "cells", "benchmark_index": "benchmarks"},
+    reads=(DOCUMENTS, CONTAMINATION, BENCHMARK_INDEX),
     columns={
         "group": Column(pl.String, "dataset group"),
         "benchmark": Column(pl.String, "benchmark"),
@@ -92,7 +103,7 @@ CONTAMINATION_REPORT = sql_table(
 CORPUS_PROFILE = sql_table(
     "corpus_profile",
     group="quality",
-    cut={"documents": "cells", "duplicates": "cells", "contamination": "cells"},
+    reads=(DOCUMENTS, DUPLICATES, CONTAMINATION),
     columns={
         "group": Column(pl.String, "dataset group"),
         "style": Column(pl.String, "prompt style"),

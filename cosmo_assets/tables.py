@@ -117,7 +117,10 @@ def every(
     """The child reads all partitions of the parent in ``among(world, partition)`` that exist."""
 
     def read(world: World, partition: str) -> dict[str, str] | None:
-        name, version = world.manifest(table, tuple(among(world, partition)))
+        names = tuple(among(world, partition))
+        if not names:  # there is nothing to wait for
+            return {}
+        name, version = world.manifest(table, names)
         return None if version is None else {name: version}
 
     return Parent(table, read, manifest)

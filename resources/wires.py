@@ -93,7 +93,8 @@ class OpenAIWire:
     """``POST /v1/chat/completions``, as vLLM, TGI, llama.cpp and many others serve it.
 
     The server applies the model's chat template. ``top_k`` and ``repetition_penalty`` are fields
-    that vLLM and TGI add; they are left out where they would change nothing (0 and 1).
+    that vLLM adds to the protocol; they are left out at 0 and 1 (docs/endpoints.md says which
+    servers then put in defaults of their own, and how to stop them).
     """
 
     def __init__(self, settings: config.Generator, *, key: str | None) -> None:
@@ -343,7 +344,11 @@ def _seconds(retry_after: str | None) -> float | None:
 
 
 def _same_model(asked: str, served: str) -> bool:
-    """Whether an endpoint serves what was asked for, by its name or under its last part."""
+    """Whether an endpoint serves what was asked for, by its name or under its last part.
+
+    ``transformers serve`` names the branch behind the model: ``NAME@main``.
+    """
+    served = served.removesuffix("@main")
     return served == asked or served.endswith("/" + asked.rstrip("/").rpartition("/")[2])
 
 

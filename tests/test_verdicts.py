@@ -188,7 +188,7 @@ def test_a_check_that_goes_wrong_says_so_and_passes_nobody(
 ) -> None:
     checks = verdicts._accept_checks([check(tmp_path, "cells__x", sql)])
     monkeypatch.setattr(verdicts, "_all_checks", lambda: checks)
-    rows = pl.DataFrame([{"doc_id": "a", "shard": "b", "style_version": "c"}])
+    rows = pl.DataFrame([{"doc_id": "a"}], schema=CELLS.schema)
     with pytest.raises(type(refusal)) as caught:
         judge(CELLS, {"web-bees:story": rows}, world)
     assert str(refusal) in str(caught.value)

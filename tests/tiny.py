@@ -74,7 +74,7 @@ def page(subject: str, number: int) -> dict[str, str]:
     words = SUBJECTS[subject].split()
     turned = words[number % len(words) :] + words[: number % len(words)]
     sentences = [
-        f"Anyone who looks after {turned[i]} learns that {turned[i + 1]} and {turned[i + 2]} belong "
+        f"Anyone who looks after {turned[i]} learns that {turned[i + 1]} and {turned[i + 2]} go "
         f"together, because note {number} of the {subject} book explains {turned[i + 3]} first."
         for i in range(6)
     ]

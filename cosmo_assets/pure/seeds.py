@@ -13,6 +13,15 @@ from cosmo_assets.pure.errors import BadInputError
 if TYPE_CHECKING:
     from cosmo_assets.pure.config import DocumentColumn, Source
 
+# All that a prompt can quote names a document, so that what is built on its name is exact.
+DOC_ID_SQL = """
+select
+    left(
+        md5(concat_ws(chr(31), title, category, coalesce(covered::varchar, ''), text)), 16
+    ) as doc_id
+from documents
+order by row
+"""
 MAX_CHARS = 1_000_000  # a longer "document" is a broken file, and would stall every later step
 COLUMNS = ("title", "text", "category", "covered")
 
@@ -30,7 +39,7 @@ def seed_documents(rows: pl.DataFrame, source: Source, *, name: str, file: str) 
 
     Returns:
         ``doc_id, source, kind, title, text, category, covered, licence, n_words``; ``doc_id`` is
-        the first 16 hex digits of the MD5 of title and text. Unsorted.
+        the first 16 hex digits of the MD5 of title, category, covered and text. Unsorted.
 
     Raises:
         BadInputError: an empty table, a column that is missing or holds no text, an empty or
@@ -155,9 +164,7 @@ def _filtered(documents: pl.DataFrame, source: Source, file: str) -> pl.DataFram
 def _named(documents: pl.DataFrame, source: Source, name: str) -> pl.DataFrame:
     with duckdb.connect() as db:
         db.register("documents", documents.to_arrow())
-        ids = db.sql(
-            "select left(md5(title || chr(31) || text), 16) as doc_id from documents order by row"
-        ).pl()
+        ids = db.sql(DOC_ID_SQL).pl()
     return documents.sort("row").select(
         ids["doc_id"],
         pl.lit(name).alias("source"),

@@ -1,9 +1,11 @@
--- A cell's documents name the shard they are read from, and share one version of their template.
+-- A cell's documents name the shard they are read from, and share one topic and one version of
+-- their template.
 
-with versions as (
+with shared as (
     select
         *,
-        min(style_version) over (partition by "partition") as version
+        min(topic) over (partition by "partition") as cell_topic,
+        min(style_version) over (partition by "partition") as cell_version
     from cells
 )
 
@@ -11,11 +13,13 @@ select
     "partition",
     doc_id,
     shard,
+    topic,
     style_version
-from versions
+from shared
 where (
     regexp_full_match(doc_id, '[0-9a-f]{16}')
     and regexp_full_match(shard, '[^:]+:[^:]+')
-    and regexp_full_match(style_version, '[0-9a-f]{16}')
-    and style_version = version
+    and regexp_matches(topic, '\S')
+    and topic = cell_topic
+    and style_version = cell_version
 ) is not true

@@ -12,7 +12,7 @@ from contamination_report
 where (
     "group" = "partition"
     and documents >= 1
-    and candidates between 0 and documents
+    and candidates <= documents
     and removed between 0 and candidates
     and unique_samples >= 0
     and (unique_samples > 0) = (removed > 0)

@@ -17,8 +17,8 @@ where (
     and documents >= 1
     and words >= documents
     and truncated between 0 and documents
-    and duplicates between 0 and documents - kept
-    and contaminated between 0 and documents - kept
+    and duplicates <= documents - kept
+    and contaminated <= documents - kept
     and kept between 0 and documents
     and kept + duplicates + contaminated >= documents
 ) is not true

@@ -7,7 +7,7 @@ with seen as (
         prompt_id,
         topic_named,
         case
-            when regexp_matches(prompt, '\$(extract|topic|title|category|covered|bans)\b')
+            when contains(prompt, '$')
                 then regexp_extract(
                     replace(prompt, extract, ''),
                     '\$(extract|topic|title|category|covered|bans)\b'
