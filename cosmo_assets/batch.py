@@ -23,6 +23,7 @@ from resources.lake import Lake, write_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
 
     from cosmo_assets.tables import Made, Table
     from cosmo_assets.world import World
@@ -68,6 +69,10 @@ class Step:
         """The lake the world was read from."""
         return self.world.lake
 
+    def draft(self, partition: str) -> Path:
+        """Open an empty folder for the files of a partition; ``Made.files`` moves them in."""
+        return self.lake.draft(beside(self.table.name), partition)
+
     def scan(self, table: str, partitions: Iterable[str]) -> pl.LazyFrame:
         """Open those of ``partitions`` that exist, as the world saw them, as one frame."""
         return self.lake.scan(table, self.world.versions(table, list(partitions)))
@@ -84,6 +89,8 @@ def make(
     """Bring partitions up to date and yield each one's outcome as it is known."""
     with world.lake.lock(table.name):
         world.forget(table.name)
+        world.lake.sweep_drafts(table.name)
+        world.lake.sweep_drafts(beside(table.name))
         wanted: dict[str, Recipe] = {}
         for partition in partitions:
             recipe = world.recipe(table, partition)
@@ -99,6 +106,11 @@ def make(
                 wanted[partition] = recipe
         if wanted:
             yield from _make(table, wanted, world, say)
+
+
+def beside(table: str) -> str:
+    """Name the drafts of the files that a step makes before there are rows to lay them beside."""
+    return f"{table}_files"
 
 
 def _kept(partition: str, trace: Trace, fate: Fate) -> Outcome:

@@ -43,9 +43,7 @@ def _scores(
         checkpoint = step.lake.folder(
             "checkpoints", recipe, step.world.version("checkpoints", recipe) or ""
         )
-        found = evaluate(
-            checkpoint=checkpoint, tasks=tasks, workdir=step.lake.draft("eval_scores_files", recipe)
-        )
+        found = evaluate(checkpoint=checkpoint, tasks=tasks, workdir=step.draft(recipe))
         scores |= {
             name: found.filter(pl.col("benchmark") == name).drop("benchmark") for name in tasks
         }

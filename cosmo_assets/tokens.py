@@ -47,7 +47,7 @@ def _make(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
 
 
 def _shard(step: Step, tokenizer: Tokenizer, cell: str, rows: pl.DataFrame) -> Made:
-    folder = step.lake.draft("token_shards_files", cell)
+    folder = step.draft(cell)
     counts = tokenizer.write(rows["text"].to_list(), folder=folder)
     tokens = pl.Series("tokens", counts, dtype=pl.Int64)
     index = rows.select(

@@ -93,7 +93,7 @@ def _taxonomy(step: Step, taxonomy: str) -> Made:
             "rim": fitted.rims,
         }
     )
-    folder = step.lake.draft("topic_model_files", taxonomy)
+    folder = step.draft(taxonomy)
     _save(folder / "centroids.npy", fitted.centroids)
     _save(folder / "rims.npy", fitted.rims)
     points = sample.select("doc_id").with_columns(

@@ -41,7 +41,7 @@ def _checkpoint(step: Step, name: str) -> Made:
     shards = world.versions("token_shards", mixture_cells(world, name))
     traces = world.traces("token_shards")
     models = sorted({model for cell in shards for model in traces[cell].facts["models"]})
-    draft = step.lake.draft("checkpoints_files", name)
+    draft = step.draft(name)
     curve = train(
         shards=[
             (group_of(cell), step.lake.folder("token_shards", cell, version))

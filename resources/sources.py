@@ -217,8 +217,8 @@ def _glob_s3(path: str, key: str) -> list[str]:
     s3.invalidate_cache()  # a long-lived process would see its first listing for ever
     try:
         found = s3.glob(path, detail=True)
-    except (OSError, BotoCoreError) as error:
-        msg = f"{key}: {path}: {error}; check the bucket, the credentials and the endpoint"
+    except (OSError, ValueError, BotoCoreError) as error:
+        msg = f"{key}: {path}: {error}; check the path, the bucket, the credentials, the endpoint"
         raise BadInputError(msg) from error
     return [f"s3://{name}" for name, info in found.items() if info["type"] == "file"]
 

@@ -387,11 +387,13 @@ def test_a_writer_killed_at_any_moment_leaves_every_trace_whole(lake: Lake) -> N
         except BaseException as error:  # noqa: BLE001 - handed to the test's own thread
             broken.append(error)
 
-    reader = threading.Thread(target=read)
-    with process(KILLS, str(lake.root)) as killer:
+    reader = threading.Thread(target=read, daemon=True)
+    with process(KILLS, str(lake.root)) as killer, contextlib.ExitStack() as last:
         assert killer.stdin is not None
         assert killer.stdout is not None
         reader.start()
+        last.callback(reader.join)
+        last.callback(ended.set)
         for _ in range(20):
             print(chance.uniform(5, 60), file=killer.stdin, flush=True)
             assert killer.stdout.readline() == "killed\n"
@@ -402,8 +404,6 @@ def test_a_writer_killed_at_any_moment_leaves_every_trace_whole(lake: Lake) -> N
                 assert (folder / "beside.txt").read_text()
             known |= new
             assert is_free(lake)
-        ended.set()
-        reader.join()
     assert broken == []
     assert check_whole(lake) == 3
     assert seen

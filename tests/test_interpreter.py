@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import ast
+import time
+import warnings
+from typing import TYPE_CHECKING, NamedTuple
+
+import polars as pl
+import pytest
+
+from cosmo_assets.pure.config import Config, Source
+from cosmo_assets.pure.rows import rows_digest
+from cosmo_assets.pure.seeds import check_duplicates, seed_documents
+from resources.interpreter import MAX_CODE_CHARS, read_code, read_docs
+from resources.sources import observe
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Walk(NamedTuple):
+    docs: pl.DataFrame
+    code: pl.DataFrame
+    seconds: tuple[float, float]
+    told: list[warnings.WarningMessage]
+
+
+@pytest.fixture(scope="module")
+def walk() -> Walk:
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        start = time.process_time()
+        docs = read_docs()
+        half = time.process_time()
+        code = read_code()
+        return Walk(docs, code, (half - start, time.process_time() - half), told)
+
+
+def test_a_walk_is_quick_and_says_nothing_of_old_syntax(walk: Walk) -> None:
+    assert max(walk.seconds) < 6
+    assert walk.told == []
+
+
+def test_docs_are_reference_topics_and_long_docstrings(walk: Walk) -> None:
+    titles = walk.docs["title"].to_list()
+    assert {"Python: for", "Python: with", "textwrap.TextWrapper"} <= set(titles)
+    assert walk.docs.height > 500
+    assert {"python reference", "textwrap", "statistics"} <= set(walk.docs["category"])
+
+
+def test_code_is_documented_functions_and_classes_whole(walk: Walk) -> None:
+    code = dict(walk.code.select("title", "text").iter_rows())
+    assert code["textwrap.dedent"].startswith("def dedent(text):\n")
+    assert code["textwrap.dedent"].endswith("return text")
+    assert walk.code.height > 3_000
+    assert walk.code["text"].str.len_chars().max() <= MAX_CODE_CHARS
+
+
+def test_a_definition_comes_with_its_decorators(walk: Walk) -> None:
+    code = walk.code.filter(title="contextlib.contextmanager")["text"].item()
+    assert code.startswith("def contextmanager(func):")
+    decorated = walk.code.filter(pl.col("text").str.starts_with("@"))
+    assert decorated.height > 50
+
+
+def test_nearly_every_piece_of_code_parses(walk: Walk) -> None:
+    broken = 0
+    for text in walk.code["text"].sample(500, seed=1):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                ast.parse(text)
+        except SyntaxError:  # a method with a text that stands further left cannot be dedented
+            broken += 1
+    assert broken < 10
+
+
+def test_modules_with_form_feeds_are_cut_at_the_right_lines(walk: Walk) -> None:
+    mailbox = walk.code.filter(pl.col("title") == "mailbox.Error")["text"].to_list()
+    assert all(one.startswith("class Error(") for one in mailbox)
+    firsts = walk.code["text"].str.extract(r"\A(@|\s*(?:def|class) |\S+)")
+    assert firsts.is_in(["@", "def ", "class "]).mean() > 0.99
+
+
+@pytest.mark.parametrize("part", ["docs", "code"])
+def test_all_of_it_becomes_documents_that_stand_once(walk: Walk, part: str) -> None:
+    source = Source.model_validate(
+        {"kind": "code", "group": "g", "licence": "PSF-2.0", "how": {"path": f"python:{part}"}}
+    )
+    rows = getattr(walk, part)
+    documents = seed_documents(rows, source, name="s", file=part)
+    assert check_duplicates(documents, source, file=part).height == rows.height
+    assert len(rows_digest(documents.drop("row"), key=("doc_id",))) == 16
+
+
+def test_the_interpreter_has_the_same_version_at_every_look(tmp_path: Path) -> None:
+    sources = {
+        part: {
+            "kind": "code",
+            "group": "g",
+            "licence": "PSF-2.0",
+            "how": {"path": f"python:{part}"},
+        }
+        for part in ("docs", "code")
+    }
+    config = Config.model_validate({"sources": sources, "groups": {"g": {"topics": "cluster"}}})
+    one, two = (observe(config, memory=tmp_path / name / "m.json") for name in ("x", "y"))
+    assert one == two
+    assert one.shard("docs:docs")[0].version != one.shard("code:code")[0].version
