@@ -186,21 +186,24 @@ def _files(path: str, key: str, digests: _Digests, hub: Hub = NO_HUB) -> tuple[F
     if path.startswith("python:") and path not in PYTHON:
         msg = f"{key}: {path}: there is {' and '.join(PYTHON)} only"
         raise BadInputError(msg)
-    if path.startswith(("python:", "hub:")):
-        return (File(path, digests.of(path, hub), path.rstrip("/").rsplit("/", 1)[-1]),)
+    if path.startswith("python:"):
+        build = [path, sys.implementation.name, sys.version]
+        return (File(path, digest(build), path),)
+    if path.startswith("hub:"):
+        return (File(path, digests.of_hub(path, hub), path.rstrip("/").rsplit("/", 1)[-1]),)
     if path.startswith("s3://"):
-        found = _glob_s3(path, key)
+        found = _find_s3(path, key)
     else:
         path = str(Path(path))
-        found = _glob(path)
+        found = {one: digests.of_file(one) for one in _glob(path)}
     if not found:
         msg = f"{key}: {path}: no such file; give a path, a glob, s3://…, hub:…, package:… or python:…"  # noqa: E501
         raise BadInputError(msg)
-    start = path if found == [path] else re.split(r"[*?\[]", path, maxsplit=1)[0]
+    start = path if path in found else re.split(r"[*?\[]", path, maxsplit=1)[0]
     fixed = len(start.rpartition("/")[0])
     return tuple(
-        File(location, digests.of(location, hub), location[fixed:].lstrip("/"))
-        for location in sorted(found)
+        File(location, version, location[fixed:].lstrip("/"))
+        for location, version in sorted(found.items())
     )
 
 
@@ -210,17 +213,25 @@ def _glob(path: str) -> list[str]:
     return [one for one in glob.glob(path, recursive=True) if Path(one).is_file()]  # noqa: PTH207 - a pathlib glob needs its folder apart
 
 
-def _glob_s3(path: str, key: str) -> list[str]:
+def _find_s3(path: str, key: str) -> dict[str, str]:
+    """List objects and their versions, in one request for up to a thousand."""
     from botocore.exceptions import BotoCoreError  # noqa: PLC0415  # half a second, for s3 only
 
-    s3 = fsspec.filesystem("s3")
-    s3.invalidate_cache()  # a long-lived process would see its first listing for ever
     try:
-        found = s3.glob(path, detail=True)
+        found = _s3().glob(path, detail=True)
     except (OSError, ValueError, BotoCoreError) as error:
         msg = f"{key}: {path}: {error}; check the path, the bucket, the credentials, the endpoint"
         raise BadInputError(msg) from error
-    return [f"s3://{name}" for name, info in found.items() if info["type"] == "file"]
+    return {
+        f"s3://{name}": digest([info["ETag"], info["size"]])
+        for name, info in found.items()
+        if info["type"] == "file"
+    }
+
+
+def _s3() -> fsspec.AbstractFileSystem:
+    """Open S3 as it is now: with cached listings a long-lived process would see its first ever."""
+    return fsspec.filesystem("s3", use_listings_cache=False)
 
 
 class _Digests:
@@ -231,27 +242,21 @@ class _Digests:
         self.before = _read_memory(memory)
         self.now: dict[str, list[Any]] = {}
 
-    def of(self, location: str, hub: Hub = NO_HUB) -> str:
-        """Name the contents of a file; of what is no file, its identity."""
-        if location.startswith("python:"):
-            return digest([location, sys.implementation.name, sys.version])  # and build
-        if location.startswith("s3://"):
-            info = fsspec.filesystem("s3").info(location)
-            return digest([info["ETag"], info["size"]])
-        if not location.startswith("hub:"):
-            return self._of_file(location)
+    def of_hub(self, location: str, hub: Hub) -> str:
+        """Name the contents of a local folder; of what lies on the Hub, its identity."""
         folder = Path(location.removeprefix("hub:"))
         if not folder.exists():
             return digest([location, *hub])
         inside = {str(path.relative_to(folder)): path for path in folder.rglob("*")}
         parts = {
-            name: self._of_file(str(path))
+            name: self.of_file(str(path))
             for name, path in inside.items()
             if path.is_file() and not name.startswith(".")  # .git, .cache
         }
         return digest([parts, hub.config, hub.split])
 
-    def _of_file(self, location: str) -> str:
+    def of_file(self, location: str) -> str:
+        """Name the contents of a file."""
         path = Path(location)
         try:
             stat = path.stat()
@@ -286,7 +291,7 @@ def _read_memory(memory: Path) -> dict[str, Any]:
 def _bytes(location: str) -> bytes:
     try:
         if location.startswith("s3://"):
-            return fsspec.filesystem("s3").cat_file(location)
+            return _s3().cat_file(location)
         return Path(location).read_bytes()
     except OSError as error:
         msg = f"{location}: cannot be read: {error}; check the file and its rights"

@@ -34,7 +34,7 @@ embedding: {{max_tokens: 64}}
 clustering: {{min_cluster: 5, min_samples: 2, neighbours: 5}}
 labelling: {{min_score: 0}}
 styles:
-  max_prompts: 4
+  max_prompts: 9
   how: {{folder: "{root}/templates"}}
 generator: {{backend: rehearsal, model: rehearsal}}
 benchmarks:
