@@ -229,7 +229,7 @@ def _find_s3(path: str, key: str) -> dict[str, str]:
     }
 
 
-def _s3() -> fsspec.AbstractFileSystem:
+def _s3() -> Any:
     """Open S3 as it is now: with cached listings a long-lived process would see its first ever."""
     return fsspec.filesystem("s3", use_listings_cache=False)
 

@@ -53,7 +53,7 @@ def test_code_is_documented_functions_and_classes_whole(walk: Walk) -> None:
     assert code["textwrap.dedent"].startswith("def dedent(text):\n")
     assert code["textwrap.dedent"].endswith("return text")
     assert walk.code.height > 3_000
-    assert walk.code["text"].str.len_chars().max() <= MAX_CODE_CHARS
+    assert walk.code.filter(pl.col("text").str.len_chars() > MAX_CODE_CHARS).is_empty()
 
 
 def test_a_definition_comes_with_its_decorators(walk: Walk) -> None:
@@ -78,8 +78,8 @@ def test_nearly_every_piece_of_code_parses(walk: Walk) -> None:
 def test_modules_with_form_feeds_are_cut_at_the_right_lines(walk: Walk) -> None:
     mailbox = walk.code.filter(pl.col("title") == "mailbox.Error")["text"].to_list()
     assert all(one.startswith("class Error(") for one in mailbox)
-    firsts = walk.code["text"].str.extract(r"\A(@|\s*(?:def|class) |\S+)")
-    assert firsts.is_in(["@", "def ", "class "]).mean() > 0.99
+    astray = walk.code.filter(~pl.col("text").str.contains(r"\A(?:@|def |class )"))
+    assert astray.height < 0.01 * walk.code.height
 
 
 @pytest.mark.parametrize("part", ["docs", "code"])

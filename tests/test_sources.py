@@ -180,7 +180,7 @@ def test_a_variable_in_a_path_is_filled_in(
 def test_templates_and_benchmarks_are_looked_at_too(folder: Path, memory: Path) -> None:
     (folder / "story.md").write_text("x")
     (folder / "essay.md").write_text("y")
-    tree = configure({"path": str(folder / "a.jsonl")}).model_dump()
+    tree: dict[str, Any] = configure({"path": str(folder / "a.jsonl")}).model_dump()
     tree["styles"] = {"how": {"folder": str(folder)}}
     tree["benchmarks"] = {"quiz": {"how": {"path": str(folder / "[ab].jsonl")}}}
     found = observe(Config.model_validate(tree), memory=memory)

@@ -283,7 +283,8 @@ def other(annotation: Any, value: Any) -> Any:
     if isinstance(value, int | float):
         return value + 1
     if isinstance(value, str | tuple):
-        return value + type(value)("x")
+        kind: Any = type(value)
+        return value + kind("x")
     if isinstance(value, dict):
         return value | {"x": 1.0}
     assert value is None

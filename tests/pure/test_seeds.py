@@ -11,7 +11,7 @@ from cosmo_assets.pure.errors import BadInputError
 from cosmo_assets.pure.seeds import MAX_CHARS, check_duplicates, keep_sample, seed_documents
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 def source(**settings: Any) -> Source:
@@ -19,12 +19,12 @@ def source(**settings: Any) -> Source:
     return Source.model_validate(given | settings)
 
 
-def seeds(rows: dict[str, Sequence[object]] | pl.DataFrame, **settings: Any) -> pl.DataFrame:
+def seeds(rows: Mapping[str, Sequence[object]] | pl.DataFrame, **settings: Any) -> pl.DataFrame:
     frame = rows if isinstance(rows, pl.DataFrame) else pl.DataFrame(rows)
     return seed_documents(frame, source(**settings), name="essays", file="a.jsonl")
 
 
-def refusal(rows: dict[str, Sequence[object]] | pl.DataFrame, **settings: Any) -> str:
+def refusal(rows: Mapping[str, Sequence[object]] | pl.DataFrame, **settings: Any) -> str:
     with pytest.raises(BadInputError) as caught:
         seeds(rows, **settings)
     return str(caught.value)
@@ -111,7 +111,7 @@ def test_a_column_called_covered_that_holds_no_lists_is_no_course_unless_mapped(
     ],
 )
 def test_bad_input_is_told_with_the_file_and_the_mend(
-    rows: dict[str, Sequence[object]], settings: dict[str, Any], told: str
+    rows: Mapping[str, Sequence[object]], settings: dict[str, Any], told: str
 ) -> None:
     message = refusal(rows, **settings)
     assert message.startswith("a.jsonl: ")

@@ -33,7 +33,9 @@ def test_each_part_of_a_recipe_counts_in_its_name(change: dict[str, Any]) -> Non
 
 
 def test_the_order_of_names_does_not_count() -> None:
-    turned = {key: dict(reversed(GIVEN[key].items())) for key in ("settings", "inputs")}
+    turned: dict[str, Any] = {
+        key: dict(reversed(GIVEN[key].items())) for key in ("settings", "inputs")
+    }
     assert Recipe(**GIVEN | turned).name == RECIPE.name
 
 
