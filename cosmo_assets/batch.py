@@ -128,6 +128,7 @@ def _make(
     done = 0
     work = table.work(step)
     while True:
+        start = time.monotonic()  # what partitions share is told of the one it was done for
         try:
             item = next(work, None)
         except Exception as error:  # noqa: BLE001 - no one partition's fault: told of all that are left
@@ -139,7 +140,6 @@ def _make(
             break
         partition, thunk = item
         left.pop(partition)
-        start = time.monotonic()
         try:
             made = thunk()
         except Exception as error:  # noqa: BLE001 - told as the partition's outcome; the rest go on

@@ -112,6 +112,62 @@ def status(
     _guard(config, body)
 
 
+@app.command(epilog="Examples: `cosmo plan` · `cosmo plan --cells` · `cosmo plan --json`")
+def plan(
+    *,
+    config: ConfigOption = None,
+    select: SelectOption = None,
+    cells: Annotated[bool, typer.Option(help="One line a partition that is not fresh.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what `cosmo run` would do, why, and what it would cost. Nothing runs."""
+
+    def body() -> int:
+        import dataclasses  # noqa: PLC0415
+
+        from cosmo_assets.display import show_plan  # noqa: PLC0415
+        from cosmo_assets.plan import plan_tables  # noqa: PLC0415
+        from cosmo_assets.runs import select_tables  # noqa: PLC0415
+        from cosmo_assets.world import look  # noqa: PLC0415
+
+        world = look()
+        wanted = {table.name for table in select_tables(select or ())}
+        plans = [one for one in plan_tables(world) if one.table in wanted]
+        if as_json:
+            _print_json({"plan": [dataclasses.asdict(one) for one in plans]})
+        else:
+            show_plan(plans, currency=world.config.generator.how.currency, cells=cells)
+        return 0
+
+    _guard(config, body)
+
+
+@app.command(epilog="Example: `cosmo why prompts web-soil_roots_compost:blogpost`")
+def why(
+    asset: Annotated[str, typer.Argument(help="The asset.")],
+    partition: Annotated[str, typer.Argument(help="Its partition.")],
+    *,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say why a partition is not fresh, or what it was made from."""
+
+    def body() -> int:
+        from cosmo_assets.plan import explain  # noqa: PLC0415
+        from cosmo_assets.runs import select_tables  # noqa: PLC0415
+        from cosmo_assets.world import look  # noqa: PLC0415
+
+        (table,) = select_tables([asset])
+        lines = explain(look(), table, partition)
+        if as_json:
+            _print_json({"asset": asset, "partition": partition, "why": lines})
+        else:
+            typer.echo("\n".join(lines))
+        return 0
+
+    _guard(config, body)
+
+
 @app.command(
     epilog="Examples: `cosmo report` · `cosmo report topics` · `cosmo report scores --json`"
 )

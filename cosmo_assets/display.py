@@ -17,6 +17,7 @@ from rich.progress import (
 )
 from rich.table import Table as Grid
 
+from cosmo_assets.plan import Forecast
 from cosmo_assets.progress import read_progress
 from resources.project import open_lake, read_config
 
@@ -25,11 +26,14 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from cosmo_assets.plan import TablePlan, Word
     from cosmo_assets.runs import Layer
     from cosmo_assets.tables import Table
     from cosmo_assets.world import State
 
 FAILURES_SHOWN = 20
+WHYS_SHOWN = 2
+PLANNED: tuple[Word, ...] = ("stale", "maybe", "missing", "waiting", "orphan")
 SHADES = {"fresh": "green", "stale": "yellow", "missing": "blue", "waiting": "magenta"}
 
 
@@ -144,6 +148,60 @@ def show_status(
                 if state.status != "fresh":
                     told = failures[name].get(one) or "; ".join(state.reasons)
                     console.print(f"{state.status:8} {name}[{one}]: {told}", markup=False)
+
+
+def show_plan(plans: list[TablePlan], *, currency: str, cells: bool) -> None:
+    """Print what would run, why, and what it would cost."""
+    grid = Grid(title="Plan", title_justify="left")
+    words: list[Word] = [w for w in PLANNED if any(one.count(w) for one in plans)]
+    for name in ("asset", "fresh", *words, "seconds"):
+        grid.add_column(name, justify="left" if name == "asset" else "right", no_wrap=True)
+    grid.add_column("why", overflow="fold")
+    for one in plans:
+        counts = (one.fresh, *(one.count(word) for word in words))
+        shown = (f"{count:,}" if count else "." for count in counts)
+        grid.add_row(one.table, *shown, f"{one.seconds.expected:,.0f}", _whys(one))
+    console = Console()
+    console.print(grid)
+    if cells:
+        for one in plans:
+            for each in one.planned:
+                told = f"{each.status:8} {one.table}[{each.partition}]: {'; '.join(each.why)}"
+                console.print(told, markup=False, highlight=False)
+    console.print(summary_line(plans, currency=currency), markup=False, highlight=False)
+
+
+def summary_line(plans: list[TablePlan], *, currency: str) -> str:
+    """Say in a line what would be paid, and for which edit."""
+    asked = next((one for one in plans if one.table == "completions"), None)
+    runs = sum(one.count("stale", "maybe", "missing") for one in plans)
+    if not runs:
+        return "Everything is fresh: nothing would run."
+    seconds = sum((one.seconds for one in plans), start=Forecast())
+    parts = [f"{runs:,} partitions, {_interval(seconds)} s"]
+    if asked and asked.calls:
+        cells = asked.count("stale", "maybe", "missing")
+        tokens = asked.prompt_tokens + asked.completion_tokens
+        parts.append(
+            f"{cells:,} of {cells + asked.fresh:,} cells, {asked.calls:,} completions, "
+            f"{tokens.expected / 1e6:.2f} M tokens, {currency}{_interval(asked.money, digits=2)}"
+        )
+    whys = list(dict.fromkeys(why for one in plans for each in one.planned for why in each.why))
+    shown = ", ".join(whys[:WHYS_SHOWN]) + (", …" if len(whys) > WHYS_SHOWN else "")
+    return "; ".join(parts) + f"; because {shown}"
+
+
+def _whys(plan: TablePlan) -> str:
+    whys = list(dict.fromkeys(why for each in plan.planned for why in each.why))
+    more = f" (+{len(whys) - WHYS_SHOWN})" if len(whys) > WHYS_SHOWN else ""
+    return "; ".join(whys[:WHYS_SHOWN]) + more
+
+
+def _interval(forecast: Forecast, *, digits: int = 0) -> str:
+    if not forecast.most:
+        return f"{0:.{digits}f}"
+    shown = [f"{value:,.{digits}f}" for value in (forecast.expected, forecast.least, forecast.most)]
+    return f"{shown[0]} ({shown[1]} to {shown[2]})"
 
 
 def show_frame(title: str, frame: pl.DataFrame) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from cosmo_assets.pure.digest import digest
 from cosmo_assets.pure.errors import BadInputError
@@ -24,11 +24,30 @@ FAN_IN = 99  # Dagster compares the versions of at most this many upstream parti
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Difference:
+    """One thing that is not as it was when a partition was made."""
+
+    what: Literal["code", "setting", "input"]
+    name: str
+    old: object
+    new: object
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.name}: {self.old} → {self.new}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class State:
     """How one partition stands."""
 
     status: Status
-    reasons: tuple[str, ...] = ()
+    note: str = ""
+    differences: tuple[Difference, ...] = ()
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why it is not fresh, a line each."""
+        return tuple(str(one) for one in self.differences) or ((self.note,) if self.note else ())
 
 
 class World:
@@ -41,6 +60,7 @@ class World:
         self._traces: dict[str, dict[str, Trace]] = {}
         self._partitions: dict[Dimension, tuple[str, ...]] = {}
         self._manifests: dict[tuple[str, tuple[str, ...]], tuple[str, str | None]] = {}
+        self._settings: dict[tuple[str, str], dict[str, Any]] = {}
 
     def forget(self, table: str) -> None:
         """Read ``table`` anew from now on, and all that is derived from traces."""
@@ -106,29 +126,37 @@ class World:
             if found is None:
                 return None
             inputs.update(found)
-        return Recipe(table.code, table.settings(self.config, partition), inputs)
+        return Recipe(table.code, self.settings(table, partition), inputs)
+
+    def settings(self, table: Table, partition: str) -> dict[str, Any]:
+        """Return the byte-changing settings of a partition."""
+        at = (table.name, partition)
+        if at not in self._settings:
+            self._settings[at] = table.settings(self.config, partition)
+        return self._settings[at]
 
     def state(self, table: Table, partition: str) -> State:
         """Compare a partition's trace with what it would be made from now."""
         wanted = self.recipe(table, partition)
         if wanted is None:
-            return State("waiting", (f"an input of {table.name}[{partition}] is missing",))
+            return State("waiting", f"an input of {table.name}[{partition}] is missing")
         trace = self.traces(table.name).get(partition)
         if trace is None:
-            return State("missing", ("never made",))
-        reasons = tuple(differences(trace.recipe, wanted))
-        return State("stale", reasons) if reasons else State("fresh")
+            return State("missing", "never made")
+        found = tuple(differences(table, trace.recipe, wanted))
+        return State("stale", differences=found) if found else State("fresh")
 
 
-def differences(old: Recipe, new: Recipe) -> list[str]:
+def differences(table: Table, old: Recipe, new: Recipe) -> list[Difference]:
     """List what differs between two recipes, old and new value each."""
-    found = [f"code: {old.code} → {new.code}"] if old.code != new.code else []
-    for what, was, now in (
-        ("setting", old.settings, new.settings),
-        ("input", old.inputs, new.inputs),
-    ):
+    found = [Difference("code", table.name, old.code, new.code)] if old.code != new.code else []
+    whats: tuple[
+        tuple[Literal["setting", "input"], Mapping[str, object], Mapping[str, object]], ...
+    ]
+    whats = (("setting", old.settings, new.settings), ("input", old.inputs, new.inputs))
+    for what, was, now in whats:
         found += [
-            f"{what} {name}: {was.get(name, 'absent')} → {now.get(name, 'absent')}"
+            Difference(what, name, was.get(name, "absent"), now.get(name, "absent"))
             for name in sorted({*was, *now})
             if was.get(name) != now.get(name)
         ]

@@ -12,6 +12,7 @@ import os
 import sysconfig
 import textwrap
 import warnings
+from functools import cache
 from pathlib import Path
 from pydoc_data.topics import topics
 from typing import TYPE_CHECKING
@@ -34,7 +35,7 @@ def read_docs() -> pl.DataFrame:
     reference = [(f"Python: {name}", text, "python reference") for name, text in topics.items()]
     docstrings = [
         (title, inspect.cleandoc(doc), module)
-        for module, _, title, _, doc in _documented()
+        for module, title, doc, _ in _library()
         if len(doc.split()) >= MIN_WORDS
     ]
     return _frame([*reference, *docstrings])
@@ -43,12 +44,21 @@ def read_docs() -> pl.DataFrame:
 def read_code() -> pl.DataFrame:
     """Return ``title, text, category``: documented functions and classes with their source."""
     return _frame(
-        [
-            (title, code, module.split(".")[0])
-            for module, lines, title, node, _ in _documented()
-            if not isinstance(node, ast.Module) and len(code := _cut(lines, node)) <= MAX_CODE_CHARS
-        ]
+        [(title, code, module.split(".")[0]) for module, title, _, code in _library() if code]
     )
+
+
+@cache
+def _library() -> tuple[tuple[str, str, str, str], ...]:
+    """Walk the standard library once for both: ``module, title, docstring, code``."""
+    return tuple(
+        (module, title, doc, "" if isinstance(node, ast.Module) else _short(_cut(lines, node)))
+        for module, lines, title, node, doc in _documented()
+    )
+
+
+def _short(code: str) -> str:
+    return code if len(code) <= MAX_CODE_CHARS else ""
 
 
 def _cut(lines: list[str], node: Definition) -> str:

@@ -83,16 +83,15 @@ class Lake:
         return folder
 
     def sweep_drafts(self, table: str) -> None:
-        """Remove what killed processes left half made of ``table``, its files' drafts included.
+        """Remove what killed processes left half made of ``table``.
 
         To be called with the table's lock held. A process is told by its pid and its birth, since
         pids are given anew; what processes that are alive here are making stays.
         """
-        for drafts in (table, f"{table}_files"):
-            for folder in (self.root / "drafts" / drafts).glob("*"):
-                pid, birth = folder.name.split(".")
-                if _birth(int(pid)) != birth:
-                    shutil.rmtree(folder)
+        for folder in (self.root / "drafts" / table).glob("*"):
+            pid, birth = folder.name.split(".")
+            if _birth(int(pid)) != birth:
+                shutil.rmtree(folder)
 
     def publish(self, draft: Path, table: str, partition: str, trace: Trace) -> None:
         """Make a draft folder the current version of a partition."""
@@ -126,11 +125,9 @@ class Lake:
 
     def _trace_tree(self, table: str, partition: str) -> dict[str, Any]:
         path = self.trace_file(table, partition)
-        return (
-            json.loads(path.read_text(encoding="utf-8"))
-            if path.exists()
-            else {"current": None, "earlier": []}
-        )
+        if not path.exists():
+            return {"current": None, "earlier": []}
+        return json.loads(path.read_text(encoding="utf-8"))
 
     def scan(self, table: str, versions: dict[str, str]) -> pl.LazyFrame:
         """Open the rows of ``{partition: version}`` as one frame, in partition order.

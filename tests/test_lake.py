@@ -216,8 +216,9 @@ def test_drafts_of_a_dead_process_are_swept(lake: Lake, *, waited_for: bool) -> 
         # a dead process that nobody has waited for still has its pid
         os.waitid(os.P_PID, maker.pid, os.WEXITED | (0 if waited_for else os.WNOWAIT))
         lake.sweep_drafts("t")
-    assert [path.parts[-3] for path in drafts(lake)] == ["other"]
+    assert [path.parts[-3] for path in drafts(lake)] == ["other", "t_files"]
     lake.sweep_drafts("other")
+    lake.sweep_drafts("t_files")
     assert list(lake.root.glob("drafts/*/*")) == []
 
 

@@ -180,15 +180,16 @@ def test_a_variable_in_a_path_is_filled_in(
 def test_templates_and_benchmarks_are_looked_at_too(folder: Path, memory: Path) -> None:
     (folder / "story.md").write_text("x")
     (folder / "essay.md").write_text("y")
-    tree: dict[str, Any] = configure({"path": str(folder / "a.jsonl")}).model_dump()
-    tree["styles"] = {"how": {"folder": str(folder)}}
+    styles: Any = {"how": {"folder": str(folder)}}
+    tree = configure({"path": str(folder / "a.jsonl")}).model_dump()
+    tree["styles"] = styles
     tree["benchmarks"] = {"quiz": {"how": {"path": str(folder / "[ab].jsonl")}}}
     found = observe(Config.model_validate(tree), memory=memory)
     assert list(found.templates) == ["essay", "story"]
     assert [one.name for one in found.benchmarks["quiz"]] == ["a.jsonl", "b.jsonl"]
-    tree["styles"]["only"] = ["story"]
+    styles["only"] = ["story"]
     assert list(observe(Config.model_validate(tree), memory=memory).templates) == ["story"]
-    tree["styles"]["only"] = ["story", "gone"]
+    styles["only"] = ["story", "gone"]
     with pytest.raises(BadInputError, match=r"styles\.only: no template file for \['gone'\]"):
         observe(Config.model_validate(tree), memory=memory)
 

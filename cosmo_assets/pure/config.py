@@ -186,6 +186,9 @@ class GeneratorHow(How):
     attempts: int = Field(default=6, ge=1)
     device: str = "auto"
     batch_size: int = Field(default=8, ge=1)
+    price_prompt_million: float = Field(default=0.0, ge=0)  # money for a million tokens read
+    price_completion_million: float = Field(default=0.0, ge=0)  # and for a million written
+    currency: str = "$"
 
 
 class Generator(Settings):

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cosmo_assets.pure.digest import digest, digest_bytes, share_of
@@ -17,6 +17,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None, derandomize=True)
 @given(JSON, JSON)
 def test_values_share_a_digest_only_if_they_are_equal(one: object, two: object) -> None:
     assert (digest(one) == digest(two)) == (repr_of(one) == repr_of(two))

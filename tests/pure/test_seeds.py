@@ -32,7 +32,7 @@ def refusal(rows: Mapping[str, Sequence[object]] | pl.DataFrame, **settings: Any
 
 def test_a_row_becomes_a_document_of_the_one_shape() -> None:
     got = seeds({"title": ["Soup"], "text": ["Boil  the\nleeks."], "unused": [1]})
-    name = hashlib.md5(b"Soup\x1fBoil  the\nleeks.").hexdigest()[:16]
+    name = hashlib.md5(b"Soup\x1f\x1f\x1fBoil  the\nleeks.").hexdigest()[:16]
     assert got.to_dicts() == [
         {
             "doc_id": name,
@@ -51,9 +51,15 @@ def test_a_row_becomes_a_document_of_the_one_shape() -> None:
     assert got.schema["n_words"] == pl.Int32
 
 
-def test_title_and_text_are_told_apart_in_the_name() -> None:
-    got = seeds({"title": ["ab", "a", "", None], "text": ["c", "bc", "abc", "abc"]})
-    assert got["doc_id"].n_unique() == 3
+def test_all_that_a_prompt_can_quote_counts_in_the_name_each_in_its_place() -> None:
+    rows = {
+        "title": ["ab", "a", "", "", "", "", "", ""],
+        "category": ["", "b", "ab", "", "", "", "", ""],
+        "covered": [None, None, None, ["ab"], ["a", "b"], ["a, b"], [], None],
+        "text": ["c", "c", "c", "c", "c", "c", "c", "abc"],
+    }
+    assert seeds(rows)["doc_id"].n_unique() == 8
+    assert seeds({"title": ["", None], "text": ["a", "a"]})["doc_id"].n_unique() == 1
 
 
 @pytest.mark.parametrize(
@@ -153,7 +159,7 @@ def test_a_filtered_document_keeps_its_name_and_its_row() -> None:
     assert seeds(rows, filters=["n_words > 1"]).equals(seeds(rows)[1:])
 
 
-TWICE = {"title": ["a", "b", "a"], "text": ["x", "y", "x"], "category": ["first", "", "last"]}
+TWICE = {"title": ["a", "b", "a"], "text": ["x", "y", "x"]}
 
 
 def test_documents_that_stand_twice_are_told_with_both_rows() -> None:
@@ -168,18 +174,14 @@ def test_documents_that_stand_twice_are_told_with_both_rows() -> None:
 def test_of_documents_that_stand_twice_the_first_is_kept_on_demand() -> None:
     dropping = source(on_duplicate="drop")
     got = check_duplicates(seeds(TWICE), dropping, file="a.jsonl")
-    assert sorted(got.select("title", "category", "row").rows()) == [
-        ("a", "first", 1),
-        ("b", "", 2),
-    ]
+    assert sorted(got.select("title", "row").rows()) == [("a", 1), ("b", 2)]
     assert got["doc_id"].is_sorted()
 
 
 def test_of_documents_in_two_files_that_of_the_first_file_is_kept() -> None:
-    other = seeds(TWICE | {"category": ["other", "", "other"]})
-    both = pl.concat([seeds(TWICE), other])
+    both = pl.concat([seeds(TWICE)[1:], seeds(TWICE)[:1], seeds({"text": ["z"]})])
     got = check_duplicates(both, source(on_duplicate="drop"), file="two files")
-    assert sorted(got["category"].to_list()) == ["", "first"]
+    assert sorted(got.select("text", "row").rows()) == [("x", 3), ("y", 2), ("z", 1)]
 
 
 def test_documents_that_stand_once_pass() -> None:
