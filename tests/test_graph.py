@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -132,6 +133,74 @@ def test_an_edited_style_remakes_its_cells_and_no_others(project: Path) -> None:
     write_template(root, "page_young", kind="web", audience="young children")
     made(project)
     assert recipes(root) == before
+
+
+def test_the_plan_of_an_edited_style_names_the_file_and_prices_its_cells(project: Path) -> None:
+    root = project.parent
+    before = contents(root)
+    write_template(root, "page_young", kind="web", audience="young children", words=" in verse")
+    tree = json.loads(cosmo(project, "plan", "--json"))
+    plans = {one["table"]: one for one in tree["plan"]}
+    cells = {name for name in plan_of(project, "prompts") if name.endswith(":page_young")}
+    assert cells
+    for table in ("cells", "prompts", "completions", "documents", "contamination"):
+        planned = {one["partition"] for one in plans[table]["planned"]}
+        assert planned == cells, table
+        whys = {tuple(one["why"]) for one in plans[table]["planned"]}
+        assert whys == {("file templates/page_young.md changed",)}
+    assert plans["seed_documents"]["planned"] == []
+    assert plans["completions"]["calls"] == prompts_in(root, cells)
+    assert plans["completions"]["completion_tokens"]["expected"] > 0
+    told = cosmo(project, "why", "completions", min(cells))
+    assert "began with: file templates/page_young.md changed" in told
+    assert contents(root) == before
+    write_template(root, "page_young", kind="web", audience="young children")
+    assert "nothing would run" in cosmo(project, "plan")
+
+
+def plan_of(project: Path, table: str) -> set[str]:
+    """List the partitions of a table."""
+    tree = json.loads(cosmo(project, "status", "--json", "--select", table))
+    return set(tree["assets"][table])
+
+
+def prompts_in(root: Path, cells: set[str]) -> int:
+    """Count the current prompts of some cells."""
+    traces = root / "lake" / "traces" / "prompts"
+    files = [traces / f"{cell.replace(':', '/')}.json" for cell in cells]
+    return sum(json.loads(file.read_text())["current"]["rows"] for file in files)
+
+
+def test_a_killed_run_loses_nothing_it_finished_and_the_next_goes_on(project: Path) -> None:
+    root = project.parent
+    write_template(root, "page_college", kind="web", audience="college students", words=" twice")
+    words = select("prompt_templates", "cells", "prompts", "completions", "documents")
+    running = subprocess.Popen([*COSMO, "run", "--json", *words, "-c", str(project)], cwd=root)
+    deadline = time.monotonic() + 120
+    while not changed_since_edit(root, "prompts") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    running.kill()
+    running.wait()
+    kept = recipes(root)
+    for name, trace in kept.items():
+        table, rest = name.removesuffix(".json").split("/", 1)
+        rows = root / "lake" / "tables" / table / rest / trace["version"] / "rows.parquet"
+        assert pl.read_parquet(rows).height == trace["rows"]
+    told = made(project, *words)
+    assert told.keys() <= {"cells", "prompts", "completions", "documents"}
+    after = recipes(root)
+    twice = [name for name in after if "page_college" in name and kept[name] == after[name]]
+    assert any(name.startswith("prompts/") for name in twice)
+    write_template(root, "page_college", kind="web", audience="college students")
+    made(project)
+
+
+def changed_since_edit(root: Path, table: str) -> bool:
+    """Tell whether a cell of page_college was made under the edited template."""
+    for path in (root / "lake" / "traces" / table).rglob("page_college.json"):
+        if json.loads(path.read_text())["earlier"]:
+            return True
+    return False
 
 
 def test_a_note_in_a_template_is_cut_off_after_the_template(project: Path) -> None:
