@@ -5,10 +5,9 @@ Dagster is pinned to the patch in pyproject.toml because of this module.
 
 from __future__ import annotations
 
-import sqlite3
+import contextlib
 from collections import OrderedDict
-from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from dagster._core.definitions.asset_checks.asset_check_evaluation import (
@@ -24,27 +23,34 @@ from dagster._core.definitions.data_version import (
     get_input_event_pointer_tag,
 )
 from dagster._core.loader import LoadingContextForTest
+from dagster._core.storage.event_log import SqliteEventLogStorage
+from dagster._core.storage.sql import create_engine
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
 )
-from sqlalchemy import event
-from sqlalchemy.pool import Pool
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.pool import SingletonThreadPool
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    import sqlite3
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
 
-KEPT_OPEN = 6
+    from dagster._serdes import ConfigurableClassData
+
+KEPT_OPEN, BUSY_S = 4, 60
 
 __all__ = [
     "ASSET_PARTITION_RANGE_END_TAG",
     "ASSET_PARTITION_RANGE_START_TAG",
+    "KeptOpenEventLog",
     "allow_no_output",
     "check_target",
+    "instance_settings",
     "latest_storage_id",
     "latest_versions",
     "provenance_tags",
-    "quicken_sqlite",
     "stale_partitions",
     "storage_ids",
 ]
@@ -135,25 +141,67 @@ def allow_no_output(context: dg.AssetExecutionContext) -> None:
     step._requires_typed_event_stream = False  # noqa: SLF001
 
 
-@cache
-def quicken_sqlite() -> None:
-    """Spare Dagster's SQLite files the disk flushes of every single event.
+class KeptOpenEventLog(SqliteEventLogStorage):
+    """Dagster's SQLite event log without an engine, a connection and a flush for every event.
 
-    Dagster opens and closes a connection for each event it stores. Two things made that 30 ms: a
-    flush at each commit, and a checkpoint whenever the last connection to a file closes. Here
-    commits reach the operating system, so a killed process loses nothing, and one more
-    connection a file is held open. Should the power fail, the lake's traces tell Dagster anew.
+    Dagster opens and closes a database for each event it stores, and each close and each commit
+    flushes to disk: 30 ms an event. Here the files in use stay open, and commits reach the
+    operating system: a killed process loses nothing. Should the power fail, the lake's traces
+    tell Dagster anew. ``benchmarks/bookkeeping.py`` measures both.
     """
-    kept: OrderedDict[str, sqlite3.Connection] = OrderedDict()
 
-    @event.listens_for(Pool, "connect")
-    def _on_connect(connection: object, _record: object) -> None:
-        if not isinstance(connection, sqlite3.Connection):
-            return
-        connection.execute("pragma synchronous = off")
-        path = connection.execute("pragma database_list").fetchone()[2]
-        if path and path not in kept:
-            kept[path] = sqlite3.connect(path, check_same_thread=False)
-            kept[path].execute("pragma schema_version").fetchone()  # opens the file for real
-            if len(kept) > KEPT_OPEN:
-                kept.popitem(last=False)[1].close()
+    def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
+        self._engines: OrderedDict[str, Engine] = OrderedDict()
+        super().__init__(base_dir, inst_data)
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
+    ) -> KeptOpenEventLog:
+        """Open the log that ``dagster.yaml`` names; the base class would open itself."""
+        return cls(inst_data=inst_data, **config_value)
+
+    @contextlib.contextmanager
+    def _connect(self, shard: str) -> Iterator[Connection]:
+        with self._db_lock:
+            engine = self._engine(shard)
+            with engine.connect() as connection, connection.begin():
+                yield connection
+
+    def _engine(self, shard: str) -> Engine:
+        """Return the engine of a database file, opened once; the least used are let go."""
+        engines = self._engines
+        if shard not in engines:
+            engine = create_engine(
+                self.conn_string_for_shard(shard),
+                poolclass=SingletonThreadPool,
+                connect_args={"timeout": BUSY_S, "check_same_thread": False},
+            )
+            event.listen(engine, "connect", _unflushed)
+            if shard not in self._initialized_dbs:
+                self._initdb(engine)
+                self._initialized_dbs.add(shard)
+            engines[shard] = engine
+        engines.move_to_end(shard)
+        if len(engines) > KEPT_OPEN:
+            engines.popitem(last=False)[1].dispose()
+        return engines[shard]
+
+
+def _unflushed(connection: sqlite3.Connection, _record: object) -> None:
+    connection.execute("pragma synchronous = off")
+
+
+def instance_settings(home: Path) -> dict[str, object]:
+    """Return the storage part of ``dagster.yaml`` for an instance in ``home``."""
+
+    def storage(module: str, name: str, folder: Path) -> dict[str, object]:
+        return {"module": module, "class": name, "config": {"base_dir": str(folder)}}
+
+    return {
+        "run_storage": storage("dagster._core.storage.runs", "SqliteRunStorage", home / "history"),
+        "event_log_storage": storage(__name__, "KeptOpenEventLog", home / "history" / "runs"),
+        "schedule_storage": storage(
+            "dagster._core.storage.schedules", "SqliteScheduleStorage", home / "schedules"
+        ),
+    }

@@ -6,14 +6,12 @@ import warnings
 
 import dagster as dg
 
-from cosmo_assets.dagster_internals import quicken_sqlite
 from cosmo_assets.graph import MANIFESTS, TABLES
 from cosmo_assets.steps import asset_of, checks_of, manifest_of
 from sensors.outside_files import outside_files
 
 # Backfill policies are beta in Dagster's words; the pin and the tests hold them still.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
-quicken_sqlite()
 
 ASSETS = [asset_of(table) for table in TABLES]
 

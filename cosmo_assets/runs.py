@@ -13,6 +13,7 @@ import yaml
 from cosmo_assets.dagster_internals import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
+    instance_settings,
     latest_versions,
 )
 from cosmo_assets.failures import read_failures
@@ -63,8 +64,8 @@ def open_instance(lake: Lake) -> dg.DagsterInstance:
     home = lake.root / "dagster"
     home.mkdir(parents=True, exist_ok=True)
     settings = home / "dagster.yaml"
-    text = yaml.safe_dump(INSTANCE)
-    if not settings.exists():
+    text = yaml.safe_dump(INSTANCE | instance_settings(home))
+    if not settings.exists() or settings.read_text() != text:  # the lake may have moved
         write_atomically(settings, text)
     os.environ["DAGSTER_HOME"] = str(home)
     os.environ["DAGSTER_DISABLE_TELEMETRY"] = "1"
