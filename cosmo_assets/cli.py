@@ -55,19 +55,30 @@ def run(
     def body() -> int:
         import dagster as dg  # noqa: PLC0415
 
-        from cosmo_assets.display import show_failures, show_layers, watch  # noqa: PLC0415
+        from cosmo_assets.display import (  # noqa: PLC0415
+            show_actuals,
+            show_failures,
+            show_layers,
+            watch,
+        )
+        from cosmo_assets.history import record_run  # noqa: PLC0415
+        from cosmo_assets.plan import plan_tables  # noqa: PLC0415
         from cosmo_assets.runs import run_graph, select_tables  # noqa: PLC0415
+        from cosmo_assets.world import look  # noqa: PLC0415
 
         instance = _instance()
         assert isinstance(instance, dg.DagsterInstance)
         tables = select_tables(select or ())
+        plans = plan_tables(look())
         layers = watch(run_graph(instance, tables, force=force), quiet=as_json)
         failed = any(layer.failed for layer in layers)
+        record = record_run(look(), plans, layers)
         if as_json:
             _print_json({"layers": [_layer_json(layer) for layer in layers], "failed": failed})
         else:
             show_layers(layers)
             show_failures(layers)
+            show_actuals(record)
             if not select and not failed:
                 _where_next()
         return FAILED if failed else 0
@@ -195,6 +206,25 @@ def report(
     _guard(config, body)
 
 
+@app.command(epilog="Examples: `cosmo history` · `cosmo history --json`")
+def history(*, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Print what runs were expected to take, and what they took."""
+
+    def body() -> int:
+        from cosmo_assets.display import show_frame  # noqa: PLC0415
+        from cosmo_assets.history import by_run, read_history  # noqa: PLC0415
+        from resources.project import open_lake, read_config  # noqa: PLC0415
+
+        rows = read_history(open_lake(read_config()))
+        if as_json:
+            _print_json({"history": rows.to_dicts()})
+        else:
+            show_frame("Runs", by_run(rows))
+        return 0
+
+    _guard(config, body)
+
+
 @app.command(epilog="Example:\n\n`cosmo ui --port 3000`")
 def ui(
     *,
@@ -244,7 +274,7 @@ def _instance() -> dg.DagsterInstance:
 def _layer_json(layer: Layer) -> dict[str, Any]:
     import dataclasses  # noqa: PLC0415
 
-    return {**dataclasses.asdict(layer), "fresh": layer.fresh}
+    return {**dataclasses.asdict(layer), "made": layer.made, "fresh": layer.fresh}
 
 
 def _print_json(tree: object) -> None:

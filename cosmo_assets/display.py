@@ -124,6 +124,17 @@ def show_failures(layers: list[Layer]) -> None:
             console.print(f"… and {len(by_error) - FAILURES_SHOWN} more errors in {layer.table}")
 
 
+def show_actuals(record: pl.DataFrame) -> None:
+    """Print what a run took beside what was expected, where there was anything to expect from."""
+    sums = record.select("planned", "made", "seconds_expected", "seconds", "tokens").sum().row(0)
+    planned, made, expected, took, tokens = sums
+    if made and expected:
+        error = f"{(took - expected) / expected:+.0%}"
+        told = f"{planned:,} partitions planned, {made:,} made; {expected:,.0f} s expected, "
+        told += f"{took:,.0f} s taken ({error}); {tokens / 1e6:.2f} M tokens"
+        Console().print(told, markup=False, highlight=False)
+
+
 def show_status(
     found: Mapping[str, Mapping[str, State]],
     failures: Mapping[str, Mapping[str, str]],

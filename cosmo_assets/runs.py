@@ -47,11 +47,16 @@ class Layer:
     table: str
     partitions: int
     rows: int
-    made: int
+    names: tuple[str, ...]  # of the partitions made
     failed: dict[str, str]
     waiting: int
     dropped: int  # partitions whose topic, style, source or recipe is gone
     seconds: float
+
+    @property
+    def made(self) -> int:
+        """How many partitions were made."""
+        return len(self.names)
 
     @property
     def fresh(self) -> int:
@@ -194,7 +199,7 @@ def _layer(
         table=table.name,
         partitions=len(after),
         rows=sum(traces[name].rows for name in after if name in traces),
-        made=len(asked - failed.keys() - fresh_before),
+        names=tuple(sorted(asked - failed.keys() - fresh_before)),
         failed=failed,
         waiting=sum(state.status == "waiting" for state in after.values()),
         dropped=dropped,

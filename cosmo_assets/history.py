@@ -1,0 +1,101 @@
+"""What runs were expected to cost and what they did: a small file a run, kept with the lake."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from resources.lake import write_atomically
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from cosmo_assets.plan import TablePlan
+    from cosmo_assets.runs import Layer
+    from cosmo_assets.world import World
+    from resources.lake import Lake
+
+SCHEMA = {
+    "at": pl.String,  # when the run ended, UTC
+    "table": pl.String,
+    "planned": pl.Int64,  # partitions that would run or might
+    "made": pl.Int64,
+    "failed": pl.Int64,
+    "seconds_expected": pl.Float64,
+    "seconds_least": pl.Float64,
+    "seconds_most": pl.Float64,
+    "seconds": pl.Float64,
+    "tokens_expected": pl.Float64,
+    "tokens": pl.Float64,
+    "money_expected": pl.Float64,
+    "money": pl.Float64,
+}
+
+
+def record_run(world: World, plans: Iterable[TablePlan], layers: Iterable[Layer]) -> pl.DataFrame:
+    """Keep a run's forecast beside what it took."""
+    at = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
+    by_table = {plan.table: plan for plan in plans}
+    rows: list[dict[str, object]] = []
+    for layer in layers:
+        plan = by_table[layer.table]
+        spent = _spent(world, layer.table, set(layer.names))
+        rows.append(
+            {
+                "at": at,
+                "table": layer.table,
+                "planned": plan.count("stale", "missing", "maybe"),
+                "made": layer.made,
+                "failed": len(layer.failed),
+                "seconds_expected": plan.seconds.expected,
+                "seconds_least": plan.seconds.least,
+                "seconds_most": plan.seconds.most,
+                "seconds": spent["seconds"],
+                "tokens_expected": (plan.prompt_tokens + plan.completion_tokens).expected,
+                "tokens": spent["prompt_tokens"] + spent["completion_tokens"],
+                "money_expected": plan.money.expected,
+                "money": _money(world, spent),
+            }
+        )
+    name = f"{at.replace(':', '-')}-{os.getpid()}.json"
+    write_atomically(world.lake.root / "history" / name, json.dumps(rows))
+    return pl.DataFrame(rows, schema=SCHEMA)
+
+
+def read_history(lake: Lake) -> pl.DataFrame:
+    """Read every run there was, oldest first, one row a table."""
+    rows: list[dict[str, object]] = []
+    for path in sorted((lake.root / "history").glob("*.json")):
+        rows += json.loads(path.read_text())
+    return pl.DataFrame(rows, schema=SCHEMA)
+
+
+def by_run(rows: pl.DataFrame) -> pl.DataFrame:
+    """Sum a history to one row a run, runs that made nothing left out."""
+    return (
+        rows.group_by("at", maintain_order=True)
+        .agg(
+            pl.col("planned", "made", "failed").sum(),
+            pl.col("seconds_expected", "seconds").sum(),
+            pl.col("tokens_expected", "tokens").sum(),
+            pl.col("money_expected", "money").sum(),
+        )
+        .filter(pl.col("made") + pl.col("failed") > 0)
+    )
+
+
+def _spent(world: World, table: str, made: set[str]) -> dict[str, float]:
+    """Sum what the made partitions cost."""
+    costs = [trace.cost for name, trace in world.traces(table).items() if name in made]
+    whats = ("seconds", "prompt_tokens", "completion_tokens")
+    return {what: sum(cost.get(what, 0.0) for cost in costs) for what in whats}
+
+
+def _money(world: World, spent: dict[str, float]) -> float:
+    price = world.config.generator.how
+    read = spent["prompt_tokens"] * price.price_prompt_million
+    return (read + spent["completion_tokens"] * price.price_completion_million) / 1e6
