@@ -56,7 +56,9 @@ def recipes(root: Path) -> dict[str, Any]:
     found = {}
     for path in sorted(traces.rglob("*.json")):
         current = json.loads(path.read_text())["current"]
-        found[str(path.relative_to(traces))] = {k: v for k, v in current.items() if k != "cost"}
+        if current is not None:  # a partition whose name is gone keeps only its past
+            name = str(path.relative_to(traces))
+            found[name] = {what: value for what, value in current.items() if what != "cost"}
     return found
 
 
