@@ -38,8 +38,15 @@ def _scores(
 ) -> Made:
     from resources.evaluator import evaluate  # noqa: PLC0415  # heavy
 
+    if not _items(step, benchmark).height:
+        msg = (
+            f"{benchmark}: no item has choices, so it cannot be scored by log-likelihood; "
+            f"set benchmarks.{benchmark}.evaluate: false"
+        )
+        raise ContractError(msg)
     if not scores:
-        tasks = {name: _items(step, name) for name in benchmarks}
+        asked = {name: _items(step, name) for name in benchmarks}
+        tasks = {name: items for name, items in asked.items() if items.height}
         checkpoint = step.lake.folder(
             "checkpoints", recipe, step.world.version("checkpoints", recipe) or ""
         )
@@ -73,12 +80,6 @@ def _items(step: Step, benchmark: str) -> pl.DataFrame:
         .drop("tokens", "n_tokens", "grams", "partition")
         .collect()
     )
-    if not items.height:
-        msg = (
-            f"{benchmark}: no item has choices, so it cannot be scored by log-likelihood; "
-            f"set benchmarks.{benchmark}.evaluate: false"
-        )
-        raise ContractError(msg)
     keys = items.select("subset", "split", "sample_id")
     order = pl.Series("order", [digest(list(row)) for row in keys.iter_rows()], dtype=pl.String)
     return items.with_columns(order).sort("order").drop("order").head(most or items.height)

@@ -193,7 +193,7 @@ def _layer(
     failed = {
         name: told.get(name, "; ".join(state.reasons))
         for name, state in after.items()
-        if name in asked and state.status != "fresh"
+        if name in asked and (state.status != "fresh" or name in told)  # forced, and failed
     }
     return Layer(
         table=table.name,

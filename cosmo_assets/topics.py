@@ -160,6 +160,8 @@ def _topics(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
     config = step.world.config
     members = _members(step)
     clustered = [t for t in step.partitions if config.groups[group_of(t)].topics == "cluster"]
+    for topic in sorted({*step.partitions} - {*clustered}):  # no endpoint stops these
+        yield topic, partial(_topic, step, topic, members[topic], None)
     prompts = {
         topic: labelling_prompt(
             members[topic]["extracts"][0].to_list(), chars=config.labelling.extract_chars
@@ -167,8 +169,8 @@ def _topics(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
         for topic in clustered
     }
     replies = _ask(config, prompts) if prompts else {}
-    for topic in step.partitions:
-        yield topic, partial(_topic, step, topic, members[topic], replies.get(topic))
+    for topic in clustered:
+        yield topic, partial(_topic, step, topic, members[topic], replies[topic])
 
 
 def _members(step: Step) -> dict[str, pl.DataFrame]:
