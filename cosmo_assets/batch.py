@@ -19,7 +19,8 @@ from cosmo_assets.pure.errors import ContractError, CosmoError
 from cosmo_assets.pure.rows import facet_digests, rows_digest
 from cosmo_assets.pure.trace import Recipe, Trace
 from cosmo_assets.verdicts import Verdict, judge
-from resources.lake import Lake, write_rows
+from cosmo_assets.world import differences
+from resources.lake import Draft, Lake, write_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -29,9 +30,10 @@ if TYPE_CHECKING:
     from cosmo_assets.world import World
 
 # Checks and publishing are shared by this many partitions, or this many rows, or seconds.
-CHUNK, CHUNK_ROWS, CHUNK_S = 64, 100_000, 2.0
+CHUNK, CHUNK_ROWS, CHUNK_S = 256, 100_000, 2.0
 
 SAMPLE_ROWS, SAMPLE_CHARS = 3, 120  # shown in the UI with every partition
+WHY = 4  # differences named in the metadata of a partition
 
 Fate = Literal["made", "hit", "restored", "failed", "rejected", "waiting"]
 
@@ -75,7 +77,7 @@ class Step:
 
     def scan(self, table: str, partitions: Iterable[str]) -> pl.LazyFrame:
         """Open those of ``partitions`` that exist, as the world saw them, as one frame."""
-        return self.lake.scan(table, self.world.versions(table, list(partitions)))
+        return self.lake.scan(table, self.world.versions(table, partitions))
 
 
 def make(
@@ -92,20 +94,34 @@ def make(
         world.lake.sweep_drafts(table.name)
         world.lake.sweep_drafts(beside(table.name))
         wanted: dict[str, Recipe] = {}
+        why: dict[str, str] = {}
+        traces = world.traces(table.name)
         for partition in partitions:
             recipe = world.recipe(table, partition)
-            trace = world.traces(table.name).get(partition)
+            trace = traces.get(partition)
             if recipe is None:
-                yield Outcome(partition, "waiting", error=world.state(table, partition).reasons[0])
-            elif trace and trace.recipe.name == recipe.name and not force:
-                yield _kept(partition, trace, "hit")
-            elif not force and (old := world.lake.earlier(table.name, partition, recipe)):
-                world.lake.set_current(table.name, partition, old)
-                yield _kept(partition, old, "restored")
+                yield Outcome(partition, "waiting", error=world.state(table, partition).note)
+            elif trace and trace.recipe == recipe and not force:
+                yield _kept(partition, trace, "hit", "nothing changed")
             else:
                 wanted[partition] = recipe
+                why[partition] = tell_differences(trace, recipe)
+        old = {} if force else world.lake.earlier(table.name, wanted)
+        world.lake.set_current(table.name, old)
+        for partition, trace in old.items():
+            yield _kept(partition, trace, "restored", why[partition])
+        wanted = {partition: recipe for partition, recipe in wanted.items() if partition not in old}
         if wanted:
-            yield from _make(table, wanted, world, say)
+            yield from _make(table, wanted, why, world, say)
+
+
+def tell_differences(trace: Trace | None, recipe: Recipe) -> str:
+    """Say what is not as it was, in a line; "never made" where there is nothing to compare."""
+    if trace is None:
+        return "never made"
+    found = [str(one) for one in differences(trace.recipe, recipe)]
+    more = f"; … and {len(found) - WHY} more" if len(found) > WHY else ""
+    return "; ".join(found[:WHY]) + more if found else "asked for anew"
 
 
 def beside(table: str) -> str:
@@ -113,12 +129,17 @@ def beside(table: str) -> str:
     return f"{table}_files"
 
 
-def _kept(partition: str, trace: Trace, fate: Fate) -> Outcome:
-    return Outcome(partition, fate, trace.version, trace.rows, metadata={"cache": fate})
+def _kept(partition: str, trace: Trace, fate: Fate, why: str) -> Outcome:
+    metadata = {"cache": fate, "why": why}
+    return Outcome(partition, fate, trace.version, trace.rows, metadata=metadata)
 
 
 def _make(
-    table: Table, wanted: dict[str, Recipe], world: World, say: Callable[[int, int], None]
+    table: Table,
+    wanted: dict[str, Recipe],
+    why: dict[str, str],
+    world: World,
+    say: Callable[[int, int], None],
 ) -> Iterator[Outcome]:
     """Run the table's work and publish what it makes, chunk by chunk."""
     step = Step(table, world, tuple(wanted), say)
@@ -132,7 +153,7 @@ def _make(
         try:
             item = next(work, None)
         except Exception as error:  # noqa: BLE001 - no one partition's fault: told of all that are left
-            yield from _publish(table, pending, wanted, world)
+            yield from _publish(table, pending, wanted, why, world)
             for partition in left:
                 yield Outcome(partition, "failed", error=_tell(error))
             return
@@ -150,9 +171,9 @@ def _make(
         say(done, len(wanted))
         rows = sum(made.rows.height for _, made, _ in pending)
         if len(pending) >= CHUNK or rows >= CHUNK_ROWS or time.monotonic() - since > CHUNK_S:
-            yield from _publish(table, pending, wanted, world)
+            yield from _publish(table, pending, wanted, why, world)
             pending, since = [], time.monotonic()
-    yield from _publish(table, pending, wanted, world)
+    yield from _publish(table, pending, wanted, why, world)
     if left:
         msg = f"{table.name}: the step said nothing of {sorted(left)[:5]}"
         raise ContractError(msg)
@@ -169,40 +190,52 @@ def _publish(
     table: Table,
     pending: list[tuple[str, Made, float]],
     wanted: dict[str, Recipe],
+    why: dict[str, str],
     world: World,
 ) -> Iterator[Outcome]:
     """Check a chunk of made partitions together; publish the good, set the bad aside."""
     if not pending:
         return
     verdicts = judge(table, {partition: made.rows for partition, made, _ in pending}, world)
+    drafts: list[Draft] = []
+    outcomes: list[Outcome] = []
     for partition, made, seconds in pending:
         found = tuple(verdicts[partition])
-        broken = [one for one in found if not one.passed]
-        draft = world.lake.draft(table.name, partition)
-        write_rows(draft, made.rows.select(pl.lit(partition).alias("partition"), pl.all()))
-        if made.files is not None:
-            for file in sorted(made.files.iterdir()):
-                shutil.move(file, draft / file.name)
-            made.files.rmdir()
-        if broken:
-            world.lake.reject(draft, table.name, partition)
+        folder = _lay_out(table, partition, made, world)
+        if broken := [one for one in found if not one.passed]:
+            world.lake.reject(folder, table.name, partition)
             error = "; ".join(f"check {one.rule}: {one.told}" for one in broken)
             error += f"; the rows are in the lake under rejected/{table.name}"
-            yield Outcome(partition, "rejected", error=error, verdicts=found)
+            outcomes.append(Outcome(partition, "rejected", error=error, verdicts=found))
             continue
         cost = {"seconds": round(seconds, 4), **made.cost}
         trace = _trace(table, made, wanted[partition], cost)
-        world.lake.publish(draft, table.name, partition, trace)
-        yield Outcome(
-            partition,
-            "made",
-            trace.version,
-            trace.rows,
-            metadata={**made.metadata, "sample": sample_of(made.rows)},
-            verdicts=found,
-            cost=cost,
+        drafts.append(Draft(folder, partition, trace))
+        outcomes.append(
+            Outcome(
+                partition,
+                "made",
+                trace.version,
+                trace.rows,
+                metadata={**made.metadata, "sample": sample_of(made.rows), "why": why[partition]},
+                verdicts=found,
+                cost=cost,
+            )
         )
+    world.lake.publish(table.name, drafts)
     world.forget(table.name)
+    yield from outcomes
+
+
+def _lay_out(table: Table, partition: str, made: Made, world: World) -> Path:
+    """Write a partition's rows and move its files into one draft folder."""
+    folder = world.lake.draft(table.name, partition)
+    write_rows(folder, made.rows.select(pl.lit(partition).alias("partition"), pl.all()))
+    if made.files is not None:
+        for file in sorted(made.files.iterdir()):
+            shutil.move(file, folder / file.name)
+        made.files.rmdir()
+    return folder
 
 
 def _trace(table: Table, made: Made, recipe: Recipe, cost: dict[str, float]) -> Trace:

@@ -102,7 +102,7 @@ class Supposed(World):
             return f"planned {digest([table, partition])}"
         return super().version(table, partition)
 
-    def versions(self, table: str, partitions: list[str]) -> dict[str, str]:
+    def versions(self, table: str, partitions: Iterable[str]) -> dict[str, str]:
         """Return the versions of those of ``partitions`` that exist or are planned."""
         found = {name: self.version(table, name) for name in partitions}
         return {name: version for name, version in found.items() if version}
@@ -167,25 +167,25 @@ class Roots:
         """Work out and remember what a partition's state goes back to."""
         found: dict[str, None] = {}
         for one in state.differences:
-            found |= dict.fromkeys(self._behind(one))
+            found |= dict.fromkeys(self._behind(table, one))
         roots = tuple(found) or ((state.note,) if state.note else ())
         self._of.setdefault(table, {})[partition] = roots
         self._together.pop(table, None)
         return roots
 
-    def _behind(self, one: Difference) -> tuple[str, ...]:
+    def _behind(self, table: str, one: Difference) -> tuple[str, ...]:
         if one.what == "code":
-            return (f"code of {one.name} changed",)
+            return (f"code of {table} changed",)
         if one.what == "setting":
             return (f"{one.name} changed: {one.old} → {one.new}",)
         if one.name.startswith("file "):
             return (f"{one.name} changed",)
-        table, _, rest = one.name.partition("[")
+        parent, _, rest = one.name.partition("[")
         partition = rest.removesuffix("]")
-        if partition in self._of.get(table, {}):
-            return self._of[table][partition]
-        if one.name.startswith(f"{table}[*]") and table in self._of:
-            return self._all(table)
+        if partition in self._of.get(parent, {}):
+            return self._of[parent][partition]
+        if one.name.startswith(f"{parent}[*]") and parent in self._of:
+            return self._all(parent)
         return (f"{one.name} changed",)
 
     def _all(self, table: str) -> tuple[str, ...]:

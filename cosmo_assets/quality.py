@@ -229,7 +229,7 @@ DUPLICATES = Table(
     work=_duplicates,
     parents=(
         same("documents"),
-        every("documents", among=lambda world, _: list(world.partitions("cells")), manifest=True),
+        every("documents", among=lambda world, _: world.partitions("cells"), manifest=True),
     ),
     settings=_quality("duplicate_similarity", "duplicate_seed"),
     kinds=("numpy", "parquet"),
@@ -284,7 +284,7 @@ CONTAMINATION = Table(
     work=_contamination,
     parents=(
         same("documents"),
-        every("benchmark_index", among=lambda world, _: list(world.partitions("benchmarks"))),
+        every("benchmark_index", among=lambda world, _: world.partitions("benchmarks")),
     ),
     settings=_quality("contamination_ngram", "contamination_ratio"),
     kinds=("numpy", "parquet"),

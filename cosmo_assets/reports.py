@@ -65,7 +65,7 @@ def read_reports(world: World, name: str) -> dict[str, pl.DataFrame]:
         raise BadInputError(msg)
     wanted = REPORTS if name == "all" else {name: REPORTS[name]}
     versions = {
-        table.name: world.versions(table.name, list(world.partitions(table.by))) for table in TABLES
+        table.name: world.versions(table.name, world.partitions(table.by)) for table in TABLES
     }
     found: dict[str, pl.DataFrame] = {}
     with open_warehouse(world.lake, versions) as db:

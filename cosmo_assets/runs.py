@@ -170,8 +170,7 @@ def drop_orphans(world: World, table: Table) -> int:
     """Let go of partitions whose name is gone. Their rows stay, should the name come back."""
     live = set(world.partitions(table.by))
     gone = [name for name in world.traces(table.name) if name not in live]
-    for name in gone:
-        world.lake.set_current(table.name, name, None)
+    world.lake.set_current(table.name, dict.fromkeys(gone))
     if gone:
         world.forget(table.name)
     return len(gone)

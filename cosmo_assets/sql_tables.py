@@ -11,6 +11,7 @@ import polars as pl
 from cosmo_assets.pure.errors import ContractError
 from cosmo_assets.quality import BENCHMARK_INDEX, CONTAMINATION, DOCUMENTS, DUPLICATES
 from cosmo_assets.tables import Column, Made, Parent, Table, every
+from cosmo_assets.world import World
 from dbt_like_sql.model import Model, load_model
 
 if TYPE_CHECKING:
@@ -59,8 +60,8 @@ def sql_table(
 
 def _reads(table: str, by: Dimension) -> Parent:
     if by == "cells":
-        return every(table, among=lambda world, group: world.cells_of(group), manifest=True)
-    return every(table, among=lambda world, _: list(world.partitions(by)))
+        return every(table, among=World.cells_of, manifest=True)
+    return every(table, among=lambda world, _: world.partitions(by))
 
 
 def _run(
@@ -70,7 +71,7 @@ def _run(
     with duckdb.connect() as db:
         db.execute("set threads = 1")  # sums of floats must not depend on who came first
         for table in reads:
-            versions = step.world.versions(table.name, list(step.world.partitions(table.by)))
+            versions = step.world.versions(table.name, step.world.partitions(table.by))
             files = [
                 str(step.lake.rows_file(table.name, p, v)) for p, v in sorted(versions.items())
             ]

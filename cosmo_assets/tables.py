@@ -112,16 +112,20 @@ def keyed(table: str, to: Callable[[str], str]) -> Parent:
 
 
 def every(
-    table: str, *, among: Callable[[World, str], list[str]], manifest: bool = False
+    table: str, *, among: Callable[[World, str], tuple[str, ...]], manifest: bool = False
 ) -> Parent:
-    """The child reads all partitions of the parent in ``among(world, partition)`` that exist."""
+    """The child reads all partitions of the parent in ``among(world, partition)`` that exist.
+
+    ``among`` gives the same tuple to all children that read the same: its version is worked out
+    once (``World.manifest``).
+    """
 
     def read(world: World, partition: str) -> dict[str, str] | None:
-        names = tuple(among(world, partition))
+        names = among(world, partition)
         if not names:  # there is nothing to wait for
             return {}
-        name, version = world.manifest(table, names)
-        return None if version is None else {name: version}
+        version = world.manifest(table, names)
+        return None if version is None else {f"{table}[*]": version}
 
     return Parent(table, read, manifest)
 

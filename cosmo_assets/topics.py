@@ -16,7 +16,7 @@ from cosmo_assets.pure.digest import digest, digest_bytes
 from cosmo_assets.pure.errors import ContractError
 from cosmo_assets.pure.labelling import Label, labelling_prompt, parse_label
 from cosmo_assets.tables import Column, Made, Parent, Table, every, part, same
-from cosmo_assets.world import group_of
+from cosmo_assets.world import World, group_of
 from resources.embedder import Embedder
 from resources.generator import open_generator
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from cosmo_assets.batch import Step
     from cosmo_assets.pure.config import Config
-    from cosmo_assets.world import World
     from resources.generator import Completion
 
 LABEL_ATTEMPTS = 3
@@ -333,8 +332,8 @@ TOPIC_MODEL = Table(
     code="1",
     work=_model,
     parents=(
-        every("embeddings", among=lambda world, taxonomy: world.shards_of(taxonomy)),
-        every("seed_documents", among=lambda world, taxonomy: world.shards_of(taxonomy)),
+        every("embeddings", among=World.shards_of),
+        every("seed_documents", among=World.shards_of),
     ),
     settings=lambda config, _: {f"clustering.{k}": v for k, v in config.clustering.key().items()},
     kinds=("scikitlearn", "parquet"),

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from cosmo_assets.world import World
 
 
-def mixture_cells(world: World, recipe: str) -> list[str]:
+def mixture_cells(world: World, recipe: str) -> tuple[str, ...]:
     """List the cells whose tokens a recipe reads: those of groups with weight."""
     weights = world.config.recipes[recipe].weights
-    return [cell for cell in world.partitions("cells") if weights.get(group_of(cell), 0) > 0]
+    return tuple(c for c in world.partitions("cells") if weights.get(group_of(c), 0) > 0)
 
 
 def _make(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:

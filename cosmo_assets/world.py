@@ -12,7 +12,7 @@ from resources.project import open_lake, read_config
 from resources.sources import observe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from cosmo_assets.pure.config import Config
     from cosmo_assets.tables import Dimension, Table
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from resources.sources import Outside
 
 Status = Literal["fresh", "stale", "missing", "waiting"]
+What = Literal["code", "setting", "input"]
 FAN_IN = 99  # Dagster compares the versions of at most this many upstream partitions
 
 
@@ -27,7 +28,7 @@ FAN_IN = 99  # Dagster compares the versions of at most this many upstream parti
 class Difference:
     """One thing that is not as it was when a partition was made."""
 
-    what: Literal["code", "setting", "input"]
+    what: What
     name: str
     old: object
     new: object
@@ -59,7 +60,10 @@ class World:
         self.outside = outside
         self._traces: dict[str, dict[str, Trace]] = {}
         self._partitions: dict[Dimension, tuple[str, ...]] = {}
-        self._manifests: dict[tuple[str, tuple[str, ...]], tuple[str, str | None]] = {}
+        # by the identity of the tuple of names, which is held so that none can take its place
+        self._manifests: dict[tuple[str, int], tuple[tuple[str, ...], str | None]] = {}
+        self._groups: dict[tuple[Dimension, str], tuple[str, ...]] = {}
+        self._facets: dict[tuple[str, str], dict[str, str]] = {}
         self._settings: dict[tuple[str, str], dict[str, Any]] = {}
 
     def forget(self, table: str) -> None:
@@ -67,6 +71,8 @@ class World:
         self._traces.pop(table, None)
         self._partitions.clear()
         self._manifests.clear()
+        self._groups.clear()
+        self._facets.clear()
 
     def traces(self, table: str) -> dict[str, Trace]:
         """Every partition's current trace, orphans included."""
@@ -79,27 +85,34 @@ class World:
         trace = self.traces(table).get(partition)
         return trace.version if trace else None
 
-    def versions(self, table: str, partitions: list[str]) -> dict[str, str]:
+    def versions(self, table: str, partitions: Iterable[str]) -> dict[str, str]:
         """Return the data versions of those of ``partitions`` that exist."""
         traces = self.traces(table)
         return {name: traces[name].version for name in partitions if name in traces}
 
-    def manifest(self, table: str, partitions: tuple[str, ...]) -> tuple[str, str | None]:
-        """Name and version many partitions as one; no version if none of them exists."""
-        at = (table, partitions)
+    def manifest(self, table: str, partitions: tuple[str, ...]) -> str | None:
+        """Version many partitions as one; None if none of them exists.
+
+        The same tuple is hashed once, however many partitions read it.
+        """
+        at = (table, id(partitions))
         if at not in self._manifests:
-            found = self.versions(table, list(partitions))
-            self._manifests[at] = (f"{table}[*]", digest(found) if found else None)
-        return self._manifests[at]
+            found = self.versions(table, partitions)
+            self._manifests[at] = (partitions, digest(found) if found else None)
+        return self._manifests[at][1]
 
     def facet(self, table: str, value: str) -> dict[str, str]:
         """Return ``{partition: version}`` of the rows that have ``value`` in the facet column."""
-        live = set(self.partitions("source_shards"))
-        return {
-            name: trace.facets[value]
-            for name, trace in self.traces(table).items()
-            if value in trace.facets and name in live
-        }
+        at = (table, value)
+        if at not in self._facets:
+            traces = self.traces(table)
+            shards = [name for name in self.partitions("source_shards") if name in traces]
+            self._facets[at] = {
+                name: traces[name].facets[value]
+                for name in sorted(shards)
+                if value in traces[name].facets
+            }
+        return self._facets[at]
 
     def partitions(self, by: Dimension) -> tuple[str, ...]:
         """List the names along one cut of the graph, in a fixed order."""
@@ -107,16 +120,24 @@ class World:
             self._partitions[by] = tuple(CUTS[by](self))
         return self._partitions[by]
 
-    def shards_of(self, group: str) -> list[str]:
+    def shards_of(self, group: str) -> tuple[str, ...]:
         """List the source shards of one dataset group."""
         sources = self.config.sources
-        return [
-            s for s in self.partitions("source_shards") if sources[s.split(":")[0]].group == group
-        ]
+        return self._of_group(
+            "source_shards", group, lambda shard: sources[shard.split(":")[0]].group
+        )
 
-    def cells_of(self, group: str) -> list[str]:
+    def cells_of(self, group: str) -> tuple[str, ...]:
         """List the cells of one dataset group."""
-        return [cell for cell in self.partitions("cells") if group_of(cell) == group]
+        return self._of_group("cells", group, group_of)
+
+    def _of_group(
+        self, by: Dimension, group: str, group_of_one: Callable[[str], str]
+    ) -> tuple[str, ...]:
+        if (by, group) not in self._groups:
+            names = tuple(name for name in self.partitions(by) if group_of_one(name) == group)
+            self._groups[by, group] = names
+        return self._groups[by, group]
 
     def recipe(self, table: Table, partition: str) -> Recipe | None:
         """Say what a partition would be made from now; None while an input is missing."""
@@ -143,24 +164,28 @@ class World:
         trace = self.traces(table.name).get(partition)
         if trace is None:
             return State("missing", "never made")
-        found = tuple(differences(table, trace.recipe, wanted))
+        found = tuple(differences(trace.recipe, wanted))
         return State("stale", differences=found) if found else State("fresh")
 
 
-def differences(table: Table, old: Recipe, new: Recipe) -> list[Difference]:
+def differences(old: Recipe, new: Recipe) -> list[Difference]:
     """List what differs between two recipes, old and new value each."""
-    found = [Difference("code", table.name, old.code, new.code)] if old.code != new.code else []
-    whats: tuple[
-        tuple[Literal["setting", "input"], Mapping[str, object], Mapping[str, object]], ...
+    if old == new:
+        return []
+    found = [Difference("code", "code", old.code, new.code)] if old.code != new.code else []
+    return [
+        *found,
+        *_changes("setting", old.settings, new.settings),
+        *_changes("input", old.inputs, new.inputs),
     ]
-    whats = (("setting", old.settings, new.settings), ("input", old.inputs, new.inputs))
-    for what, was, now in whats:
-        found += [
-            Difference(what, name, was.get(name, "absent"), now.get(name, "absent"))
-            for name in sorted({*was, *now})
-            if was.get(name) != now.get(name)
-        ]
-    return found
+
+
+def _changes(what: What, was: Mapping[str, object], now: Mapping[str, object]) -> list[Difference]:
+    return [
+        Difference(what, name, was.get(name, "absent"), now.get(name, "absent"))
+        for name in sorted({*was, *now})
+        if was.get(name) != now.get(name)
+    ]
 
 
 def group_of(name: str) -> str:

@@ -1,9 +1,9 @@
-"""Where tables lie: immutable partition folders named by their content, and one trace each.
+"""Where tables lie: immutable partition folders named by their content, and the catalog's traces.
 
-``tables/<table>/<partition>/<version>/rows.parquet`` (and files beside it), and
-``traces/<table>/<partition>.json``, which says which version is current and what it was made
-from. A folder appears whole, by one rename, before the trace that names it; so a reader that goes
-by traces sees the old rows or the new ones, and a process killed anywhere leaves no half file.
+``tables/<table>/<partition>/<version>/rows.parquet`` (and files beside it); ``catalog.sqlite`` says
+which version is current on a branch and what it was made from. A folder appears whole, by one
+rename, before the trace that names it; so a reader that goes by traces sees the old rows or the
+new ones, and a process killed anywhere leaves no half file.
 """
 
 from __future__ import annotations
@@ -11,36 +11,42 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import itertools
-import json
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
 from cosmo_assets.pure.errors import ContractError
-from cosmo_assets.pure.trace import Recipe, Trace
+from resources.catalog import MAIN, Catalog
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+
+    from cosmo_assets.pure.trace import Recipe, Trace
 
 ROWS = "rows.parquet"
-EARLIER = 8  # older recipes a partition remembers, so that a reverted edit costs nothing
 # One partition is one row group or few: a fixed size keeps the bytes the same everywhere.
 ROW_GROUP = 65_536
 _COUNT = itertools.count()
 
 
+class Draft(NamedTuple):
+    """A made partition that is not published yet."""
+
+    folder: Path
+    partition: str
+    trace: Trace
+
+
 class Lake:
-    """One folder of tables. All writing goes through here."""
+    """One folder of tables, seen from one branch. All writing goes through here."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, branch: str = MAIN) -> None:
         self.root = root
-
-    def trace_file(self, table: str, partition: str) -> Path:
-        """Return where a partition's trace lies."""
-        return self.root / "traces" / table / f"{partition.replace(':', '/')}.json"
+        self.branch = branch
+        self.catalog = Catalog(root / "catalog.sqlite")
 
     def folder(self, table: str, partition: str, version: str) -> Path:
         """Return where one version of a partition lies."""
@@ -51,28 +57,18 @@ class Lake:
         return self.folder(table, partition, version) / ROWS
 
     def traces(self, table: str) -> dict[str, Trace]:
-        """Read the current trace of every partition of ``table``."""
-        top = self.root / "traces" / table
-        found: dict[str, Trace] = {}
-        for folder, _, files in os.walk(top):
-            for file in files:
-                if not file.endswith(".json"):
-                    continue  # a draft somebody else is writing
-                path = Path(folder, file)
-                partition = str(path.relative_to(top))[: -len(".json")].replace("/", ":")
-                current = json.loads(path.read_text(encoding="utf-8"))["current"]
-                if current is not None:
-                    found[partition] = Trace.from_json(current)
-        return dict(sorted(found.items()))
+        """Read the current trace of every partition of ``table``, in the order of their names."""
+        return self.catalog.current(self.branch, table)
 
-    def earlier(self, table: str, partition: str, recipe: Recipe) -> Trace | None:
-        """Find a trace of the same recipe whose rows are still there."""
-        for tree in self._trace_tree(table, partition)["earlier"]:
-            trace = Trace.from_json(tree)
-            if trace.recipe.name == recipe.name:
-                folder = self.folder(table, partition, trace.version)
-                return trace if folder.is_dir() else None
-        return None
+    def earlier(self, table: str, recipes: Mapping[str, Recipe]) -> dict[str, Trace]:
+        """Find traces of the same recipes whose rows are still there, on whatever branch."""
+        found: dict[str, Trace] = {}
+        for partition, traces in self.catalog.earlier(table, recipes).items():
+            for trace in traces:
+                if self.folder(table, partition, trace.version).is_dir():
+                    found[partition] = trace
+                    break
+        return found
 
     def draft(self, table: str, partition: str) -> Path:
         """Open an empty folder to make a partition's files in."""
@@ -93,15 +89,16 @@ class Lake:
             if _birth(int(pid)) != birth:
                 shutil.rmtree(folder)
 
-    def publish(self, draft: Path, table: str, partition: str, trace: Trace) -> None:
-        """Make a draft folder the current version of a partition."""
-        target = self.folder(table, partition, trace.version)
-        if target.is_dir():  # the same content was made before
-            shutil.rmtree(draft)
-        else:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            draft.rename(target)
-        self.set_current(table, partition, trace)
+    def publish(self, table: str, drafts: list[Draft]) -> None:
+        """Make draft folders the current versions of their partitions, all in one commit."""
+        for folder, partition, trace in drafts:
+            target = self.folder(table, partition, trace.version)
+            if target.is_dir():  # the same content was made before
+                shutil.rmtree(folder)
+            else:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                folder.rename(target)
+        self.set_current(table, {partition: trace for _, partition, trace in drafts})
 
     def reject(self, draft: Path, table: str, partition: str) -> None:
         """Put a draft that broke a blocking check where it can be looked at."""
@@ -110,24 +107,10 @@ class Lake:
         target.parent.mkdir(parents=True, exist_ok=True)
         draft.rename(target)
 
-    def set_current(self, table: str, partition: str, trace: Trace | None) -> None:
-        """Say which version is current; None: the partition is gone, its rows are kept."""
-        tree = self._trace_tree(table, partition)
-        past = [tree["current"]] if tree["current"] else []
-        past += tree["earlier"]
-        now = trace.to_json() if trace else None
-        name = trace.recipe.name if trace else ""
-        past = [t for t in past if Trace.from_json(t).recipe.name != name][:EARLIER]
-        write_atomically(
-            self.trace_file(table, partition),
-            json.dumps({"current": now, "earlier": past}, sort_keys=True, indent=1),
-        )
-
-    def _trace_tree(self, table: str, partition: str) -> dict[str, Any]:
-        path = self.trace_file(table, partition)
-        if not path.exists():
-            return {"current": None, "earlier": []}
-        return json.loads(path.read_text(encoding="utf-8"))
+    def set_current(self, table: str, traces: Mapping[str, Trace | None]) -> None:
+        """Say which versions are current; None: the partition is gone, its rows are kept."""
+        if traces:
+            self.catalog.set_current(self.branch, table, traces)
 
     def scan(self, table: str, versions: dict[str, str]) -> pl.LazyFrame:
         """Open the rows of ``{partition: version}`` as one frame, in partition order.

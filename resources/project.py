@@ -7,9 +7,11 @@ from importlib.resources import files
 from pathlib import Path
 
 from cosmo_assets.pure.config import Config, load_config
+from resources.catalog import MAIN
 from resources.lake import Lake
 
 CONFIG_VARIABLE = "COSMO_CONFIG"
+BRANCH_FILE = "branch"
 
 
 def config_path() -> Path:
@@ -24,5 +26,14 @@ def read_config() -> Config:
 
 
 def open_lake(config: Config) -> Lake:
-    """Open the lake the configuration names, relative to the working directory."""
-    return Lake(Path(os.path.expandvars(config.how.lake)).resolve())
+    """Open the lake the configuration names, relative to the working directory, on its branch."""
+    root = Path(os.path.expandvars(config.how.lake)).resolve()
+    return Lake(root, read_branch(root))
+
+
+def read_branch(root: Path) -> str:
+    """Return the branch a lake is switched to."""
+    try:
+        return (root / BRANCH_FILE).read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return MAIN

@@ -14,6 +14,9 @@ import polars as pl
 import pytest
 from tiny import LEAK, write_lines, write_project, write_template
 
+from cosmo_assets.graph import TABLES
+from resources.lake import Lake
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -52,14 +55,12 @@ def contents(root: Path) -> dict[str, bytes]:
 
 def recipes(root: Path) -> dict[str, Any]:
     """Read every current trace but for what it cost."""
-    traces = root / "lake" / "traces"
-    found = {}
-    for path in sorted(traces.rglob("*.json")):
-        current = json.loads(path.read_text())["current"]
-        if current is not None:  # a partition whose name is gone keeps only its past
-            name = str(path.relative_to(traces))
-            found[name] = {what: value for what, value in current.items() if what != "cost"}
-    return found
+    lake = Lake(root / "lake")
+    return {
+        f"{table.name}/{name}": {k: v for k, v in trace.to_json().items() if k != "cost"}
+        for table in TABLES
+        for name, trace in lake.traces(table.name).items()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -168,25 +169,28 @@ def plan_of(project: Path, table: str) -> set[str]:
 
 def prompts_in(root: Path, cells: set[str]) -> int:
     """Count the current prompts of some cells."""
-    traces = root / "lake" / "traces" / "prompts"
-    files = [traces / f"{cell.replace(':', '/')}.json" for cell in cells]
-    return sum(json.loads(file.read_text())["current"]["rows"] for file in files)
+    traces = Lake(root / "lake").traces("prompts")
+    return sum(traces[cell].rows for cell in cells)
 
 
 def test_a_killed_run_loses_nothing_it_finished_and_the_next_goes_on(project: Path) -> None:
     root = project.parent
+    before = recipes(root)
     write_template(root, "page_college", kind="web", audience="college students", words=" twice")
     words = select("prompt_templates", "cells", "prompts", "completions", "documents")
     running = subprocess.Popen([*COSMO, "run", "--json", *words, "-c", str(project)], cwd=root)
     deadline = time.monotonic() + 120
-    while not changed_since_edit(root, "prompts") and time.monotonic() < deadline:
+    while time.monotonic() < deadline:
+        now = recipes(root)
+        if any(now[name] != before[name] for name in now if name.startswith("prompts/")):
+            break
         time.sleep(0.05)
     running.kill()
     running.wait()
     kept = recipes(root)
     for name, trace in kept.items():
-        table, rest = name.removesuffix(".json").split("/", 1)
-        rows = root / "lake" / "tables" / table / rest / trace["version"] / "rows.parquet"
+        table, partition = name.split("/", 1)
+        rows = Lake(root / "lake").rows_file(table, partition, trace["version"])
         assert pl.read_parquet(rows).height == trace["rows"]
     told = made(project, *words)
     assert told.keys() <= {"cells", "prompts", "completions", "documents"}
@@ -195,14 +199,6 @@ def test_a_killed_run_loses_nothing_it_finished_and_the_next_goes_on(project: Pa
     assert any(name.startswith("prompts/") for name in twice)
     write_template(root, "page_college", kind="web", audience="college students")
     made(project)
-
-
-def changed_since_edit(root: Path, table: str) -> bool:
-    """Tell whether a cell of page_college was made under the edited template."""
-    for path in (root / "lake" / "traces" / table).rglob("page_college.json"):
-        if json.loads(path.read_text())["earlier"]:
-            return True
-    return False
 
 
 def test_a_note_in_a_template_is_cut_off_after_the_template(project: Path) -> None:

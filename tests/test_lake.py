@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import random
 import signal
@@ -15,10 +14,11 @@ from typing import TYPE_CHECKING
 import polars as pl
 import pytest
 
-from cosmo_assets.pure.errors import ContractError
+from cosmo_assets.pure.errors import BadInputError, ContractError
 from cosmo_assets.pure.rows import rows_digest
 from cosmo_assets.pure.trace import Recipe, Trace
-from resources.lake import EARLIER, Lake, write_atomically, write_rows
+from resources.catalog import Branch, Catalog, Spent
+from resources.lake import Draft, Lake, write_atomically, write_rows
 from resources.warehouse import open_warehouse
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def publish(lake: Lake, partition: str, rows: pl.DataFrame = ROWS, *, seed: int 
     draft = lake.draft("t", partition)
     write_rows(draft, rows)
     (draft / "beside.txt").write_text("beside")
-    lake.publish(draft, "t", partition, made := trace(rows, seed=seed))
+    lake.publish("t", [Draft(draft, partition, made := trace(rows, seed=seed))])
     return made
 
 
@@ -88,10 +88,9 @@ def test_a_published_partition_is_read_back(lake: Lake) -> None:
 def test_a_partition_with_colons_is_a_folder_in_a_folder_and_back(lake: Lake, name: str) -> None:
     made = publish(lake, name)
     assert list(lake.traces("t")) == [name]
-    assert lake.trace_file("t", name).relative_to(lake.root / "traces/t").parts == (
-        *f"{name}.json".split(":"),
-    )
-    assert lake.rows_file("t", name, made.version).is_file()
+    place = lake.rows_file("t", name, made.version)
+    assert place.relative_to(lake.root / "tables/t").parts[:-2] == (*name.split(":"),)
+    assert place.is_file()
 
 
 def test_traces_come_in_order_and_a_table_never_made_has_none(lake: Lake) -> None:
@@ -140,43 +139,106 @@ def test_the_same_rows_are_the_same_bytes(tmp_path: Path) -> None:
 def test_a_reverted_edit_finds_its_earlier_trace(lake: Lake) -> None:
     first = publish(lake, "p")
     publish(lake, "p", numbered(1), seed=1)
-    found = lake.earlier("t", "p", first.recipe)
-    assert found == first
-    lake.set_current("t", "p", found)
+    found = lake.earlier("t", {"p": first.recipe})
+    assert found == {"p": first}
+    lake.set_current("t", found)
     assert lake.traces("t")["p"] == first
-    assert lake.earlier("t", "p", trace(seed=1).recipe) == trace(numbered(1), seed=1)
+    other = trace(numbered(1), seed=1)
+    assert lake.earlier("t", {"p": other.recipe, "q": other.recipe}) == {"p": other}
 
 
 def test_what_was_never_made_is_not_found(lake: Lake) -> None:
-    assert lake.earlier("t", "p", trace().recipe) is None
+    assert lake.earlier("t", {"p": trace().recipe}) == {}
     publish(lake, "p")
-    assert lake.earlier("t", "p", trace(seed=9).recipe) is None
+    assert lake.earlier("t", {"p": trace(seed=9).recipe}) == {}
 
 
 def test_an_earlier_trace_whose_rows_are_gone_is_not_found(lake: Lake) -> None:
     first = publish(lake, "p")
     publish(lake, "p", numbered(1), seed=1)
     lake.folder("t", "p", first.version).rename(lake.root / "gone")
-    assert lake.earlier("t", "p", first.recipe) is None
+    assert lake.earlier("t", {"p": first.recipe}) == {}
 
 
-def test_a_partition_remembers_so_many_recipes_and_each_once(lake: Lake) -> None:
-    made = [publish(lake, "p", numbered(seed), seed=seed) for seed in range(EARLIER + 2)]
-    made.append(publish(lake, "p", numbered(3), seed=3))
-    tree = json.loads(lake.trace_file("t", "p").read_text())
-    kept = [one["recipe"]["settings"]["seed"] for one in tree["earlier"]]
-    assert kept == [9, 8, 7, 6, 5, 4, 2, 1]
-    assert lake.earlier("t", "p", made[0].recipe) is None
+def test_a_partition_remembers_every_recipe_and_a_forced_remake_takes_its_place(
+    lake: Lake,
+) -> None:
+    made = [publish(lake, "p", numbered(seed), seed=seed) for seed in range(12)]
+    for one in made:
+        assert lake.earlier("t", {"p": one.recipe}) == {"p": one}
+    again = publish(lake, "p", numbered(99), seed=3)
+    assert again.version != made[3].version
+    assert lake.earlier("t", {"p": made[3].recipe}) == {"p": again}
+
+
+def test_a_chunk_of_partitions_is_published_whole(lake: Lake) -> None:
+    drafts = []
+    for number in range(3):
+        draft = lake.draft("t", f"p:{number}")
+        write_rows(draft, numbered(number))
+        drafts.append(Draft(draft, f"p:{number}", trace(numbered(number), seed=number)))
+    assert lake.traces("t") == {}
+    lake.publish("t", drafts)
+    assert lake.traces("t") == {one.partition: one.trace for one in drafts}
+
+
+def test_a_branch_starts_where_its_parent_is_and_goes_its_own_way(lake: Lake) -> None:
+    first = publish(lake, "p")
+    lake.catalog.create_branch(Branch("idea", "main", {"generator.model": "x"}))
+    other = Lake(lake.root, "idea")
+    assert other.traces("t") == {"p": first}
+    second = publish(other, "p", numbered(1), seed=1)
+    assert (lake.traces("t"), other.traces("t")) == ({"p": first}, {"p": second})
+    assert lake.earlier("t", {"p": second.recipe}) == {"p": second}
+    third = publish(lake, "q")
+    assert "q" not in other.traces("t")
+    lake.catalog.promote_branch("idea", "main")
+    assert lake.traces("t") == {"p": second}
+    assert lake.catalog.branches() == {}
+    assert lake.earlier("t", {"q": third.recipe}) == {"q": third}
+
+
+@pytest.mark.parametrize("name", ["main", "", "A b", "../x", "-x"])
+def test_a_branch_needs_a_name_of_its_own(lake: Lake, name: str) -> None:
+    with pytest.raises(BadInputError, match="branch name"):
+        lake.catalog.create_branch(Branch(name, "main", {}))
+    lake.catalog.create_branch(Branch("idea", "main", {}))
+    with pytest.raises(BadInputError, match="already"):
+        lake.catalog.create_branch(Branch("idea", "main", {}))
+
+
+def test_spending_is_summed_from_a_time_on(lake: Lake) -> None:
+    assert lake.catalog.spent_since("2026-01-01") == Spent(0, 0.0)
+    lake.catalog.spend("main", "completions", [("2026-01-01T23:59", "a", 10, 0.5)])
+    lake.catalog.spend("idea", "topics", [("2026-01-02T00:00", "b", 7, 0.25)] * 2)
+    assert lake.catalog.spent_since("2026-01-02") == Spent(14, 0.5)
+
+
+def test_many_processes_may_open_a_new_catalog_at_once(tmp_path: Path) -> None:
+    """The first to come lays it out; none sees it half laid out."""
+    code = (
+        "import sys; from pathlib import Path; from resources.catalog import Catalog\n"
+        "print('ready', flush=True); sys.stdin.readline()\n"
+        "Catalog(Path(sys.argv[1])).spend('main', 't', [('2026', 'p', 1, 0.0)])"
+    )
+    path = tmp_path / "new" / "catalog.sqlite"
+    with contextlib.ExitStack() as all_of_them:
+        found = [all_of_them.enter_context(process(code, str(path))) for _ in range(4)]
+        for one in found:
+            assert one.stdin is not None
+            print(file=one.stdin, flush=True)
+        assert [one.wait() for one in found] == [0] * 4
+    assert Catalog(path).spent_since("") == Spent(4, 0.0)
 
 
 def test_a_partition_let_go_of_has_no_trace_and_keeps_its_history(lake: Lake) -> None:
     first = publish(lake, "p")
     publish(lake, "q")
     for _ in range(2):
-        lake.set_current("t", "p", None)
+        lake.set_current("t", {"p": None})
         assert list(lake.traces("t")) == ["q"]
-        assert lake.earlier("t", "p", first.recipe) == first
-    lake.set_current("t", "p", first)
+        assert lake.earlier("t", {"p": first.recipe}) == {"p": first}
+    lake.set_current("t", {"p": first})
     assert lake.traces("t")["p"] == first
 
 
@@ -332,7 +394,7 @@ import signal, time
 import polars as pl
 from cosmo_assets.pure.rows import rows_digest
 from cosmo_assets.pure.trace import Recipe, Trace
-from resources.lake import write_rows
+from resources.lake import Draft, write_rows
 
 lake = Lake(Path(sys.argv[1]))
 
@@ -348,7 +410,8 @@ def write():
             (draft / "beside.txt").write_text(str(number))
             version = rows_digest(rows, key=())
             recipe = Recipe("1", {"number": number}, {})
-            lake.publish(draft, "t", name, Trace(recipe, version, rows.height))
+            trace = Trace(recipe, version, rows.height)
+            lake.publish("t", [Draft(draft, name, trace)])
 
 print("ready", flush=True)
 for line in sys.stdin:

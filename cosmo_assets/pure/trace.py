@@ -8,6 +8,8 @@ from typing import Any
 
 from cosmo_assets.pure.digest import digest
 
+FLAT = (str, int, float, bool, type(None))  # what JSON gives back as it was
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Recipe:
@@ -21,7 +23,8 @@ class Recipe:
     inputs: dict[str, str]  # "table[partition]" → version, of exactly what is read
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "settings", json.loads(json.dumps(self.settings)))
+        if not all(type(value) in FLAT for value in self.settings.values()):
+            object.__setattr__(self, "settings", json.loads(json.dumps(self.settings)))
 
     @property
     def name(self) -> str:
@@ -42,7 +45,15 @@ class Trace:
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``from_json`` reads."""
-        return dataclasses.asdict(self)
+        recipe = {"code": self.recipe.code, "settings": self.recipe.settings}
+        return {
+            "recipe": recipe | {"inputs": self.recipe.inputs},
+            "version": self.version,
+            "rows": self.rows,
+            "facets": self.facets,
+            "facts": self.facts,
+            "cost": self.cost,
+        }
 
     @classmethod
     def from_json(cls, tree: dict[str, Any]) -> Trace:

@@ -1,0 +1,226 @@
+"""The lake's catalog: traces, branches, retractions and spending, in one SQLite file.
+
+A trace is never changed or removed but by a retraction; what is current on a branch is a pointer
+to one. So a branch is a copy of pointers, a reverted edit finds its old trace, and a process killed
+anywhere leaves the transactions it finished.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import sqlite3
+from typing import TYPE_CHECKING, NamedTuple
+
+from cosmo_assets.pure.errors import BadInputError
+from cosmo_assets.pure.trace import Recipe, Trace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+MAIN = "main"
+BRANCH_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+BUSY_S = 60.0
+LAYOUT = 1
+SCHEMA = """
+create table if not exists traces (
+    id integer primary key,
+    tbl text not null,
+    partition text not null,
+    recipe text not null,
+    version text not null,
+    body text not null
+);
+create index if not exists traces_by_recipe on traces (tbl, partition, recipe);
+create table if not exists current (
+    branch text not null,
+    tbl text not null,
+    partition text not null,
+    trace integer not null references traces (id),
+    primary key (branch, tbl, partition)
+) without rowid;
+create table if not exists branches (
+    name text primary key,
+    parent text not null,
+    settings text not null
+);
+create table if not exists retractions (
+    kind text not null,
+    name text not null,
+    at text not null,
+    primary key (kind, name)
+);
+create table if not exists spending (
+    at text not null,
+    branch text not null,
+    tbl text not null,
+    partition text not null,
+    tokens integer not null,
+    money real not null
+);
+create index if not exists spending_by_time on spending (at);
+"""
+
+
+class Branch(NamedTuple):
+    """A line of what-if: where it started, and the settings that differ on it."""
+
+    name: str
+    parent: str
+    settings: dict[str, str]  # "generator.model" → YAML text
+
+
+class Spent(NamedTuple):
+    """What paid steps used up."""
+
+    tokens: int
+    money: float
+
+
+class Catalog:
+    """One SQLite file. Every method is one transaction."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        """Open the file for one transaction."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.closing(sqlite3.connect(self.path, timeout=BUSY_S)) as db:
+            if db.execute("pragma user_version").fetchall() != [(LAYOUT,)]:
+                db.execute("pragma journal_mode = wal")
+                db.executescript(f"{SCHEMA} pragma user_version = {LAYOUT};")
+            db.execute("pragma synchronous = normal")  # a commit survives a kill, not a power cut
+            with db:
+                yield db
+
+    def current(self, branch: str, table: str) -> dict[str, Trace]:
+        """Read the current trace of every partition, by name."""
+        if not self.path.exists():
+            return {}
+        with self._open() as db:
+            found = db.execute(
+                "select c.partition, t.body from current c join traces t on t.id = c.trace "
+                "where c.branch = ? and c.tbl = ? order by c.partition",
+                (branch, table),
+            ).fetchall()
+        return {partition: Trace.from_json(json.loads(body)) for partition, body in found}
+
+    def earlier(self, table: str, recipes: Mapping[str, Recipe]) -> dict[str, list[Trace]]:
+        """Find every trace of these recipes, of any branch, the newest first."""
+        if not self.path.exists():
+            return {}
+        found: dict[str, list[Trace]] = {}
+        with self._open() as db:
+            for partition, recipe in recipes.items():
+                rows = db.execute(
+                    "select body from traces where tbl = ? and partition = ? and recipe = ? "
+                    "order by id desc",
+                    (table, partition, recipe.name),
+                ).fetchall()
+                if rows:
+                    found[partition] = [Trace.from_json(json.loads(body)) for (body,) in rows]
+        return found
+
+    def set_current(self, branch: str, table: str, traces: Mapping[str, Trace | None]) -> None:
+        """Say which traces are current; None: the partition is gone."""
+        with self._open() as db:
+            db.execute("begin immediate")
+            for partition, trace in traces.items():
+                if trace is None:
+                    db.execute(
+                        "delete from current where branch = ? and tbl = ? and partition = ?",
+                        (branch, table, partition),
+                    )
+                else:
+                    db.execute(
+                        "insert or replace into current values (?, ?, ?, ?)",
+                        (branch, table, partition, _keep(db, table, partition, trace)),
+                    )
+
+    def branches(self) -> dict[str, Branch]:
+        """List every branch but the main one."""
+        if not self.path.exists():
+            return {}
+        with self._open() as db:
+            found = db.execute("select name, parent, settings from branches order by name")
+            return {row[0]: Branch(row[0], row[1], json.loads(row[2])) for row in found.fetchall()}
+
+    def create_branch(self, branch: Branch) -> None:
+        """Start a branch from what is current on its parent. Raises BadInputError for its name."""
+        if not BRANCH_NAME.fullmatch(branch.name) or branch.name == MAIN:
+            msg = f"branch name {branch.name!r}: use letters, digits, _ and -, and not {MAIN!r}"
+            raise BadInputError(msg)
+        with self._open() as db:
+            db.execute("begin immediate")
+            if db.execute("select 1 from branches where name = ?", (branch.name,)).fetchall():
+                msg = (
+                    f"there is a branch {branch.name!r} already; take another name"
+                )
+                raise BadInputError(msg)
+            settings = json.dumps(branch.settings, sort_keys=True)
+            db.execute("insert into branches values (?, ?, ?)", (*branch[:2], settings))
+            _copy_pointers(db, branch.parent, branch.name)
+
+    def promote_branch(self, name: str, to: str) -> None:
+        """Make what is current on ``name`` current on ``to``, and end ``name``."""
+        with self._open() as db:
+            db.execute("begin immediate")
+            db.execute("delete from current where branch = ?", (to,))
+            _copy_pointers(db, name, to)
+            _end_branch(db, name)
+
+    def delete_branch(self, name: str) -> None:
+        """Forget a branch. What was made on it stays and is found again by its recipe."""
+        with self._open() as db:
+            db.execute("begin immediate")
+            _end_branch(db, name)
+
+    def spend(self, branch: str, table: str, rows: Iterable[tuple[str, str, int, float]]) -> None:
+        """Note what paid partitions used: (time in UTC as ISO, partition, tokens, money)."""
+        given = [(at, branch, table, *rest) for at, *rest in rows]
+        with self._open() as db:
+            db.executemany("insert into spending values (?, ?, ?, ?, ?, ?)", given)
+
+    def spent_since(self, at: str) -> Spent:
+        """Sum what was used since a time (UTC, ISO), on any branch."""
+        if not self.path.exists():
+            return Spent(0, 0.0)
+        with self._open() as db:
+            query = "select coalesce(sum(tokens), 0), coalesce(sum(money), 0) from spending"
+            ((tokens, money),) = db.execute(f"{query} where at >= ?", (at,)).fetchall()
+        return Spent(tokens, money)
+
+
+def _keep(db: sqlite3.Connection, table: str, partition: str, trace: Trace) -> int:
+    """Return the id of a trace, stored now if it was not."""
+    body = json.dumps(trace.to_json(), sort_keys=True)
+    named = (table, partition, trace.recipe.name)
+    found = db.execute(
+        "select id, body from traces where tbl = ? and partition = ? and recipe = ? "
+        "order by id desc limit 1",
+        named,
+    ).fetchall()
+    if found and found[0][1] == body:
+        return found[0][0]
+    stored = db.execute(
+        "insert into traces (tbl, partition, recipe, version, body) values (?, ?, ?, ?, ?)",
+        (*named, trace.version, body),
+    )
+    assert stored.lastrowid is not None
+    return stored.lastrowid
+
+
+def _copy_pointers(db: sqlite3.Connection, of: str, to: str) -> None:
+    db.execute(
+        "insert into current select ?, tbl, partition, trace from current where branch = ?",
+        (to, of),
+    )
+
+
+def _end_branch(db: sqlite3.Connection, name: str) -> None:
+    db.execute("delete from current where branch = ?", (name,))
+    db.execute("delete from branches where name = ?", (name,))
