@@ -8,6 +8,7 @@ other with it.
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import shutil
 import time
 import traceback
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
+from cosmo_assets.pure.config import money_of
 from cosmo_assets.pure.errors import ContractError, CosmoError
 from cosmo_assets.pure.rows import facet_digests, rows_digest
 from cosmo_assets.pure.trace import Recipe, Trace
@@ -196,6 +198,8 @@ def _publish(
     """Check a chunk of made partitions together; publish the good, set the bad aside."""
     if not pending:
         return
+    if table.calls:  # before anything else: what is paid for and then refused is paid for
+        _note_spending(table, {partition: made.cost for partition, made, _ in pending}, world)
     verdicts = judge(table, {partition: made.rows for partition, made, _ in pending}, world)
     drafts: list[Draft] = []
     outcomes: list[Outcome] = []
@@ -225,6 +229,17 @@ def _publish(
     world.lake.publish(table.name, drafts)
     world.forget(table.name)
     yield from outcomes
+
+
+def _note_spending(table: Table, costs: dict[str, dict[str, float]], world: World) -> None:
+    """Keep what calls cost, for the budgets."""
+    at = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+    spent = [
+        (at, partition, tokens, money_of(cost, world.config))
+        for partition, cost in costs.items()
+        if (tokens := int(cost.get("prompt_tokens", 0) + cost.get("completion_tokens", 0)))
+    ]
+    world.lake.catalog.spend(world.lake.branch, table.name, spent)
 
 
 def _lay_out(table: Table, partition: str, made: Made, world: World) -> Path:

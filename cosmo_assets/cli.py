@@ -56,9 +56,8 @@ def run(
         import dagster as dg  # noqa: PLC0415
 
         from cosmo_assets.display import (  # noqa: PLC0415
-            show_actuals,
             show_failures,
-            show_layers,
+            show_run,
             watch,
         )
         from cosmo_assets.history import record_run  # noqa: PLC0415
@@ -76,9 +75,8 @@ def run(
         if as_json:
             _print_json({"layers": [_layer_json(layer) for layer in layers], "failed": failed})
         else:
-            show_layers(layers)
+            show_run(layers, record, currency=look().config.generator.how.currency)
             show_failures(layers)
-            show_actuals(record)
             if not select and not failed:
                 _where_next()
         return FAILED if failed else 0
@@ -147,7 +145,7 @@ def plan(
         if as_json:
             _print_json({"plan": [dataclasses.asdict(one) for one in plans]})
         else:
-            show_plan(plans, currency=world.config.generator.how.currency, cells=cells)
+            show_plan(plans, world, cells=cells)
         return 0
 
     _guard(config, body)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from cosmo_assets.batch import Step
+    from cosmo_assets.world import World
     from resources.generator import Completion
 
 # Prompts handed to the generator at once: enough to keep endpoints full, few enough that a killed
@@ -78,6 +79,14 @@ def _cell(rows: pl.DataFrame) -> Made:
     return Made(kept, metadata={"failed": failed, "cut_at_limit": cut, **tokens}, cost=dict(tokens))
 
 
+def _calls(world: World, cell: str) -> int:
+    """Count a cell's prompts; those it has documents for, where they are not written yet."""
+    for table in ("prompts", "cells"):
+        if cell in world.traces(table):
+            return world.traces(table)[cell].rows
+    return world.config.styles.max_prompts or 0
+
+
 COMPLETIONS = Table(
     name="completions",
     group="generation",
@@ -100,5 +109,6 @@ COMPLETIONS = Table(
     work=_make,
     parents=(same("prompts"),),
     settings=lambda config, _: {f"generator.{k}": v for k, v in config.generator.key().items()},
+    calls=_calls,
     kinds=("openai", "parquet"),
 )

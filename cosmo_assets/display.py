@@ -6,6 +6,8 @@ import threading
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import polars as pl
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -17,23 +19,24 @@ from rich.progress import (
 )
 from rich.table import Table as Grid
 
-from cosmo_assets.plan import Forecast
+from cosmo_assets.graph import BY_NAME
+from cosmo_assets.plan import RUN, Cost, Forecast, price
 from cosmo_assets.progress import read_progress
 from resources.project import open_lake, read_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    import polars as pl
-
     from cosmo_assets.plan import TablePlan, Word
     from cosmo_assets.runs import Layer
     from cosmo_assets.tables import Table
-    from cosmo_assets.world import State
+    from cosmo_assets.world import State, World
 
 FAILURES_SHOWN = 20
 WHYS_SHOWN = 2
-PLANNED: tuple[Word, ...] = ("stale", "maybe", "missing", "waiting", "orphan")
+EDITS_SHOWN = 20
+NOTHING = "Everything is fresh: nothing would run."
+PLANNED: tuple[Word, ...] = ("stale", "maybe", "missing", "held", "waiting", "orphan")
 SHADES = {"fresh": "green", "stale": "yellow", "missing": "blue", "waiting": "magenta"}
 
 
@@ -84,29 +87,51 @@ def _told(layer: Layer) -> str:
     return ", ".join(parts)
 
 
-def show_layers(layers: list[Layer]) -> None:
-    """Print what a run did: asset, partitions, rows, seconds."""
-    columns: dict[str, list[int]] = {
-        "partitions": [one.partitions for one in layers],
-        "rows": [one.rows for one in layers],
+def show_run(layers: list[Layer], record: pl.DataFrame, *, currency: str) -> None:
+    """Print what a run did beside what it was expected to do, asset by asset."""
+    expected = {row["table"]: row for row in record.iter_rows(named=True)}
+    counts: dict[str, list[int]] = {
+        "planned": [expected[one.table]["planned"] for one in layers],
         "made": [one.made for one in layers],
         "fresh": [one.fresh for one in layers],
         "failed": [len(one.failed) for one in layers],
         "waiting": [one.waiting for one in layers],
         "dropped": [one.dropped for one in layers],
+        "rows": [one.rows for one in layers],
     }
-    shown = {name: counts for name, counts in columns.items() if any(counts) or name == "made"}
-    grid = Grid(title="Run", title_justify="left")
+    shown = {name: all_ for name, all_ in counts.items() if any(all_) or name == "made"}
+    grid = Grid(title="Run", title_justify="left", box=SIMPLE_HEAD)
     grid.add_column("asset", no_wrap=True)
-    for name in (*shown, "seconds"):
+    for name in (*shown, "s plan", "s taken", "error"):
         grid.add_column(name, justify="right", no_wrap=True)
     for place, one in enumerate(layers):
-        counts = [f"{numbers[place]:,}" for numbers in shown.values()]
-        grid.add_row(one.table, *counts, f"{one.seconds:.1f}")
+        row = expected[one.table]
+        cells = (f"{all_[place]:,}" for all_ in shown.values())
+        grid.add_row(
+            one.table, *cells, *_expected_and_taken(row["seconds_expected"], row["seconds"])
+        )
+    total = record.select(pl.exclude("at", "table").sum()).row(0, named=True)
     grid.add_section()
-    totals = [f"{sum(numbers):,}" for numbers in shown.values()]
-    grid.add_row("total", *totals, f"{sum(one.seconds for one in layers):.1f}")
-    Console().print(grid)
+    sums = (f"{sum(all_):,}" for all_ in shown.values())
+    grid.add_row("total", *sums, *_expected_and_taken(total["seconds_expected"], total["seconds"]))
+    console = Console()
+    console.print(grid)
+    for what, unit in (("tokens", ""), ("money", currency), ("gpu_hours", "")):
+        if total[what] or total[f"{what}_expected"]:
+            planned, taken, error = _expected_and_taken(
+                total[f"{what}_expected"], total[what], digits=0 if what == "tokens" else 2
+            )
+            told = (
+                f"{what.replace('_', ' ')}: {unit}{planned} planned, {unit}{taken} used ({error})"
+            )
+            console.print(told, markup=False, highlight=False)
+
+
+def _expected_and_taken(expected: float, taken: float, *, digits: int = 1) -> tuple[str, str, str]:
+    """Write a forecast, the actual and the error; a dash where nothing was expected."""
+    error = f"{(taken - expected) / expected:+.0%}" if expected else "-"
+    shown = f"{expected:,.{digits}f}" if expected else "-"
+    return shown, f"{taken:,.{digits}f}", error
 
 
 def show_failures(layers: list[Layer]) -> None:
@@ -122,17 +147,6 @@ def show_failures(layers: list[Layer]) -> None:
             console.print(error, markup=False, highlight=False)
         if len(by_error) > FAILURES_SHOWN:
             console.print(f"… and {len(by_error) - FAILURES_SHOWN} more errors in {layer.table}")
-
-
-def show_actuals(record: pl.DataFrame) -> None:
-    """Print what a run took beside what was expected, where there was anything to expect from."""
-    sums = record.select("planned", "made", "seconds_expected", "seconds", "tokens").sum().row(0)
-    planned, made, expected, took, tokens = sums
-    if made and expected:
-        error = f"{(took - expected) / expected:+.0%}"
-        told = f"{planned:,} partitions planned, {made:,} made; {expected:,.0f} s expected, "
-        told += f"{took:,.0f} s taken ({error}); {tokens / 1e6:.2f} M tokens"
-        Console().print(told, markup=False, highlight=False)
 
 
 def show_status(
@@ -161,51 +175,91 @@ def show_status(
                     console.print(f"{state.status:8} {name}[{one}]: {told}", markup=False)
 
 
-def show_plan(plans: list[TablePlan], *, currency: str, cells: bool) -> None:
-    """Print what would run, why, and what it would cost."""
-    grid = Grid(title="Plan", title_justify="left")
-    words: list[Word] = [w for w in PLANNED if any(one.count(w) for one in plans)]
-    for name in ("asset", "fresh", *words, "seconds"):
-        grid.add_column(name, justify="left" if name == "asset" else "right", no_wrap=True)
-    grid.add_column("why", overflow="fold")
-    for one in plans:
-        counts = (one.fresh, *(one.count(word) for word in words))
-        shown = (f"{count:,}" if count else "." for count in counts)
-        grid.add_row(one.table, *shown, f"{one.seconds.expected:,.0f}", _whys(one))
+def show_plan(plans: list[TablePlan], world: World, *, cells: bool) -> None:
+    """Print which edits lead to what, what would run, and what it would cost."""
     console = Console()
-    console.print(grid)
+    if any(one.planned for one in plans):
+        console.print(_edits_grid(plans, world))
+        console.print(_assets_grid(plans))
     if cells:
         for one in plans:
             for each in one.planned:
                 told = f"{each.status:8} {one.table}[{each.partition}]: {'; '.join(each.why)}"
+                told += f" ({each.held})" if each.held else ""
                 console.print(told, markup=False, highlight=False)
-    console.print(summary_line(plans, currency=currency), markup=False, highlight=False)
+    known = world.partitions("topics")
+    if strange := sorted(set(world.outside.overrides) - set(known)):
+        told = f"{world.config.labelling.how.overrides}: no such topics now: {', '.join(strange)}"
+        console.print(told, markup=False, highlight=False, style="yellow")
+    console.print(summary_line(plans, world), markup=False, highlight=False)
 
 
-def summary_line(plans: list[TablePlan], *, currency: str) -> str:
+def _edits_grid(plans: list[TablePlan], world: World) -> Grid:
+    """Say what each edit leads to; what goes back to several is told of the first."""
+    grid = Grid(title="Why", title_justify="left", box=SIMPLE_HEAD)
+    grid.add_column("edit", overflow="fold")
+    for name in ("partitions", "calls", "M tokens", "money"):
+        grid.add_column(name, justify="right", no_wrap=True)
+    edits: dict[str, list[tuple[str, str]]] = {}
+    for plan in plans:
+        for one in plan.planned:
+            edits.setdefault(one.why[0], []).append((plan.table, one.partition))
+    currency = world.config.generator.how.currency
+    for edit, reached in list(edits.items())[:EDITS_SHOWN]:
+        paid = {table for table, _ in reached if BY_NAME[table].calls}
+        each = [price(world, BY_NAME[t], [p for u, p in reached if u == t]) for t in sorted(paid)]
+        cost = sum(each, start=Cost())
+        money = f"{currency}{cost.money.expected:,.2f}"
+        tokens = f"{cost.tokens.expected / 1e6:.2f}"
+        grid.add_row(edit, f"{len(reached):,}", f"{cost.calls:,}", tokens, money)
+    if len(edits) > EDITS_SHOWN:
+        grid.add_row(f"… and {len(edits) - EDITS_SHOWN} more", "", "", "", "")
+    return grid
+
+
+def _assets_grid(plans: list[TablePlan]) -> Grid:
+    grid = Grid(title="Plan", title_justify="left", box=SIMPLE_HEAD)
+    words: list[Word] = [w for w in PLANNED if any(one.count(w) for one in plans)]
+    for name in ("asset", "fresh", *words, "kept", "new rows", "seconds"):
+        grid.add_column(name, justify="left" if name == "asset" else "right", no_wrap=True)
+    quiet = 0
+    for one in plans:
+        if not one.planned:
+            quiet += 1
+            continue
+        counts = (one.fresh, *(one.count(word) for word in words), one.rows_reused, one.rows_new)
+        shown = (f"{count:,}" if count else "." for count in counts)
+        grid.add_row(one.table, *shown, _interval(one.cost.seconds))
+    if quiet:
+        grid.add_section()
+        grid.add_row(f"{quiet} more: nothing", *("" for _ in grid.columns[1:]))
+    return grid
+
+
+def summary_line(plans: list[TablePlan], world: World) -> str:
     """Say in a line what would be paid, and for which edit."""
-    asked = next((one for one in plans if one.table == "completions"), None)
-    runs = sum(one.count("stale", "maybe", "missing") for one in plans)
+    runs = sum(one.count(*RUN) for one in plans)
+    gone = sum(one.count("orphan") for one in plans)
+    rows = sum(each.rows for one in plans for each in one.planned if each.status == "orphan")
+    dropped = f"{gone:,} partitions ({rows:,} rows) whose name is gone would be dropped"
     if not runs:
-        return "Everything is fresh: nothing would run."
-    seconds = sum((one.seconds for one in plans), start=Forecast())
-    parts = [f"{runs:,} partitions, {_interval(seconds)} s"]
-    if asked and asked.calls:
-        cells = asked.count("stale", "maybe", "missing")
-        tokens = asked.prompt_tokens + asked.completion_tokens
+        return f"Nothing would run; {dropped}." if gone else NOTHING
+    total = sum((one.cost for one in plans), start=Cost())
+    parts = [f"{runs:,} partitions, {_interval(total.seconds)} s"]
+    parts += [f"{_interval(total.gpu_hours, digits=1)} GPU-hours"] if total.gpu_hours.most else []
+    if total.calls:
+        asked = next((one for one in plans if one.table == "completions"), None)
+        cells = asked.count(*RUN) if asked else 0
+        currency = world.config.generator.how.currency
         parts.append(
-            f"{cells:,} of {cells + asked.fresh:,} cells, {asked.calls:,} completions, "
-            f"{tokens.expected / 1e6:.2f} M tokens, {currency}{_interval(asked.money, digits=2)}"
+            f"{cells:,} of {cells + (asked.fresh if asked else 0):,} cells, "
+            f"{total.calls:,} completions, {total.tokens.expected / 1e6:.2f} M tokens, "
+            f"{currency}{_interval(total.money, digits=2)}"
         )
+    parts += [dropped] if gone else []
     whys = list(dict.fromkeys(why for one in plans for each in one.planned for why in each.why))
     shown = ", ".join(whys[:WHYS_SHOWN]) + (", …" if len(whys) > WHYS_SHOWN else "")
     return "; ".join(parts) + f"; because {shown}"
-
-
-def _whys(plan: TablePlan) -> str:
-    whys = list(dict.fromkeys(why for each in plan.planned for why in each.why))
-    more = f" (+{len(whys) - WHYS_SHOWN})" if len(whys) > WHYS_SHOWN else ""
-    return "; ".join(whys[:WHYS_SHOWN]) + more
 
 
 def _interval(forecast: Forecast, *, digits: int = 0) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cosmo_assets.clusters import EMBEDDINGS, TOPIC_ASSIGNMENTS, TOPIC_MODEL
 from cosmo_assets.completions import COMPLETIONS
 from cosmo_assets.evals import EVAL_SCORES
 from cosmo_assets.prompts import CELLS, PROMPT_TEMPLATES, PROMPTS
@@ -11,7 +12,7 @@ from cosmo_assets.quality import BENCHMARK_INDEX, CONTAMINATION, DOCUMENTS, DUPL
 from cosmo_assets.seeds import SEED_DOCUMENTS
 from cosmo_assets.sql_tables import CONTAMINATION_REPORT, CORPUS_PROFILE
 from cosmo_assets.tokens import TOKEN_SHARDS
-from cosmo_assets.topics import EMBEDDINGS, TOPIC_ASSIGNMENTS, TOPIC_MODEL, TOPICS
+from cosmo_assets.topics import TOPIC_LABELS, TOPICS
 from cosmo_assets.training import CHECKPOINTS
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ TABLES: tuple[Table, ...] = (
     EMBEDDINGS,
     TOPIC_MODEL,
     TOPIC_ASSIGNMENTS,
+    TOPIC_LABELS,
     TOPICS,
     PROMPT_TEMPLATES,
     CELLS,

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from cosmo_assets.plan import RUN
+from cosmo_assets.pure.config import money_of
 from resources.lake import write_atomically
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ SCHEMA = {
     "tokens": pl.Float64,
     "money_expected": pl.Float64,
     "money": pl.Float64,
+    "gpu_hours_expected": pl.Float64,
+    "gpu_hours": pl.Float64,
 }
 
 
@@ -48,17 +52,19 @@ def record_run(world: World, plans: Iterable[TablePlan], layers: Iterable[Layer]
             {
                 "at": at,
                 "table": layer.table,
-                "planned": plan.count("stale", "missing", "maybe"),
+                "planned": plan.count(*RUN),
                 "made": layer.made,
                 "failed": len(layer.failed),
-                "seconds_expected": plan.seconds.expected,
-                "seconds_least": plan.seconds.least,
-                "seconds_most": plan.seconds.most,
+                "seconds_expected": plan.cost.seconds.expected,
+                "seconds_least": plan.cost.seconds.least,
+                "seconds_most": plan.cost.seconds.most,
                 "seconds": spent["seconds"],
-                "tokens_expected": (plan.prompt_tokens + plan.completion_tokens).expected,
+                "tokens_expected": plan.cost.tokens.expected,
                 "tokens": spent["prompt_tokens"] + spent["completion_tokens"],
-                "money_expected": plan.money.expected,
-                "money": _money(world, spent),
+                "money_expected": plan.cost.money.expected,
+                "money": money_of(spent, world.config),
+                "gpu_hours_expected": plan.cost.gpu_hours.expected,
+                "gpu_hours": spent["gpu_seconds"] / 3600,
             }
         )
     name = f"{at.replace(':', '-')}-{os.getpid()}.json"
@@ -91,11 +97,5 @@ def by_run(rows: pl.DataFrame) -> pl.DataFrame:
 def _spent(world: World, table: str, made: set[str]) -> dict[str, float]:
     """Sum what the made partitions cost."""
     costs = [trace.cost for name, trace in world.traces(table).items() if name in made]
-    whats = ("seconds", "prompt_tokens", "completion_tokens")
+    whats = ("seconds", "gpu_seconds", "prompt_tokens", "completion_tokens")
     return {what: sum(cost.get(what, 0.0) for cost in costs) for what in whats}
-
-
-def _money(world: World, spent: dict[str, float]) -> float:
-    price = world.config.generator.how
-    read = spent["prompt_tokens"] * price.price_prompt_million
-    return (read + spent["completion_tokens"] * price.price_completion_million) / 1e6

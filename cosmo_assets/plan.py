@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
-from cosmo_assets.graph import TABLES
+from cosmo_assets.graph import BY_NAME, TABLES
 from cosmo_assets.pure.digest import digest
 from cosmo_assets.pure.errors import BadInputError
 from cosmo_assets.world import World
@@ -15,13 +16,19 @@ from cosmo_assets.world import World
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from cosmo_assets.pure.trace import Trace
+    from cosmo_assets.pure.trace import Recipe, Trace
     from cosmo_assets.tables import Dimension, Table
     from cosmo_assets.world import Difference, State
 
-Word = Literal["fresh", "stale", "missing", "maybe", "orphan", "waiting"]
+    Whys = tuple[str, ...]
+
+Word = Literal["fresh", "stale", "missing", "maybe", "orphan", "waiting", "held"]
 RUN: tuple[Word, ...] = ("stale", "missing", "maybe")
 SPREAD = 1.645  # of a normal distribution: nine runs of ten lie within
+TOKENS = ("prompt_tokens", "completion_tokens")
+CHARS_A_TOKEN = 2  # fewer than any tokenizer needs on prose: a bound for what was never counted
+# A word against running a partition now: (table, partition, the edits it goes back to) → why not.
+Veto = Callable[["Table", str, tuple[str, ...]], str | None]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -37,6 +44,30 @@ class Forecast:
         expected = self.expected + other.expected
         return Forecast(expected, max(0.0, expected - spread), expected + spread)
 
+    def __mul__(self, rate: float) -> Forecast:
+        return Forecast(self.expected * rate, self.least * rate, self.most * rate)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Cost:
+    """What running some partitions takes."""
+
+    seconds: Forecast = Forecast()
+    gpu_hours: Forecast = Forecast()
+    calls: int = 0
+    prompt_tokens: Forecast = Forecast()
+    completion_tokens: Forecast = Forecast()
+    money: Forecast = Forecast()
+
+    def __add__(self, other: Cost) -> Cost:
+        pairs = [(getattr(self, f.name), getattr(other, f.name)) for f in dataclasses.fields(self)]
+        return Cost(*(mine + theirs for mine, theirs in pairs))
+
+    @property
+    def tokens(self) -> Forecast:
+        """Tokens read and written."""
+        return self.prompt_tokens + self.completion_tokens
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Planned:
@@ -45,7 +76,9 @@ class Planned:
     partition: str
     status: Word
     why: tuple[str, ...]
-    rows: int = 0  # it has now, or is expected to have
+    rows: int = 0  # it has now
+    ready: bool = False  # nothing that it reads is about to change
+    held: str = ""  # why it is not to run
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -55,16 +88,17 @@ class TablePlan:
     table: str
     fresh: int
     rows_reused: int
+    rows_new: int
     planned: tuple[Planned, ...]
-    seconds: Forecast
-    calls: int = 0
-    prompt_tokens: Forecast = Forecast()
-    completion_tokens: Forecast = Forecast()
-    money: Forecast = Forecast()
+    cost: Cost = Cost()
 
     def count(self, *statuses: Word) -> int:
         """Count partitions by status."""
         return sum(one.status in statuses for one in self.planned)
+
+    def names(self, *statuses: Word) -> list[str]:
+        """List partitions by status."""
+        return [one.partition for one in self.planned if one.status in statuses]
 
 
 class Supposed(World):
@@ -116,16 +150,19 @@ class Supposed(World):
         }
 
 
-def plan_tables(world: World, tables: Iterable[Table] = TABLES) -> list[TablePlan]:
-    """Plan tables, in pipeline order; what comes before them is taken as it is."""
-    supposed = Supposed(world)
-    roots = Roots()
-    plans: list[TablePlan] = []
-    for table in tables:
-        planned = _planned(world, supposed, table, roots)
-        supposed.suppose(table.name, [one.partition for one in planned if one.status in RUN])
-        plans.append(_priced(world, table, planned))
-    return plans
+def plan_tables(
+    world: World,
+    tables: Iterable[Table] = TABLES,
+    *,
+    veto: Veto = lambda _table, _partition, _why: None,
+) -> list[TablePlan]:
+    """Plan tables, in pipeline order; what comes before them is taken as it is.
+
+    What is vetoed is held, and so is what reads it partition by partition. Tables that read many
+    partitions at once go on with the last good ones.
+    """
+    walk = _Walk(world, veto)
+    return [walk.plan(table) for table in tables]
 
 
 def explain(world: World, table: Table, partition: str) -> list[str]:
@@ -150,9 +187,8 @@ def explain(world: World, table: Table, partition: str) -> list[str]:
     if trace:
         told += [f"made from code {trace.recipe.code}, version {trace.version}, {trace.rows} rows"]
         told += [f"made from input {name}: {value}" for name, value in trace.recipe.inputs.items()]
-        told += [
-            f"made from setting {name}: {value}" for name, value in trace.recipe.settings.items()
-        ]
+        settings = trace.recipe.settings.items()
+        told += [f"made from setting {name}: {value}" for name, value in settings]
     return told
 
 
@@ -163,97 +199,162 @@ class Roots:
         self._of: dict[str, dict[str, tuple[str, ...]]] = {}
         self._together: dict[str, tuple[str, ...]] = {}
 
-    def note(self, table: str, partition: str, state: State) -> tuple[str, ...]:
-        """Work out and remember what a partition's state goes back to."""
+    def note(self, table: str, partition: str, state: State, recipe: Recipe | None) -> Whys:
+        """Work out and remember what a partition's state goes back to.
+
+        Args:
+            table: its table.
+            partition: its name.
+            state: how it stands.
+            recipe: what it would be made from.
+        """
         found: dict[str, None] = {}
         for one in state.differences:
             found |= dict.fromkeys(self._behind(table, one))
-        roots = tuple(found) or ((state.note,) if state.note else ())
+        if state.status == "missing" and recipe:  # whatever it reads that is new or about to be
+            for name in recipe.inputs:
+                if not _is_table(name):
+                    found[f"{name} is new"] = None
+                else:
+                    found |= dict.fromkeys(self._planned_behind(name))
+        return self._remember(table, partition, tuple(found) or ((state.note or "never made"),))
+
+    def note_gone(self, table: str, partition: str, by: str) -> Whys:
+        """Remember that a partition's name is gone."""
+        return self._remember(table, partition, (f"{by}: {partition} is gone",))
+
+    def _remember(self, table: str, partition: str, roots: Whys) -> Whys:
         self._of.setdefault(table, {})[partition] = roots
         self._together.pop(table, None)
         return roots
 
-    def _behind(self, table: str, one: Difference) -> tuple[str, ...]:
+    def _behind(self, table: str, one: Difference) -> Whys:
         if one.what == "code":
             return (f"code of {table} changed",)
         if one.what == "setting":
             return (f"{one.name} changed: {one.old} → {one.new}",)
-        if one.name.startswith("file "):
-            return (f"{one.name} changed",)
-        parent, _, rest = one.name.partition("[")
-        partition = rest.removesuffix("]")
-        if partition in self._of.get(parent, {}):
-            return self._of[parent][partition]
-        if one.name.startswith(f"{parent}[*]") and parent in self._of:
-            return self._all(parent)
-        return (f"{one.name} changed",)
+        if _is_table(one.name):
+            return self._planned_behind(one.name) or (f"{one.name} changed",)
+        if one.name.startswith("override "):
+            return (f"{one.name} changed: {one.old} → {one.new}",)
+        word = {"absent": "new"}.get(str(one.old), "changed")
+        return (f"{one.name} {'is gone' if one.new == 'absent' else word}",)
 
-    def _all(self, table: str) -> tuple[str, ...]:
+    def _planned_behind(self, name: str) -> Whys:
+        """List the edits behind an input ``table[partition]`` or ``table[*]…`` that is planned."""
+        parent, _, rest = name.partition("[")
+        if rest.startswith("*]"):
+            return self._all(parent)
+        return self._of.get(parent, {}).get(rest.removesuffix("]"), ())
+
+    def _all(self, table: str) -> Whys:
         """List the edits behind any planned partition of a table, once each."""
         if table not in self._together:
-            each = self._of[table].values()
+            each = self._of.get(table, {}).values()
             self._together[table] = tuple(dict.fromkeys(why for roots in each for why in roots))
         return self._together[table]
 
 
-def _planned(world: World, supposed: Supposed, table: Table, roots: Roots) -> list[Planned]:
-    """List the partitions of a table that would run, may run, wait or are orphans."""
-    traces = world.traces(table.name)
-    live = world.partitions(table.by)
-    touched = any(supposed.supposed.get(parent.table) for parent in table.parents)
-    found: list[Planned] = []
-    for name in live:
-        now = world.state(table, name)
-        then = supposed.state(table, name) if touched else now
-        if then.status == "fresh":
-            continue
+def _is_table(name: str) -> bool:
+    """Whether an input is another table's, not a file's or a person's word."""
+    return name.partition("[")[0] in BY_NAME
+
+
+class _Walk:
+    """One pass through the tables, in pipeline order."""
+
+    def __init__(self, world: World, veto: Veto) -> None:
+        self.world = world
+        self.veto = veto
+        self.supposed = Supposed(world)
+        self.roots = Roots()
+        self.held: set[str] = set()
+
+    def plan(self, table: Table) -> TablePlan:
+        """Plan one table, and take it that its plan is carried out."""
+        planned = self._planned(table)
+        plan = _without_cost(self.world, table, planned)
+        self.held |= {f"{table.name}[{name}]" for name in plan.names("held")}
+        self.supposed.suppose(table.name, plan.names(*RUN))
+        return dataclasses.replace(plan, cost=price(self.world, table, plan.names(*RUN)))
+
+    def _planned(self, table: Table) -> list[Planned]:
+        """List the partitions that would run, may run, wait, are held or are orphans."""
+        traces = self.world.traces(table.name)
+        live = self.world.partitions(table.by)
+        touched = any(self.supposed.supposed.get(parent.table) for parent in table.parents)
+        found = [one for name in live if (one := self._plan_one(table, name, touched=touched))]
+        for name in sorted(traces.keys() - set(live)):
+            why = self.roots.note_gone(table.name, name, table.by)
+            found.append(Planned(name, "orphan", why, traces[name].rows))
+        return found
+
+    def _plan_one(self, table: Table, name: str, *, touched: bool) -> Planned | None:
+        now = self.world.state(table, name)
+        then = self.supposed.state(table, name) if touched else now
+        behind = self.held and _reads(self.world, table, name) & self.held
+        if then.status == "fresh" and not behind:
+            return None
+        recipe = self.supposed.recipe(table, name)
         status: Word = "maybe" if now.status == "fresh" else then.status
-        why = roots.note(table.name, name, then)
-        found.append(Planned(name, status, why, traces[name].rows if name in traces else 0))
-    gone = sorted(traces.keys() - set(live))
-    found += [Planned(name, "orphan", ("its name is gone",), traces[name].rows) for name in gone]
-    return found
+        why = self.roots.note(table.name, name, then, recipe)
+        reason = f"behind {min(behind)}" if behind else self.veto(table, name, why) or ""
+        if status in RUN and reason:
+            status = "held"
+        ready = status in RUN and recipe == self.world.recipe(table, name)
+        trace = self.world.traces(table.name).get(name)
+        return Planned(name, status, why, trace.rows if trace else 0, ready, reason)
 
 
-def _priced(world: World, table: Table, planned: list[Planned]) -> TablePlan:
-    """Forecast what the planned partitions cost, from what earlier ones cost."""
+def _reads(world: World, table: Table, partition: str) -> set[str]:
+    """Name the single partitions that a partition reads."""
+    recipe = world.recipe(table, partition)
+    return set(recipe.inputs) if recipe else set()
+
+
+def _without_cost(world: World, table: Table, planned: list[Planned]) -> TablePlan:
     traces = world.traces(table.name)
+    names = {one.partition for one in planned if one.status != "orphan"}
     live = world.partitions(table.by)
-    runs = [one for one in planned if one.status in RUN]
-    names = {one.partition for one in planned}
-    reused = [traces[name].rows for name in live if name in traces and name not in names]
-    seconds = _forecast([t.cost.get("seconds", 0.0) for t in traces.values()], len(runs))
-    plan = TablePlan(
-        table.name,
-        len(live) - sum(p.status != "orphan" for p in planned),
-        sum(reused),
-        tuple(planned),
-        seconds,
-    )
-    return _with_calls(world, plan, runs) if table.name == "completions" else plan
+    kept = [traces[name].rows for name in live if name in traces and name not in names]
+    mean = statistics.fmean(trace.rows for trace in traces.values()) if traces else 0.0
+    new = sum(one.rows or mean for one in planned if one.status in RUN)
+    return TablePlan(table.name, len(live) - len(names), sum(kept), round(new), tuple(planned))
 
 
-def _with_calls(world: World, plan: TablePlan, runs: list[Planned]) -> TablePlan:
-    """Add calls, tokens and money to the plan of the table that asks a generator."""
-    traces, prompts = world.traces("completions"), world.traces("prompts")
-    calls = sum(
-        prompts[one.partition].rows if one.partition in prompts else one.rows for one in runs
-    )
-    asked = [t for t in traces.values() if t.rows]
-    spent = {
-        what: _forecast([t.cost.get(what, 0.0) / t.rows for t in asked], calls)
-        for what in ("prompt_tokens", "completion_tokens")
-    }
-    price = world.config.generator.how
-    per_token = {
-        "prompt_tokens": price.price_prompt_million / 1e6,
-        "completion_tokens": price.price_completion_million / 1e6,
-    }
-    money = Forecast()
-    for what, tokens in spent.items():
-        rate = per_token[what]
-        money += Forecast(tokens.expected * rate, tokens.least * rate, tokens.most * rate)
-    return dataclasses.replace(plan, calls=calls, money=money, **spent)
+def price(world: World, table: Table, partitions: list[str]) -> Cost:
+    """Forecast what partitions cost, from what earlier ones of the table cost.
+
+    Tokens that no earlier run tells of are bounded by the sampling's limit instead.
+    """
+    if not partitions:
+        return Cost()
+    costs = [trace.cost for trace in world.traces(table.name).values()]
+    count = len(partitions)
+    seconds = _forecast([cost.get("seconds", 0.0) for cost in costs], count)
+    gpu_hours = _forecast([cost.get("gpu_seconds", 0.0) / 3600 for cost in costs], count)
+    money = gpu_hours * world.config.how.price_gpu_hour
+    if table.calls is None:
+        return Cost(seconds, gpu_hours, money=money)
+    calls = sum(table.calls(world, name) for name in partitions)
+    read, written = (_tokens(world, table, what, calls) for what in TOKENS)
+    how = world.config.generator.how
+    money += read * (how.price_prompt_million / 1e6)
+    money += written * (how.price_completion_million / 1e6)
+    return Cost(seconds, gpu_hours, calls, read, written, money)
+
+
+def _tokens(world: World, table: Table, what: str, calls: int) -> Forecast:
+    """Forecast tokens from those of earlier calls; without any, say how many they can be."""
+    asked = [trace for trace in world.traces(table.name).values() if trace.cost.get(what)]
+    if asked:
+        return _forecast([trace.cost[what] / max(1, trace.rows) for trace in asked], calls)
+    most = world.config.generator.sampling.max_new_tokens
+    if what == "prompt_tokens":
+        prompts = world.traces("prompts").values()
+        chars = sum(trace.cost.get("characters", 0.0) for trace in prompts)
+        most = chars / CHARS_A_TOKEN / max(1, sum(trace.rows for trace in prompts))
+    return Forecast(most * calls, 0.0, most * calls)
 
 
 def _forecast(each: list[float], count: int) -> Forecast:

@@ -235,7 +235,7 @@ def _kinds(config: Config, cell: str) -> dict[str, Any]:
 
 def _files(world: World, style: str) -> dict[str, str] | None:
     file = world.outside.templates.get(style)
-    return {f"file templates/{file.name}": file.version} if file else None
+    return {f"template {file.name}": file.version} if file else None
 
 
 PROMPT_TEMPLATES = Table(

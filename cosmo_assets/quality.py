@@ -168,7 +168,7 @@ def _matches(rows: pl.DataFrame) -> Made:
 
 def _benchmark_files(world: World, benchmark: str) -> dict[str, str]:
     return {
-        f"file {benchmark}/{file.name}": file.version
+        f"benchmark file {benchmark}/{file.name}": file.version
         for file in world.outside.benchmarks[benchmark]
     }
 

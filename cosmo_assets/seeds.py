@@ -53,7 +53,7 @@ def _read(file: File, config: str | None, split: str, revision: str) -> pl.DataF
 
 def _files(world: World, partition: str) -> dict[str, str]:
     return {
-        f"file {part(partition, 0)}/{file.name}": file.version
+        f"seed file {part(partition, 0)}/{file.name}": file.version
         for file in world.outside.shard(partition)
     }
 

@@ -85,6 +85,8 @@ class Table:
     # {label: version} of files outside the lake that a partition reads
     outside: Callable[[World, str], Mapping[str, str] | None] = lambda _world, _partition: {}
     facet: str | None = None  # a column whose values children depend on apart
+    # how often a generator is asked for a partition as things are: such a partition costs money
+    calls: Callable[[World, str], int] | None = None
     kinds: tuple[str, ...] = ("polars", "parquet")
     apart: bool = False  # heavy: runs in a process of its own, as it would in a pod
     empty: bool = True  # a partition may have no rows

@@ -1,175 +1,57 @@
-"""embeddings, topic_model, topic_assignments, topics: what the seed documents are about."""
+"""topic_labels, topics: what each topic is called and worth, and whether prompts are written."""
 
 from __future__ import annotations
 
-import io
 import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import polars as pl
 
-from cosmo_assets.plots import bar_chart, scatter
-from cosmo_assets.pure.clusters import assign, fit_clusters, name_clusters, slug
-from cosmo_assets.pure.digest import digest, digest_bytes
-from cosmo_assets.pure.errors import ContractError
-from cosmo_assets.pure.labelling import Label, labelling_prompt, parse_label
-from cosmo_assets.tables import Column, Made, Parent, Table, every, part, same
-from cosmo_assets.world import World, group_of
-from resources.embedder import Embedder
+from cosmo_assets.plots import bar_chart
+from cosmo_assets.pure.digest import digest
+from cosmo_assets.pure.errors import BadInputError, ContractError
+from cosmo_assets.pure.labelling import NO_OVERRIDE, Label, labelling_prompt, parse_label
+from cosmo_assets.tables import Column, Made, Parent, Table, part, same
+from cosmo_assets.world import group_of
 from resources.generator import open_generator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
     from cosmo_assets.batch import Step
     from cosmo_assets.pure.config import Config
+    from cosmo_assets.world import World
     from resources.generator import Completion
 
 LABEL_ATTEMPTS = 3
+BY_HAND = "override"  # stands where a model's name would
 
 
-def _embed(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
-    model = Embedder(step.world.config.embedding)
-    for partition in step.partitions:
-        yield partition, partial(_vectors, step, model, partition)
-
-
-def _vectors(step: Step, model: Embedder, partition: str) -> Made:
-    documents = step.scan("seed_documents", [partition]).select("doc_id", "title", "text").collect()
-    texts = (documents["title"] + "\n" + documents["text"]).str.strip_chars()
-    vectors = model.embed(texts.to_list())
-    rows = documents.select(
-        "doc_id", pl.Series("vector", vectors, dtype=pl.Array(pl.Float16, vectors.shape[1]))
-    )
-    return Made(rows, metadata={"dimensions": model.dimensions})
-
-
-def _embeds(config: Config, partition: str) -> bool:
-    """Only documents whose topics are found by clustering are embedded."""
-    return config.groups[config.sources[part(partition, 0)].group].topics == "cluster"
-
-
-def _model(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
-    for taxonomy in step.partitions:
-        yield taxonomy, partial(_taxonomy, step, taxonomy)
-
-
-def _taxonomy(step: Step, taxonomy: str) -> Made:
-    """Fit one clustering on a fixed sample of a group's documents."""
-    settings = step.world.config.clustering
-    shards = step.world.shards_of(taxonomy)
-    sample = (
-        step.scan("embeddings", shards)
-        .select("doc_id", "vector")
-        .unique("doc_id")
-        .sort("doc_id")  # a digest: the first of the order are a random sample
-        .head(settings.sample)
-        .collect()
-    )
-    if sample.height < settings.min_cluster:
-        least = settings.min_cluster
-        msg = f"{taxonomy}: {sample.height} documents are too few for clusters of {least}"
-        raise ContractError(msg)
-    texts = (
-        step.scan("seed_documents", shards)
-        .select("doc_id", (pl.col("title") + "\n" + pl.col("text")).alias("text"))
-        .unique("doc_id")
-        .join(sample.lazy().select("doc_id"), on="doc_id", how="semi")
-        .sort("doc_id")
-        .collect()["text"]
-    )
-    fitted = fit_clusters(sample["vector"].to_numpy().astype(np.float32), settings)
-    names = name_clusters(texts, fitted.labels)
-    sizes = np.bincount(fitted.labels[fitted.labels >= 0], minlength=len(names))
-    rows = pl.DataFrame(
-        {
-            "topic_id": [f"{taxonomy}-{name}" for name in names],
-            "cluster": np.arange(len(names), dtype=np.int32),
-            "documents": sizes.astype(np.int64),
-            "rim": fitted.rims,
-        }
-    )
-    folder = step.draft(taxonomy)
-    _save(folder / "centroids.npy", fitted.centroids)
-    _save(folder / "rims.npy", fitted.rims)
-    points = sample.select("doc_id").with_columns(
-        pl.Series("x", fitted.plane[:, 0]),
-        pl.Series("y", fitted.plane[:, 1]),
-        pl.Series("cluster", fitted.labels.astype(np.int32)),
-    )
-    points.write_parquet(folder / "map.parquet", compression="zstd")
-    sums = digest([digest_bytes(file.read_bytes()) for file in sorted(folder.iterdir())])
-    metadata = {
-        "clusters": len(names),
-        "noise": int((fitted.labels < 0).sum()),
-        "map": scatter(fitted.plane, fitted.labels, names),
-    }
-    return Made(rows, folder, sums, metadata)
-
-
-def _save(path: Path, values: np.ndarray) -> None:
-    buffer = io.BytesIO()
-    np.save(buffer, values)
-    path.write_bytes(buffer.getvalue())
-
-
-def _assignments(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
-    models: dict[str, tuple[np.ndarray, np.ndarray, list[str]]] = {}
-    for partition in step.partitions:
-        yield partition, partial(_assign, step, models, partition)
-
-
-def _assign(
-    step: Step, models: dict[str, tuple[np.ndarray, np.ndarray, list[str]]], partition: str
-) -> Made:
-    """Give each document of a shard its topic: its cluster, or its own category."""
-    config = step.world.config
-    group = config.sources[part(partition, 0)].group
-    if not _embeds(config, partition):
-        documents = step.scan("seed_documents", [partition]).select("doc_id", "category").collect()
-        names = {value: f"{group}-{slug(value)}" for value in documents["category"].unique()}
-        topics = documents["category"].replace_strict(names, return_dtype=pl.String)
-        rows = documents.select("doc_id", topics.alias("topic_id"), _no_distance())
-        return Made(rows, metadata={"topics": topics.n_unique()})
-    if group not in models:
-        version = step.world.version("topic_model", group) or ""
-        folder = step.lake.folder("topic_model", group, version)
-        ids = step.scan("topic_model", [group]).select("topic_id").collect()["topic_id"].to_list()
-        models[group] = (np.load(folder / "centroids.npy"), np.load(folder / "rims.npy"), ids)
-    centroids, rims, ids = models[group]
-    vectors = step.scan("embeddings", [partition]).select("doc_id", "vector").collect()
-    found = assign(vectors["vector"].to_numpy().astype(np.float32), centroids, rims)
-    topics = found["cluster"].replace_strict(
-        dict(enumerate(ids)), default=None, return_dtype=pl.String
-    )
-    rows = vectors.select("doc_id", topics.alias("topic_id"), found["distance"])
-    noise = int(topics.null_count())
-    return Made(rows, metadata={"topics": topics.drop_nulls().n_unique(), "noise": noise})
-
-
-def _no_distance() -> pl.Expr:
-    return pl.lit(None, pl.Float32).alias("distance")
-
-
-def _topics(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
+def _labels(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
     """Label topics; clustered ones by the generator, curated ones by their category."""
     config = step.world.config
     members = _members(step)
-    clustered = [t for t in step.partitions if config.groups[group_of(t)].topics == "cluster"]
+    clustered = [t for t in step.partitions if _is_asked(config, t)]
     for topic in sorted({*step.partitions} - {*clustered}):  # no endpoint stops these
-        yield topic, partial(_topic, step, topic, members[topic], None)
+        rows = members[topic]
+        label = Label(rows["category"][0], None, "curated")
+        yield topic, partial(_labelled, topic, rows, label, "", [])
     prompts = {
         topic: labelling_prompt(
             members[topic]["extracts"][0].to_list(), chars=config.labelling.extract_chars
         )
         for topic in clustered
     }
-    replies = _ask(config, prompts) if prompts else {}
+    labels, replies = _ask(config, prompts)
     for topic in clustered:
-        yield topic, partial(_topic, step, topic, members[topic], replies[topic])
+        model = config.generator.model
+        yield topic, partial(_labelled, topic, members[topic], labels[topic], model, replies[topic])
+
+
+def _is_asked(config: Config, topic: str) -> bool:
+    """Whether a topic's label comes from the generator."""
+    return config.groups[group_of(topic)].topics == "cluster"
 
 
 def _members(step: Step) -> dict[str, pl.DataFrame]:
@@ -205,9 +87,12 @@ def _members(step: Step) -> dict[str, pl.DataFrame]:
     return {topic: rows for (topic,), rows in topics.partition_by("topic_id", as_dict=True).items()}
 
 
-def _ask(config: Config, prompts: dict[str, str]) -> dict[str, Label | str]:
+def _ask(
+    config: Config, prompts: dict[str, str]
+) -> tuple[dict[str, Label | str], dict[str, list[Completion]]]:
     """Ask for labels; a reply that is none is asked for again with another seed, a few times."""
     found: dict[str, Label | str] = {}
+    replies: dict[str, list[Completion]] = {topic: [] for topic in prompts}
     for attempt in range(LABEL_ATTEMPTS):
         left = [topic for topic in prompts if not isinstance(found.get(topic), Label)]
         if not left:
@@ -217,9 +102,11 @@ def _ask(config: Config, prompts: dict[str, str]) -> dict[str, Label | str]:
             update={"sampling": sampling.model_copy(update={"seed": sampling.seed + attempt})}
         )
         with open_generator(settings, env=os.environ) as generator:
-            replies = generator.complete([prompts[topic] for topic in left])
-        found |= {topic: _label(reply) for topic, reply in zip(left, replies, strict=True)}
-    return found
+            answers = generator.complete([prompts[topic] for topic in left])
+        for topic, reply in zip(left, answers, strict=True):
+            found[topic] = _label(reply)
+            replies[topic].append(reply)
+    return found, replies
 
 
 def _label(reply: Completion) -> Label | str:
@@ -231,19 +118,55 @@ def _label(reply: Completion) -> Label | str:
         return str(error)
 
 
-def _topic(step: Step, topic: str, members: pl.DataFrame, reply: Label | str | None) -> Made:
-    if isinstance(reply, str):
-        msg = f"{topic}: no label after {LABEL_ATTEMPTS} attempts: {reply}"
+def _labelled(
+    topic: str, members: pl.DataFrame, label: Label | str, model: str, replies: list[Completion]
+) -> Made:
+    if isinstance(label, str):
+        msg = f"{topic}: no label after {LABEL_ATTEMPTS} attempts: {label}"
         raise ContractError(msg)
-    config = step.world.config
-    least = config.labelling.min_score
-    if reply is None:
-        label, score, keep, reason, model = members["category"][0], None, True, "curated", ""
-    else:
-        label, score, keep = reply.label, reply.score, reply.score >= least
-        reason = f"score {reply.score:g} {'≥' if keep else '<'} {least:g}: {reply.reason}"
-        model = config.generator.model
-    kinds = _kinds(step.world, topic)
+    rows = pl.DataFrame(
+        {
+            "topic_id": [topic],
+            "label": [label.label],
+            "score": [label.score],
+            "reason": [label.reason],
+            "documents": members["documents"].cast(pl.Int64),
+            "extracts": members["extracts"],
+            "model": [model],
+        },
+        schema_overrides={"score": pl.Float64},
+    )
+    cost = {
+        "prompt_tokens": sum(one.prompt_tokens or 0 for one in replies),
+        "completion_tokens": sum(one.completion_tokens or 0 for one in replies),
+    }
+    metadata = {"label": label.label, "score": label.score, "attempts": len(replies)}
+    return Made(rows, metadata=metadata, cost=dict(cost) if replies else {})
+
+
+def _topics(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
+    """Decide topic after topic, by its label, its score, and what people overrode."""
+    labels = step.scan("topic_labels", step.partitions).collect()
+    rows = {row["topic_id"]: row for row in labels.iter_rows(named=True)}
+    for topic in step.partitions:
+        yield topic, partial(_topic, step.world, topic, rows[topic])
+
+
+def _topic(world: World, topic: str, told: dict[str, Any]) -> Made:
+    least = world.config.labelling.min_score
+    override = world.outside.overrides.get(topic, NO_OVERRIDE)
+    label = override.label or told["label"]
+    score = told["score"] if override.score is None else override.score
+    if override.score is not None and not _is_asked(world.config, topic):
+        msg = f"override {topic}.score: a curated topic has none; say keep: true or keep: false"
+        raise BadInputError(msg)
+    keep, reason = True, told["reason"]
+    if score is not None:
+        keep = score >= least
+        reason = f"score {score:g} {'≥' if keep else '<'} {least:g}: {reason}"
+    if override.keep is not None:
+        keep, reason = override.keep, f"{'kept' if override.keep else 'dropped'} by hand"
+    kinds = _kinds(world, topic)
     rows = pl.DataFrame(
         {
             "topic_id": [topic],
@@ -252,10 +175,10 @@ def _topic(step: Step, topic: str, members: pl.DataFrame, reply: Label | str | N
             "score": [score],
             "keep": [keep],
             "reason": [reason],
-            "documents": members["documents"].cast(pl.Int64),
+            "documents": [told["documents"]],
             "kinds": [kinds],
-            "extracts": members["extracts"],
-            "model": [model],
+            "extracts": [told["extracts"]],
+            "model": [told["model"] if override == NO_OVERRIDE else BY_HAND],
         },
         schema_overrides={"score": pl.Float64},
     )
@@ -272,99 +195,62 @@ def _kinds(world: World, topic: str) -> list[str]:
     return sorted({world.config.sources[part(shard, 0)].kind for shard in shards})
 
 
-def _embedded(world: World, partition: str) -> Mapping[str, str] | None:
-    if not _embeds(world.config, partition):
-        return {}
-    return same("embeddings").read(world, partition)
-
-
-def _modelled(world: World, partition: str) -> dict[str, str] | None:
-    if not _embeds(world.config, partition):
-        return {}
-    group = world.config.sources[part(partition, 0)].group
-    version = world.version("topic_model", group)
-    return None if version is None else {f"topic_model[{group}]": version}
-
-
 def _members_of(world: World, topic: str) -> dict[str, str] | None:
     found = world.facet("topic_assignments", topic)
     return {f"topic_assignments[*].{topic}": digest(found)} if found else None
 
 
-def _topic_settings(config: Config, topic: str) -> dict[str, Any]:
-    settings = {f"labelling.{name}": value for name, value in config.labelling.key().items()}
-    if config.groups[group_of(topic)].topics == "category":
-        settings.pop("labelling.min_score")
+def _shards_of(world: World, topic: str) -> dict[str, str]:
+    shards = world.facet("topic_assignments", topic)
+    return {f"topic_assignments[*].{topic} shards": digest(sorted(shards))}
+
+
+def _label_settings(config: Config, topic: str) -> dict[str, Any]:
+    names = ("extracts", "extract_chars")
+    settings = {f"labelling.{name}": getattr(config.labelling, name) for name in names}
+    if not _is_asked(config, topic):
         return settings
     return settings | {f"generator.{name}": value for name, value in config.generator.key().items()}
 
 
-EMBEDDINGS = Table(
-    name="embeddings",
-    group="topics",
-    by="source_shards",
-    about="One row is the vector of a seed document.",
-    columns={
-        "doc_id": Column(pl.String, "seed document"),
-        "vector": Column(pl.Array(pl.Float16, 384), "unit length"),
-    },
-    key=("doc_id",),
-    code="1",
-    work=_embed,
-    parents=(same("seed_documents"),),
-    settings=lambda config, _: {f"embedding.{k}": v for k, v in config.embedding.key().items()},
-    kinds=("pytorch", "parquet"),
-    apart=True,
-)
+def _topic_settings(config: Config, topic: str) -> dict[str, Any]:
+    settings: dict[str, Any] = {
+        f"sources.{name}.kind": one.kind
+        for name, one in config.sources.items()
+        if one.group == group_of(topic)
+    }
+    if _is_asked(config, topic):  # curated topics have no score
+        settings["labelling.min_score"] = config.labelling.min_score
+    return settings
 
-TOPIC_MODEL = Table(
-    name="topic_model",
+
+def _overrides(world: World, topic: str) -> dict[str, str]:
+    override = world.outside.overrides.get(topic, NO_OVERRIDE)
+    return {f"override {topic}.{name}": str(value) for name, value in override.key().items()}
+
+
+TOPIC_LABELS = Table(
+    name="topic_labels",
     group="topics",
-    by="taxonomies",
-    about="One row is a cluster of the fitted model; centroids, rims and the map lie beside it.",
+    by="topics",
+    about="One row: what the generator calls a topic and how it scores it; or its category.",
     columns={
-        "topic_id": Column(pl.String, "group and most characteristic words"),
-        "cluster": Column(pl.Int32, "row of the centroid, by size"),
-        "documents": Column(pl.Int64, "fitted documents in it"),
-        "rim": Column(pl.Float32, "cosine distance within which 95 % of its documents lie"),
+        "topic_id": Column(pl.String, "topic"),
+        "label": Column(pl.String, "what the generator calls it, or its category"),
+        "score": Column(pl.Float64, "educational score, 0 to 10; null for curated topics"),
+        "reason": Column(pl.String, "the generator's reason, or that it is curated"),
+        "documents": Column(pl.Int64, "seed documents"),
+        "extracts": Column(pl.List(pl.String), "what the labelling prompt showed"),
+        "model": Column(pl.String, "the generator that labelled it; empty for curated topics"),
     },
     key=("topic_id",),
     code="1",
-    work=_model,
-    parents=(
-        every("embeddings", among=World.shards_of),
-        every("seed_documents", among=World.shards_of),
-    ),
-    settings=lambda config, _: {f"clustering.{k}": v for k, v in config.clustering.key().items()},
-    kinds=("scikitlearn", "parquet"),
-    apart=True,
+    work=_labels,
+    parents=(Parent("topic_assignments", _members_of),),
+    settings=_label_settings,
+    calls=lambda world, topic: int(_is_asked(world.config, topic)),
+    kinds=("openai", "parquet"),
     empty=False,
-)
-
-TOPIC_ASSIGNMENTS = Table(
-    name="topic_assignments",
-    group="topics",
-    by="source_shards",
-    about="One row is a seed document's topic; none where it lies outside every cluster's rim.",
-    columns={
-        "doc_id": Column(pl.String, "seed document"),
-        "topic_id": Column(pl.String, "topic, or null for noise"),
-        "distance": Column(pl.Float32, "cosine distance to the centroid; null for curated topics"),
-    },
-    key=("doc_id",),
-    code="1",
-    work=_assignments,
-    parents=(
-        same("seed_documents"),
-        Parent("embeddings", _embedded),
-        Parent("topic_model", _modelled),
-    ),
-    settings=lambda config, partition: {
-        "group": config.sources[part(partition, 0)].group,
-        "topics": config.groups[config.sources[part(partition, 0)].group].topics,
-    },
-    facet="topic_id",
-    kinds=("numpy", "parquet"),
 )
 
 TOPICS = Table(
@@ -382,12 +268,13 @@ TOPICS = Table(
         "documents": Column(pl.Int64, "seed documents"),
         "kinds": Column(pl.List(pl.String), "kinds of its seed documents"),
         "extracts": Column(pl.List(pl.String), "what the labelling prompt showed"),
-        "model": Column(pl.String, "the generator that labelled it; empty for curated topics"),
+        "model": Column(pl.String, "who labelled it: a generator, override, or nobody"),
     },
     key=("topic_id",),
     code="1",
     work=_topics,
-    parents=(Parent("topic_assignments", _members_of),),
+    parents=(same("topic_labels"), Parent("topic_assignments", _shards_of)),
     settings=_topic_settings,
+    outside=_overrides,
     empty=False,
 )

@@ -157,9 +157,7 @@ class Catalog:
         with self._open() as db:
             db.execute("begin immediate")
             if db.execute("select 1 from branches where name = ?", (branch.name,)).fetchall():
-                msg = (
-                    f"there is a branch {branch.name!r} already; take another name"
-                )
+                msg = f"there is a branch {branch.name!r} already; take another name"
                 raise BadInputError(msg)
             settings = json.dumps(branch.settings, sort_keys=True)
             db.execute("insert into branches values (?, ?, ?)", (*branch[:2], settings))

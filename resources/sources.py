@@ -28,10 +28,12 @@ import zstandard
 
 from cosmo_assets.pure.digest import digest
 from cosmo_assets.pure.errors import BadInputError
+from cosmo_assets.pure.labelling import parse_overrides
 from resources.lake import write_atomically
 
 if TYPE_CHECKING:
     from cosmo_assets.pure.config import Config
+    from cosmo_assets.pure.labelling import Override
 
 FORMATS = (".parquet", ".jsonl", ".ndjson", ".csv")
 PACKED = (".zst", ".gz")
@@ -69,6 +71,7 @@ class Outside:
     shards: dict[str, dict[str, tuple[File, ...]]]  # source → shard → files
     templates: dict[str, File]  # style → file
     benchmarks: dict[str, tuple[File, ...]]
+    overrides: dict[str, Override]  # topic → what people say of it
 
     def shard(self, partition: str) -> tuple[File, ...]:
         """Return the files of ``source:shard``."""
@@ -113,8 +116,19 @@ def observe(config: Config, *, memory: Path) -> Outside:
         )
         for name, one in config.benchmarks.items()
     }
+    overrides = _overrides(config.labelling.how.overrides, digests)
     digests.save()
-    return Outside(shards, templates, benchmarks)
+    return Outside(shards, templates, benchmarks, overrides)
+
+
+def _overrides(path: str, digests: _Digests) -> dict[str, Override]:
+    """Read the file of topic overrides, if there is to be one."""
+    if not path:
+        return {}
+    (file,) = _files(path, "labelling.how.overrides", digests)
+    data = _bytes(file.location)
+    _check_utf8(file.name, data)
+    return parse_overrides(data.decode(), file=file.name)
 
 
 def read_file(location: str, *, hub: tuple[str | None, str, str] = NO_HUB) -> pl.DataFrame:

@@ -150,12 +150,12 @@ def test_the_plan_of_an_edited_style_names_the_file_and_prices_its_cells(project
         planned = {one["partition"] for one in plans[table]["planned"]}
         assert planned == cells, table
         whys = {tuple(one["why"]) for one in plans[table]["planned"]}
-        assert whys == {("file templates/page_young.md changed",)}
+        assert whys == {("template page_young.md changed",)}
     assert plans["seed_documents"]["planned"] == []
     assert plans["completions"]["calls"] == prompts_in(root, cells)
     assert plans["completions"]["completion_tokens"]["expected"] > 0
     told = cosmo(project, "why", "completions", min(cells))
-    assert "began with: file templates/page_young.md changed" in told
+    assert "began with: template page_young.md changed" in told
     assert contents(root) == before
     write_template(root, "page_young", kind="web", audience="young children")
     assert "nothing would run" in cosmo(project, "plan")

@@ -142,12 +142,19 @@ class Clustering(Settings):
     seed: int = 42
 
 
+class LabellingHow(How):
+    """Where people overrule labels."""
+
+    overrides: str = ""  # a YAML file of topic: {label, score, keep, note}
+
+
 class Labelling(Settings):
     """What the labelling prompt sees, and which topics stay."""
 
     extracts: int = Field(default=10, ge=1)
     extract_chars: int = Field(default=420, ge=50)
     min_score: float = Field(default=3.0, ge=0, le=10)
+    how: LabellingHow = LabellingHow()
 
 
 class StylesHow(How):
@@ -285,10 +292,20 @@ class Recipe(Settings):
     how: RecipeHow = RecipeHow()
 
 
+class Budget(How):
+    """What may be spent without asking a person. 0 of either: nothing."""
+
+    tokens: int = Field(default=0, ge=0)
+    money: float = Field(default=0.0, ge=0)
+
+
 class ConfigHow(How):
-    """Where the lake lies, and how much runs at once."""
+    """Where the lake lies, what machines cost, and what sensors may spend."""
 
     lake: str = "lake"
+    price_gpu_hour: float = Field(default=0.0, ge=0)
+    budget_day: Budget = Budget()  # all that calls a generator, from 0:00 UTC
+    budget_edit: Budget = Budget()  # what one edit leads to
 
 
 class Config(Settings):
@@ -327,6 +344,14 @@ class Config(Settings):
                 msg = f"recipes.{name}.weights: at least one must be above 0"
                 raise ValueError(msg)
         return self
+
+
+def money_of(cost: Mapping[str, float], config: Config) -> float:
+    """Price what a partition used up: tokens read and written, and seconds of a GPU."""
+    how = config.generator.how
+    read = cost.get("prompt_tokens", 0.0) * how.price_prompt_million
+    written = cost.get("completion_tokens", 0.0) * how.price_completion_million
+    return (read + written) / 1e6 + cost.get("gpu_seconds", 0.0) / 3600 * config.how.price_gpu_hour
 
 
 class _Loader(yaml.SafeLoader):
@@ -368,7 +393,7 @@ def parse_config(text: str, *, file: str, env: Mapping[str, str] | None = None) 
     Raises:
         BadInputError: names the file or the variable, the key, the value and the mend.
     """
-    tree = _read_yaml(text, file)
+    tree = read_yaml(text, file)
     if not isinstance(tree, dict):
         msg = f"{file}: expected a mapping with keys {', '.join(sorted(Config.model_fields))}"
         raise BadInputError(msg)
@@ -377,7 +402,7 @@ def parse_config(text: str, *, file: str, env: Mapping[str, str] | None = None) 
         if name.startswith(ENV_PREFIX):
             path = tuple(name.removeprefix(ENV_PREFIX).lower().split("__"))
             overrides[path] = f"environment variable {name}"
-            _override(tree, path, _read_yaml(value, overrides[path]) if value else "", name)
+            _override(tree, path, read_yaml(value, overrides[path]) if value else "", name)
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
@@ -388,7 +413,8 @@ def parse_config(text: str, *, file: str, env: Mapping[str, str] | None = None) 
         raise BadInputError("\n".join(problems)) from None
 
 
-def _read_yaml(text: str, origin: str) -> Any:
+def read_yaml(text: str, origin: str) -> Any:
+    """Read YAML in which no key stands twice. Raises BadInputError, naming ``origin``."""
     try:
         return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:

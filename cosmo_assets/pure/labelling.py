@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from cosmo_assets.pure.errors import ContractError
+from pydantic import Field, ValidationError
+
+from cosmo_assets.pure.config import Settings, read_yaml
+from cosmo_assets.pure.errors import BadInputError, ContractError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,8 +40,48 @@ class Label:
     """A topic's name, its educational score from 0 to 10, and why."""
 
     label: str
-    score: float
+    score: float | None  # None: nobody was asked
     reason: str
+
+
+class Override(Settings):
+    """What people say of a topic, instead of what the generator said."""
+
+    label: Annotated[str, Field(min_length=1, max_length=TOPIC_CHARS)] | None = None
+    score: Annotated[float, Field(ge=0, le=MAX_SCORE)] | None = None
+    keep: bool | None = None
+    note: str = ""
+
+    def key(self) -> dict[str, Any]:
+        """List what is overridden."""
+        return {name: value for name, value in super().key().items() if value is not None}
+
+
+NO_OVERRIDE = Override()
+
+
+def parse_overrides(text: str, *, file: str) -> dict[str, Override]:
+    """Read a YAML file of ``topic: {label, score, keep, note}``.
+
+    Raises:
+        BadInputError: names the file, the topic, the value and the mend.
+    """
+    tree = read_yaml(text, file)
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        msg = f"{file}: expected topics, each a mapping with label, score, keep or note"
+        raise BadInputError(msg)
+    found: dict[str, Override] = {}
+    for topic, given in tree.items():
+        try:
+            found[str(topic)] = Override.model_validate(given)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in (topic, *first["loc"]))
+            msg = f"{file}: {where}: {first['msg']}; found {first['input']!r}"
+            raise BadInputError(msg) from None
+    return found
 
 
 def labelling_prompt(extracts: Sequence[str], *, chars: int) -> str:

@@ -1,5 +1,5 @@
--- A topic is kept or dropped for a reason: by a score of 0 to 10 and the model that gave it, or,
--- where it is curated, without either and always kept.
+-- A topic is kept or dropped for a reason: by a score of 0 to 10 and whoever gave it, or, where it
+-- is curated, without either and always kept; or by hand.
 
 select
     "partition",
@@ -13,6 +13,7 @@ where (
     keep is not null
     and regexp_matches(reason, '\S')
     and case
+        when model = 'override' then score is null or score between 0 and 10
         when score is null then model = '' and keep
         else score between 0 and 10 and regexp_matches(model, '\S')
     end
