@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
+from cosmo_assets.failures import Failure, note_failures
 from cosmo_assets.pure.config import money_of
 from cosmo_assets.pure.errors import ContractError, CosmoError
 from cosmo_assets.pure.rows import facet_digests, rows_digest
@@ -110,6 +111,7 @@ def make(
                 why[partition] = tell_differences(trace, recipe)
         old = {} if force else world.lake.earlier(table.name, wanted)
         world.lake.set_current(table.name, old)
+        note_failures(world.lake, table.name, mended=old, failed={})
         for partition, trace in old.items():
             yield _kept(partition, trace, "restored", why[partition])
         wanted = {partition: recipe for partition, recipe in wanted.items() if partition not in old}
@@ -145,6 +147,21 @@ def _make(
 ) -> Iterator[Outcome]:
     """Run the table's work and publish what it makes, chunk by chunk."""
     step = Step(table, world, tuple(wanted), say)
+    failures: dict[str, Failure] = {}
+    good: list[str] = []
+    try:
+        for outcome in _carry_out(step, wanted, why):
+            if outcome.good:
+                good.append(outcome.partition)
+            else:
+                failures[outcome.partition] = Failure(outcome.error, wanted[outcome.partition].name)
+            yield outcome
+    finally:
+        note_failures(world.lake, table.name, mended=good, failed=failures)
+
+
+def _carry_out(step: Step, wanted: dict[str, Recipe], why: dict[str, str]) -> Iterator[Outcome]:
+    table, world = step.table, step.world
     pending: list[tuple[str, Made, float]] = []
     left = dict.fromkeys(wanted)
     since = time.monotonic()
@@ -170,7 +187,7 @@ def _make(
         else:
             pending.append((partition, made, time.monotonic() - start))
         done += 1
-        say(done, len(wanted))
+        step.say(done, len(wanted))
         rows = sum(made.rows.height for _, made, _ in pending)
         if len(pending) >= CHUNK or rows >= CHUNK_ROWS or time.monotonic() - since > CHUNK_S:
             yield from _publish(table, pending, wanted, why, world)
@@ -255,7 +272,7 @@ def _lay_out(table: Table, partition: str, made: Made, world: World) -> Path:
 
 def _trace(table: Table, made: Made, recipe: Recipe, cost: dict[str, float]) -> Trace:
     version = rows_digest(made.rows, key=table.key)
-    facets = facet_digests(made.rows, facet=table.facet, key=table.key) if table.facet else {}
+    facets = _facets(table, made.rows) if table.facet else {}
     return Trace(
         recipe=recipe,
         version=f"{version}{made.files_digest}",
@@ -264,6 +281,12 @@ def _trace(table: Table, made: Made, recipe: Recipe, cost: dict[str, float]) -> 
         facts=made.facts,
         cost=cost,
     )
+
+
+def _facets(table: Table, rows: pl.DataFrame) -> dict[str, str]:
+    """Version which rows have which value; what else stands in them is not read by facet."""
+    assert table.facet is not None
+    return facet_digests(rows.select(*table.key, table.facet), facet=table.facet, key=table.key)
 
 
 def sample_of(rows: pl.DataFrame) -> str:

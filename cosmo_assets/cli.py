@@ -45,6 +45,13 @@ def run(
     *,
     config: ConfigOption = None,
     select: SelectOption = None,
+    partitions: Annotated[
+        list[str] | None,
+        typer.Option("--partitions", "-p", help="Only these; * stands for anything."),
+    ] = None,
+    per_run: Annotated[
+        int | None, typer.Option(min=1, help="Partitions of one Dagster run. Default: all.")
+    ] = None,
     force: Annotated[
         bool, typer.Option(help="Make partitions even where nothing changed.")
     ] = False,
@@ -62,14 +69,19 @@ def run(
         )
         from cosmo_assets.history import record_run  # noqa: PLC0415
         from cosmo_assets.plan import plan_tables  # noqa: PLC0415
-        from cosmo_assets.runs import run_graph, select_tables  # noqa: PLC0415
+        from cosmo_assets.runs import check_patterns, run_graph, select_tables  # noqa: PLC0415
         from cosmo_assets.world import look  # noqa: PLC0415
 
         instance = _instance()
         assert isinstance(instance, dg.DagsterInstance)
         tables = select_tables(select or ())
-        plans = plan_tables(look())
-        layers = watch(run_graph(instance, tables, force=force), quiet=as_json)
+        world = look()
+        check_patterns(world, tables, partitions or ())
+        plans = plan_tables(world)
+        running = run_graph(
+            instance, tables, patterns=partitions or (), force=force, per_run=per_run
+        )
+        layers = watch(running, quiet=as_json)
         failed = any(layer.failed for layer in layers)
         record = record_run(look(), plans, layers)
         if as_json:
@@ -103,8 +115,9 @@ def status(
         from cosmo_assets.world import look  # noqa: PLC0415
 
         world = look()
-        found = {table.name: states(world, table) for table in select_tables(select or ())}
-        failures = {name: read_failures(world.lake, name) for name in found}
+        tables = select_tables(select or ())
+        found = {table.name: states(world, table) for table in tables}
+        failures = {table.name: read_failures(world, table) for table in tables}
         if as_json:
             tree = {
                 name: {

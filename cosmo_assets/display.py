@@ -78,6 +78,8 @@ def watch(events: Iterator[tuple[Table, Layer | None]], *, quiet: bool) -> list[
 
 def _told(layer: Layer) -> str:
     parts = [f"{layer.made} made", f"{layer.fresh} fresh"]
+    if layer.restored:
+        parts.append(f"{layer.restored} restored")
     if layer.failed:
         parts.append(f"[red]{len(layer.failed)} failed[/red]")
     if layer.waiting:
@@ -94,9 +96,11 @@ def show_run(layers: list[Layer], record: pl.DataFrame, *, currency: str) -> Non
         "planned": [expected[one.table]["planned"] for one in layers],
         "made": [one.made for one in layers],
         "fresh": [one.fresh for one in layers],
+        "restored": [one.restored for one in layers],
         "failed": [len(one.failed) for one in layers],
         "waiting": [one.waiting for one in layers],
         "dropped": [one.dropped for one in layers],
+        "left": [one.left for one in layers],
         "rows": [one.rows for one in layers],
     }
     shown = {name: all_ for name, all_ in counts.items() if any(all_) or name == "made"}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 import os
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import yaml
@@ -21,13 +22,21 @@ from cosmo_assets.graph import TABLES
 from cosmo_assets.partitions import sync_partitions
 from cosmo_assets.pure.errors import BadInputError, ContractError
 from cosmo_assets.world import State, World, look
-from resources.lake import Lake, write_atomically
+from resources.lake import Lake, is_alive, this_process, write_atomically
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from cosmo_assets.tables import Table
 
+PROCESS_TAG = "cosmo/process"
+ACTIVE = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
 INSTANCE = {
     "telemetry": {"enabled": False},
     "nux": {"enabled": False},
@@ -48,9 +57,11 @@ class Layer:
     partitions: int
     rows: int
     names: tuple[str, ...]  # of the partitions made
+    restored: int  # found again as they were made once
     failed: dict[str, str]
     waiting: int
     dropped: int  # partitions whose topic, style, source or recipe is gone
+    left: int  # not fresh, and not asked for
     seconds: float
 
     @property
@@ -61,7 +72,8 @@ class Layer:
     @property
     def fresh(self) -> int:
         """Partitions that were up to date already."""
-        return self.partitions - self.made - len(self.failed) - self.waiting
+        done = self.made + self.restored + len(self.failed)
+        return self.partitions - done - self.waiting - self.left
 
 
 def open_instance(lake: Lake) -> dg.DagsterInstance:
@@ -93,39 +105,81 @@ def states(world: World, table: Table) -> dict[str, State]:
 
 
 def run_graph(
-    instance: dg.DagsterInstance, tables: Iterable[Table], *, force: bool = False
+    instance: dg.DagsterInstance,
+    tables: Iterable[Table],
+    *,
+    patterns: Sequence[str] = (),
+    force: bool = False,
+    per_run: int | None = None,
 ) -> Iterator[tuple[Table, Layer | None]]:
-    """Run layer after layer. Yields each table before its run (None) and after it (its layer)."""
+    """Run layer after layer. Yields each table before its run (None) and after it (its layer).
+
+    Args:
+        instance: Dagster's.
+        tables: in pipeline order.
+        patterns: only partitions that match one of these; ``*`` stands for anything.
+        force: make partitions even where nothing changed.
+        per_run: partitions of one Dagster run; all of a table's where it is None.
+    """
     from cosmo_assets.definitions import defs  # noqa: PLC0415  # a second, for runs only
 
-    result: dg.ExecuteInProcessResult | None
+    settle_dead_runs(instance)
     for table in tables:
         yield table, None
-        start, result = time.monotonic(), None
-        world = look()
-        sync_partitions(instance, world)
-        dropped = drop_orphans(world, table)
-        before = states(world, table)
-        known = latest_versions(instance, table.name)
-        needed = [
-            name
-            for name, state in before.items()
-            if state.status != "waiting"
-            and (
-                force
-                or state.status != "fresh"
-                or known.get(name) != world.version(table.name, name)
-            )
-        ]
-        made_before = {name for name, state in before.items() if state.status == "fresh"}
-        if needed:
-            result = launch(instance, defs, table, needed, force=force)
-            world = look()
-        fresh_before = set() if force else made_before
-        layer = _layer(world, table, needed, fresh_before, dropped=dropped, start=start)
-        if result and not result.success and not layer.failed:
-            raise ContractError(_failure(table, result))
-        yield table, layer
+        yield table, _run_layer(instance, defs, table, patterns, force=force, per_run=per_run)
+
+
+def _run_layer(
+    instance: dg.DagsterInstance,
+    defs: dg.Definitions,
+    table: Table,
+    patterns: Sequence[str],
+    *,
+    force: bool,
+    per_run: int | None,
+) -> Layer:
+    start = time.monotonic()
+    world = look()
+    sync_partitions(instance, world)
+    dropped = drop_orphans(world, table)
+    newest = world.lake.catalog.newest()
+    known = latest_versions(instance, table.name)
+    asked = [
+        name
+        for name, state in states(world, table).items()
+        if _matches(name, patterns)
+        and state.status != "waiting"
+        and (
+            force
+            or state.status != "fresh"
+            or known.get(name) != world.version(table.name, name)  # Dagster does not know yet
+        )
+    ]
+    stale = {name for name in asked if world.state(table, name).status != "fresh"}
+    failures: list[str] = []
+    for at in range(0, len(asked), per_run or len(asked) or 1):
+        some = asked[at : at + per_run] if per_run else asked
+        result = launch(instance, defs, table, some, force=force)
+        if not result.success:
+            failures.append(_failure(table, result))
+    layer = _layer(look(), table, set(asked), stale, newest=newest, dropped=dropped, start=start)
+    if failures and not layer.failed:
+        raise ContractError("\n".join(failures))
+    return layer
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return not patterns or any(fnmatch.fnmatchcase(name, one) for one in patterns)
+
+
+def check_patterns(world: World, tables: Iterable[Table], patterns: Sequence[str]) -> None:
+    """Refuse a pattern that no partition of these tables matches. Raises BadInputError."""
+    names = {name for table in tables for name in world.partitions(table.by)}
+    for pattern in patterns:
+        if not any(_matches(name, [pattern]) for name in names):
+            shown = ", ".join(sorted(names)[:5])
+            msg = f"no partition matches {pattern!r}; there are {len(names):,}: {shown}, …"
+            raise BadInputError(msg)
 
 
 def _failure(table: Table, result: dg.ExecuteInProcessResult) -> str:
@@ -144,26 +198,42 @@ def launch(
     force: bool = False,
 ) -> dg.ExecuteInProcessResult:
     """Start one Dagster run over ``partitions``, however scattered, and wait for it."""
-    order = list(instance.get_dynamic_partitions(table.by))
-    at = {name: place for place, name in enumerate(order)}
-    hull = sorted(partitions, key=at.__getitem__)
     job = defs.resolve_implicit_job_def_def_for_assets([dg.AssetKey(table.name)])
     if job is None:
         msg = f"Dagster has no job for {table.name}"
         raise BadInputError(msg)
+    config = run_config(table, partitions, force=force)
     return job.execute_in_process(
         instance=instance,
         asset_selection=[dg.AssetKey(table.name)],
-        tags={
-            ASSET_PARTITION_RANGE_START_TAG: hull[0],
-            ASSET_PARTITION_RANGE_END_TAG: hull[-1],
-        },
-        run_config={
-            "ops": {table.name: {"config": {"partitions": partitions, "force": force}}},
-            "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
-        },
+        tags=hull(instance, table, partitions) | {PROCESS_TAG: this_process()},
+        run_config=config | {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         raise_on_error=False,
     )
+
+
+def hull(instance: dg.DagsterInstance, table: Table, partitions: Sequence[str]) -> dict[str, str]:
+    """Tag a run with the range that holds ``partitions``; its config says which are wanted."""
+    order = {name: at for at, name in enumerate(instance.get_dynamic_partitions(table.by))}
+    found = sorted(partitions, key=order.__getitem__)
+    return {
+        ASSET_PARTITION_RANGE_START_TAG: found[0],
+        ASSET_PARTITION_RANGE_END_TAG: found[-1],
+    }
+
+
+def run_config(table: Table, partitions: Sequence[str], *, force: bool = False) -> dict[str, Any]:
+    """Tell a table's step which partitions of its range are wanted."""
+    return {"ops": {table.name: {"config": {"partitions": list(partitions), "force": force}}}}
+
+
+def settle_dead_runs(instance: dg.DagsterInstance) -> None:
+    """End the runs of command lines that were killed: Dagster waits for them for ever."""
+    for run in instance.get_runs(dg.RunsFilter(statuses=ACTIVE)):
+        process = run.tags.get(PROCESS_TAG)
+        if process and not is_alive(process):
+            told = "the process of this run is gone; what it published is kept"
+            instance.report_run_failed(run, told)
 
 
 def drop_orphans(world: World, table: Table) -> int:
@@ -179,16 +249,17 @@ def drop_orphans(world: World, table: Table) -> int:
 def _layer(
     world: World,
     table: Table,
-    needed: list[str],
-    fresh_before: set[str],
+    asked: set[str],
+    stale: set[str],
     *,
+    newest: int,
     dropped: int,
     start: float,
 ) -> Layer:
     after = states(world, table)
     traces = world.traces(table.name)
-    told = read_failures(world.lake, table.name)
-    asked = set(needed)
+    told = read_failures(world, table)
+    made = world.lake.catalog.made_after(world.lake.branch, table.name, newest) & asked
     failed = {
         name: told.get(name, "; ".join(state.reasons))
         for name, state in after.items()
@@ -198,9 +269,11 @@ def _layer(
         table=table.name,
         partitions=len(after),
         rows=sum(traces[name].rows for name in after if name in traces),
-        names=tuple(sorted(asked - failed.keys() - fresh_before)),
+        names=tuple(sorted(made - failed.keys())),
+        restored=len(stale - made - failed.keys()),
         failed=failed,
         waiting=sum(state.status == "waiting" for state in after.values()),
         dropped=dropped,
+        left=sum(s.status in {"stale", "missing"} for n, s in after.items() if n not in asked),
         seconds=time.monotonic() - start,
     )

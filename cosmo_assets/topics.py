@@ -196,8 +196,9 @@ def _kinds(world: World, topic: str) -> list[str]:
 
 
 def _members_of(world: World, topic: str) -> dict[str, str] | None:
+    """Version a topic's documents; which shards they lie in does not change a label."""
     found = world.facet("topic_assignments", topic)
-    return {f"topic_assignments[*].{topic}": digest(found)} if found else None
+    return {f"topic_assignments[*].{topic}": digest(sorted(found.values()))} if found else None
 
 
 def _shards_of(world: World, topic: str) -> dict[str, str]:

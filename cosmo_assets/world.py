@@ -223,6 +223,7 @@ def _topics(world: World) -> list[str]:
             for shard, trace in world.traces("topic_assignments").items()
             if shard in live
             for topic in trace.facets
+            if group_of(topic) in world.config.groups
         }
     )
 

@@ -125,6 +125,21 @@ class Catalog:
                     found[partition] = [Trace.from_json(json.loads(body)) for (body,) in rows]
         return found
 
+    def newest(self) -> int:
+        """Return the number of the newest trace there is; later ones have greater numbers."""
+        with self._open() as db:
+            ((number,),) = db.execute("select coalesce(max(id), 0) from traces").fetchall()
+        return number
+
+    def made_after(self, branch: str, table: str, number: int) -> set[str]:
+        """Name the partitions whose current trace is newer than trace ``number``."""
+        with self._open() as db:
+            found = db.execute(
+                "select partition from current where branch = ? and tbl = ? and trace > ?",
+                (branch, table, number),
+            ).fetchall()
+        return {partition for (partition,) in found}
+
     def set_current(self, branch: str, table: str, traces: Mapping[str, Trace | None]) -> None:
         """Say which traces are current; None: the partition is gone."""
         with self._open() as db:

@@ -72,8 +72,7 @@ class Lake:
 
     def draft(self, table: str, partition: str) -> Path:
         """Open an empty folder to make a partition's files in."""
-        me = f"{os.getpid()}.{_birth(os.getpid())}"
-        folder = self.root / "drafts" / table / me / partition.replace(":", "/")
+        folder = self.root / "drafts" / table / this_process() / partition.replace(":", "/")
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         return folder
@@ -85,8 +84,7 @@ class Lake:
         pids are given anew; what processes that are alive here are making stays.
         """
         for folder in (self.root / "drafts" / table).glob("*"):
-            pid, birth = folder.name.split(".")
-            if _birth(int(pid)) != birth:
+            if not is_alive(folder.name):
                 shutil.rmtree(folder)
 
     def publish(self, table: str, drafts: list[Draft]) -> None:
@@ -145,6 +143,17 @@ def write_atomically(path: Path, text: str) -> None:
     draft = path.with_name(f".{path.name}.{os.getpid()}.{next(_COUNT)}")
     draft.write_text(text, encoding="utf-8")
     draft.replace(path)
+
+
+def this_process() -> str:
+    """Name this process among all that this machine will ever run until it starts anew."""
+    return f"{os.getpid()}.{_birth(os.getpid())}"
+
+
+def is_alive(process: str) -> bool:
+    """Whether the process of that name still runs."""
+    pid, birth = process.split(".")
+    return _birth(int(pid)) == birth
 
 
 def _birth(pid: int) -> str:
