@@ -2,30 +2,41 @@
 
 Makes a lake of N cells with one prompt each, so that nearly all of the time is bookkeeping, and
 prints CPU milliseconds a partition of each layer, then a no-op run and a plan over all of them;
-and plain Dagster materializing partitions one run each, beside it.
+and plain Dagster materializing partitions one run each, beside it. The parts of a layer:
+work: the table's own work, its checks, the rows and traces in the lake;
+told: what Dagster is told of each partition: planned, materialized, checked;
+run: the rest: a Dagster run, and finding out before and after it what is not fresh.
 Run: python benchmarks/bookkeeping.py [N]
 """
 
 from __future__ import annotations
 
+import logging
 import os
+import subprocess
 import sys
 import tempfile
 import time
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from cosmo_assets import steps
 from cosmo_assets.plan import plan_tables
 from cosmo_assets.runs import open_instance, run_graph, select_tables
 from cosmo_assets.world import look
 from resources.project import open_lake, read_config
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
 warnings.simplefilter("ignore")
 LAYERS = (
     "seed_documents",
     "topic_assignments",
+    "topic_labels",
     "topics",
     "prompt_templates",
     "cells",
@@ -35,6 +46,7 @@ LAYERS = (
     "duplicates",
     "contamination",
 )
+FEW = 10  # partitions: fewer say nothing of a mean
 PLAIN = 40  # runs of plain Dagster: enough for a mean
 CONFIG = """
 how: {{lake: "{root}/lake"}}
@@ -51,6 +63,38 @@ quality: {{min_words: 1}}
 """
 
 
+class Spent:
+    """CPU seconds spent in parts of a layer."""
+
+    def __init__(self) -> None:
+        self.work = self.told = 0.0
+        steps.make = self._worked(steps.make)
+        for name in ("plan", "add", "tell_late"):
+            setattr(steps.Teller, name, self._telling(getattr(steps.Teller, name)))
+        steps.Teller.tell = self._telling(steps.Teller.tell)
+
+    def _worked(self, make: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
+        def timed(*args: object, **named: object) -> Iterator[Any]:
+            outcomes = make(*args, **named)
+            while True:
+                start, told = time.process_time(), self.told
+                outcome = next(outcomes, None)
+                self.work += time.process_time() - start - (self.told - told)
+                if outcome is None:
+                    return
+                yield outcome
+
+        return timed
+
+    def _telling(self, tell: Callable[..., None]) -> Callable[..., None]:
+        def timed(*args: object) -> None:
+            start, told = time.process_time(), self.told
+            tell(*args)
+            self.told = told + time.process_time() - start  # however calls are nested
+
+        return timed
+
+
 def main(cells: int) -> None:
     """Measure ours, then plain Dagster."""
     with tempfile.TemporaryDirectory() as folder:
@@ -60,12 +104,8 @@ def main(cells: int) -> None:
         (root / "cosmo.yaml").write_text(CONFIG.format(root=root))
         os.environ["COSMO_CONFIG"] = str(root / "cosmo.yaml")
         instance = open_instance(open_lake(read_config()))
-        for name in LAYERS:
-            start, wall = time.process_time(), time.monotonic()
-            layers = [layer for _, layer in run_graph(instance, select_tables([name])) if layer]
-            spent, waited = time.process_time() - start, time.monotonic() - wall
-            made = max(1, layers[0].made)
-            print(f"{name:20} {made:6} made {1000 * spent / made:8.1f} CPU ms each {waited:7.1f} s")
+        parts = Spent()
+        means = [mean for name in LAYERS if (mean := layer(instance, name, parts))]
         start = time.monotonic()
         for _ in run_graph(instance, select_tables(LAYERS)):
             pass
@@ -73,11 +113,53 @@ def main(cells: int) -> None:
         start = time.monotonic()
         plan_tables(look())
         print(f"plan {time.monotonic() - start:.2f} s")
-        plain(root)
+        commands(cells)
+        one = plain(root)
+        ours = sum(total for total, _ in means) / len(means)
+        dagster = sum(part for _, part in means) / len(means)
+        print(f"mean {ours:.1f} CPU ms: {one / ours:.0f} times less than plain Dagster")
+        print(f"told and run {dagster:.1f} CPU ms: {one / dagster:.0f} times less")
 
 
-def plain(root: Path) -> None:
-    """Materialize one partition a run, as Dagster does by default."""
+def commands(cells: int) -> None:
+    """Time what people type, a process each: wall seconds, CPU seconds, largest memory."""
+    name = f"units-unit_number_{cells // 2}:unit_college"
+    program = [sys.executable, "-m", "cosmo_assets"]
+    load = [sys.executable, "-W", "ignore", "-c", "import cosmo_assets.definitions"]
+    for told, words in {
+        "python -c pass": [sys.executable, "-c", "pass"],
+        "cosmo --help": [*program, "--help"],
+        "cosmo plan": [*program, "plan", *(w for one in LAYERS for w in ("-s", one))],
+        "cosmo why": [*program, "why", "documents", name],
+        "import of definitions": load,
+    }.items():
+        start = time.monotonic()
+        with subprocess.Popen(words, stdout=subprocess.DEVNULL) as running:
+            _, code, used = os.wait4(running.pid, 0)
+        wall, cpu = time.monotonic() - start, used.ru_utime + used.ru_stime
+        print(f"{told:24} {wall:5.2f} s, {cpu:5.2f} CPU s, {used.ru_maxrss / 1024:4.0f} MB")
+        assert code == 0
+
+
+def layer(instance: dg.DagsterInstance, name: str, parts: Spent) -> tuple[float, float] | None:
+    """Run a layer; return CPU ms a partition, and those of Dagster's parts, if there were many."""
+    start, wall = time.process_time(), time.monotonic()
+    work, told = parts.work, parts.told
+    layers = [done for _, done in run_graph(instance, select_tables([name])) if done]
+    made = max(1, layers[0].made)
+    spent = 1000 * (time.process_time() - start) / made
+    work, told = 1000 * (parts.work - work) / made, 1000 * (parts.told - told) / made
+    print(
+        f"{name:18} {made:6} made {spent:7.1f} CPU ms each: work {work:6.1f} told {told:5.1f} "
+        f"run {spent - work - told:7.1f} {time.monotonic() - wall:7.1f} s",
+        flush=True,
+    )
+    return (spent, spent - work) if made >= FEW else None
+
+
+def plain(root: Path) -> float:
+    """Materialize one partition a run, as Dagster does by default; return CPU ms of each."""
+    logging.disable(logging.DEBUG)
     os.environ["DAGSTER_HOME"] = str(root / "plain")
     (root / "plain").mkdir()
     names = [f"unit{n}" for n in range(PLAIN)]
@@ -90,9 +172,9 @@ def plain(root: Path) -> None:
         for name in names:
             dg.materialize([units], instance=instance, partition_key=name)
         spent, waited = time.process_time() - start, time.monotonic() - wall
-    print(
-        f"plain Dagster, a run each: {1000 * spent / PLAIN:.1f} CPU ms, {waited / PLAIN:.2f} s each"
-    )
+    each = 1000 * spent / PLAIN
+    print(f"plain Dagster, a run each: {each:.1f} CPU ms, {waited / PLAIN:.2f} s each")
+    return each
 
 
 if __name__ == "__main__":

@@ -12,10 +12,11 @@ import datetime as dt
 import shutil
 import time
 import traceback
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import polars as pl
 
+from cosmo_assets.causes import Causes, Whys
 from cosmo_assets.failures import Failure, note_failures
 from cosmo_assets.pure.config import money_of
 from cosmo_assets.pure.errors import ContractError, CosmoError
@@ -23,7 +24,7 @@ from cosmo_assets.pure.rows import facet_digests, rows_digest
 from cosmo_assets.pure.trace import Recipe, Trace
 from cosmo_assets.verdicts import Verdict, judge
 from cosmo_assets.world import differences
-from resources.lake import Draft, Lake, write_rows
+from resources.lake import BRANCH_LOCK, Draft, Lake, write_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -37,6 +38,7 @@ CHUNK, CHUNK_ROWS, CHUNK_S = 256, 100_000, 2.0
 
 SAMPLE_ROWS, SAMPLE_CHARS = 3, 120  # shown in the UI with every partition
 WHY = 4  # differences named in the metadata of a partition
+BECAUSE = 8  # edits that a trace remembers
 
 Fate = Literal["made", "hit", "restored", "failed", "rejected", "waiting"]
 
@@ -58,6 +60,13 @@ class Outcome:
     def good(self) -> bool:
         """Whether the partition now is what its inputs ask for."""
         return self.fate in {"made", "hit", "restored"}
+
+
+class Why(NamedTuple):
+    """Why a partition is made: what differs, and the edits behind it."""
+
+    told: str
+    because: Whys
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -92,12 +101,13 @@ def make(
     say: Callable[[int, int], None] = lambda _done, _of: None,
 ) -> Iterator[Outcome]:
     """Bring partitions up to date and yield each one's outcome as it is known."""
-    with world.lake.lock(table.name):
+    with world.lake.lock(BRANCH_LOCK, shared=True), world.lake.lock(table.name):
         world.forget(table.name)
         world.lake.sweep_drafts(table.name)
         world.lake.sweep_drafts(beside(table.name))
         wanted: dict[str, Recipe] = {}
-        why: dict[str, str] = {}
+        why: dict[str, Why] = {}
+        causes = Causes(world)
         traces = world.traces(table.name)
         for partition in partitions:
             recipe = world.recipe(table, partition)
@@ -108,12 +118,18 @@ def make(
                 yield _kept(partition, trace, "hit", "nothing changed")
             else:
                 wanted[partition] = recipe
-                why[partition] = tell_differences(trace, recipe)
+                state = world.state(table, partition)
+                because = causes.note(table.name, partition, state, recipe)[:BECAUSE]
+                why[partition] = Why(tell_differences(trace, recipe), because)
         old = {} if force else world.lake.earlier(table.name, wanted)
+        old = {
+            partition: dataclasses.replace(trace, because=why[partition].because, restored=True)
+            for partition, trace in old.items()
+        }
         world.lake.set_current(table.name, old)
         note_failures(world.lake, table.name, mended=old, failed={})
         for partition, trace in old.items():
-            yield _kept(partition, trace, "restored", why[partition])
+            yield _kept(partition, trace, "restored", why[partition].told)
         wanted = {partition: recipe for partition, recipe in wanted.items() if partition not in old}
         if wanted:
             yield from _make(table, wanted, why, world, say)
@@ -141,7 +157,7 @@ def _kept(partition: str, trace: Trace, fate: Fate, why: str) -> Outcome:
 def _make(
     table: Table,
     wanted: dict[str, Recipe],
-    why: dict[str, str],
+    why: dict[str, Why],
     world: World,
     say: Callable[[int, int], None],
 ) -> Iterator[Outcome]:
@@ -160,12 +176,12 @@ def _make(
         note_failures(world.lake, table.name, mended=good, failed=failures)
 
 
-def _carry_out(step: Step, wanted: dict[str, Recipe], why: dict[str, str]) -> Iterator[Outcome]:
+def _carry_out(step: Step, wanted: dict[str, Recipe], why: dict[str, Why]) -> Iterator[Outcome]:
     table, world = step.table, step.world
     pending: list[tuple[str, Made, float]] = []
     left = dict.fromkeys(wanted)
     since = time.monotonic()
-    done = 0
+    done = rows = 0
     work = table.work(step)
     while True:
         start = time.monotonic()  # what partitions share is told of the one it was done for
@@ -186,12 +202,12 @@ def _carry_out(step: Step, wanted: dict[str, Recipe], why: dict[str, str]) -> It
             yield Outcome(partition, "failed", error=_tell(error))
         else:
             pending.append((partition, made, time.monotonic() - start))
+            rows += made.rows.height
         done += 1
         step.say(done, len(wanted))
-        rows = sum(made.rows.height for _, made, _ in pending)
         if len(pending) >= CHUNK or rows >= CHUNK_ROWS or time.monotonic() - since > CHUNK_S:
             yield from _publish(table, pending, wanted, why, world)
-            pending, since = [], time.monotonic()
+            pending, since, rows = [], time.monotonic(), 0
     yield from _publish(table, pending, wanted, why, world)
     if left:
         msg = f"{table.name}: the step said nothing of {sorted(left)[:5]}"
@@ -209,7 +225,7 @@ def _publish(
     table: Table,
     pending: list[tuple[str, Made, float]],
     wanted: dict[str, Recipe],
-    why: dict[str, str],
+    why: dict[str, Why],
     world: World,
 ) -> Iterator[Outcome]:
     """Check a chunk of made partitions together; publish the good, set the bad aside."""
@@ -230,7 +246,7 @@ def _publish(
             outcomes.append(Outcome(partition, "rejected", error=error, verdicts=found))
             continue
         cost = {"seconds": round(seconds, 4), **made.cost}
-        trace = _trace(table, made, wanted[partition], cost)
+        trace = _trace(table, made, wanted[partition], cost, why[partition].because)
         drafts.append(Draft(folder, partition, trace))
         outcomes.append(
             Outcome(
@@ -238,7 +254,11 @@ def _publish(
                 "made",
                 trace.version,
                 trace.rows,
-                metadata={**made.metadata, "sample": sample_of(made.rows), "why": why[partition]},
+                metadata={
+                    **made.metadata,
+                    "sample": sample_of(made.rows),
+                    "why": why[partition].told,
+                },
                 verdicts=found,
                 cost=cost,
             )
@@ -270,7 +290,9 @@ def _lay_out(table: Table, partition: str, made: Made, world: World) -> Path:
     return folder
 
 
-def _trace(table: Table, made: Made, recipe: Recipe, cost: dict[str, float]) -> Trace:
+def _trace(
+    table: Table, made: Made, recipe: Recipe, cost: dict[str, float], because: Whys
+) -> Trace:
     version = rows_digest(made.rows, key=table.key)
     facets = _facets(table, made.rows) if table.facet else {}
     return Trace(
@@ -280,6 +302,7 @@ def _trace(table: Table, made: Made, recipe: Recipe, cost: dict[str, float]) -> 
         facets=facets,
         facts=made.facts,
         cost=cost,
+        because=because,
     )
 
 

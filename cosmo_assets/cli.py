@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import os
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from cosmo_assets import branch_commands, retract_command
+from cosmo_assets.console import (
+    FAILED,
+    ConfigOption,
+    JsonOption,
+    guard,
+    print_json,
+    tell_branch,
+)
 
+if TYPE_CHECKING:
     import dagster as dg
 
     from cosmo_assets.runs import Layer
-
-FAILED, BAD_INPUT = 1, 2
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,11 +31,9 @@ app = typer.Typer(
     "Exit codes: 0 all is well · 1 some partitions failed · 2 a setting or a file is wrong.",
 )
 
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option("--config", "-c", help="Configuration file (or COSMO_CONFIG). Default: embedded."),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+app.add_typer(branch_commands.app, name="branch")
+app.command(epilog=retract_command.RETRACT_EXAMPLES)(retract_command.retract)
+
 SelectOption = Annotated[
     list[str] | None, typer.Option("--select", "-s", help="Only this asset; may be repeated.")
 ]
@@ -75,9 +76,12 @@ def run(
         instance = _instance()
         assert isinstance(instance, dg.DagsterInstance)
         tables = select_tables(select or ())
+        retract_command.finish_begun(quiet=as_json)
         world = look()
         check_patterns(world, tables, partitions or ())
         plans = plan_tables(world)
+        if not as_json:
+            tell_branch(world.lake.branch)
         running = run_graph(
             instance, tables, patterns=partitions or (), force=force, per_run=per_run
         )
@@ -85,7 +89,8 @@ def run(
         failed = any(layer.failed for layer in layers)
         record = record_run(look(), plans, layers)
         if as_json:
-            _print_json({"layers": [_layer_json(layer) for layer in layers], "failed": failed})
+            told = [_layer_json(layer) for layer in layers]
+            print_json({"branch": world.lake.branch, "layers": told, "failed": failed})
         else:
             show_run(layers, record, currency=look().config.generator.how.currency)
             show_failures(layers)
@@ -93,7 +98,7 @@ def run(
                 _where_next()
         return FAILED if failed else 0
 
-    _guard(config, body)
+    guard(config, body)
 
 
 @app.command(epilog="Examples: `cosmo status` · `cosmo status -s prompts --partitions`")
@@ -109,8 +114,9 @@ def status(
     """Say what is fresh, stale, missing or failed. Nothing runs."""
 
     def body() -> int:
-        from cosmo_assets.display import show_status  # noqa: PLC0415
+        from cosmo_assets.display import show_marks, show_status  # noqa: PLC0415
         from cosmo_assets.failures import read_failures  # noqa: PLC0415
+        from cosmo_assets.marks import read_marks  # noqa: PLC0415
         from cosmo_assets.runs import select_tables, states  # noqa: PLC0415
         from cosmo_assets.world import look  # noqa: PLC0415
 
@@ -118,6 +124,7 @@ def status(
         tables = select_tables(select or ())
         found = {table.name: states(world, table) for table in tables}
         failures = {table.name: read_failures(world, table) for table in tables}
+        marks = {name: each for name in found if (each := read_marks(world, name))}
         if as_json:
             tree = {
                 name: {
@@ -126,12 +133,15 @@ def status(
                 }
                 for name, parts in found.items()
             }
-            _print_json({"assets": tree, "failures": failures})
+            told = {"branch": world.lake.branch, "assets": tree, "failures": failures}
+            print_json({**told, "built_on_retracted": marks})
         else:
+            tell_branch(world.lake.branch)
             show_status(found, failures, partitions=partitions)
+            show_marks(marks)
         return 0
 
-    _guard(config, body)
+    guard(config, body)
 
 
 @app.command(epilog="Examples: `cosmo plan` · `cosmo plan --cells` · `cosmo plan --json`")
@@ -156,12 +166,14 @@ def plan(
         wanted = {table.name for table in select_tables(select or ())}
         plans = [one for one in plan_tables(world) if one.table in wanted]
         if as_json:
-            _print_json({"plan": [dataclasses.asdict(one) for one in plans]})
+            told = [dataclasses.asdict(one) for one in plans]
+            print_json({"branch": world.lake.branch, "plan": told})
         else:
+            tell_branch(world.lake.branch)
             show_plan(plans, world, cells=cells)
         return 0
 
-    _guard(config, body)
+    guard(config, body)
 
 
 @app.command(epilog="Example: `cosmo why prompts web-soil_roots_compost:blogpost`")
@@ -175,19 +187,23 @@ def why(
     """Say why a partition is not fresh, or what it was made from."""
 
     def body() -> int:
+        from cosmo_assets.marks import read_marks, tell_mark  # noqa: PLC0415
         from cosmo_assets.plan import explain  # noqa: PLC0415
         from cosmo_assets.runs import select_tables  # noqa: PLC0415
         from cosmo_assets.world import look  # noqa: PLC0415
 
         (table,) = select_tables([asset])
-        lines = explain(look(), table, partition)
+        world = look()
+        lines = explain(world, table, partition)
+        if marks := read_marks(world, table.name).get(partition):
+            lines.append(tell_mark(marks))
         if as_json:
-            _print_json({"asset": asset, "partition": partition, "why": lines})
+            print_json({"asset": asset, "partition": partition, "why": lines})
         else:
             typer.echo("\n".join(lines))
         return 0
 
-    _guard(config, body)
+    guard(config, body)
 
 
 @app.command(
@@ -208,13 +224,13 @@ def report(
 
         found = read_reports(look(), name)
         if as_json:
-            _print_json({title: frame.to_dicts() for title, frame in found.items()})
+            print_json({title: frame.to_dicts() for title, frame in found.items()})
         else:
             for title, frame in found.items():
                 show_frame(title, frame)
         return 0
 
-    _guard(config, body)
+    guard(config, body)
 
 
 @app.command(epilog="Examples: `cosmo history` · `cosmo history --json`")
@@ -224,16 +240,18 @@ def history(*, config: ConfigOption = None, as_json: JsonOption = False) -> None
     def body() -> int:
         from cosmo_assets.display import show_frame  # noqa: PLC0415
         from cosmo_assets.history import by_run, read_history  # noqa: PLC0415
-        from resources.project import open_lake, read_config  # noqa: PLC0415
+        from resources.project import find_lake  # noqa: PLC0415
 
-        rows = read_history(open_lake(read_config()))
+        lake = find_lake()
+        rows = read_history(lake)
         if as_json:
-            _print_json({"history": rows.to_dicts()})
+            print_json({"branch": lake.branch, "history": rows.to_dicts()})
         else:
+            tell_branch(lake.branch)
             show_frame("Runs", by_run(rows))
         return 0
 
-    _guard(config, body)
+    guard(config, body)
 
 
 @app.command(epilog="Example:\n\n`cosmo ui --port 3000`")
@@ -255,24 +273,7 @@ def ui(
             [*command, "-h", host, "-p", str(port)]
         )
 
-    _guard(config, body)
-
-
-def _guard(config: Path | None, body: Callable[[], int]) -> NoReturn:
-    """Run a command; what is wrong with people's input is told in one line and exit code 2."""
-    import warnings  # noqa: PLC0415
-
-    from cosmo_assets.pure.errors import CosmoError  # noqa: PLC0415
-
-    warnings.filterwarnings("ignore", module=r"dagster\b.*")  # beta notes, not ours to act on
-    if config is not None:
-        os.environ["COSMO_CONFIG"] = str(config.resolve())
-    try:
-        code = body()
-    except CosmoError as error:
-        typer.echo(f"cosmo: {error}", err=True)
-        code = BAD_INPUT
-    raise typer.Exit(code)
+    guard(config, body)
 
 
 def _instance() -> dg.DagsterInstance:
@@ -286,10 +287,6 @@ def _layer_json(layer: Layer) -> dict[str, Any]:
     import dataclasses  # noqa: PLC0415
 
     return {**dataclasses.asdict(layer), "made": layer.made, "fresh": layer.fresh}
-
-
-def _print_json(tree: object) -> None:
-    typer.echo(json.dumps(tree, indent=1, ensure_ascii=False, default=str))
 
 
 def _where_next() -> None:

@@ -26,6 +26,7 @@ WINDOW = 2_000
 
 def _make(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
     """Ask cell after cell, several cells at once."""
+    step.world.require_generator()
     settings = step.world.config.generator
     with open_generator(settings, env=os.environ) as generator:
         for cells in _windows(step):
@@ -47,11 +48,13 @@ def _windows(step: Step) -> Iterator[list[str]]:
     """Group cells until their prompts fill a window."""
     traces = step.world.traces("prompts")
     window: list[str] = []
+    prompts = 0
     for cell in step.partitions:
         window.append(cell)
-        if sum(traces[one].rows for one in window) >= WINDOW:
+        prompts += traces[cell].rows
+        if prompts >= WINDOW:
             yield window
-            window = []
+            window, prompts = [], 0
     if window:
         yield window
 

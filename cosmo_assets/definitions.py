@@ -6,18 +6,28 @@ import warnings
 
 import dagster as dg
 
-from cosmo_assets.graph import MANIFESTS, TABLES
+from cosmo_assets.graph import BY_NAME, MANIFESTS, TABLES
 from cosmo_assets.steps import asset_of, checks_of, manifest_of
 from sensors.outside_files import outside_files
+from sensors.regenerate import SENSORS
 
 # Backfill policies are beta in Dagster's words; the pin and the tests hold them still.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
+warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
 ASSETS = [asset_of(table) for table in TABLES]
+
+# Off until somebody turns it on: then whatever is due is asked for, settings and code included.
+AUTOMATION = dg.AutomationConditionSensorDefinition(
+    "automation",
+    target=dg.AssetSelection.assets(*BY_NAME),
+    use_user_code_server=True,
+    minimum_interval_seconds=10,
+)
 
 defs = dg.Definitions(
     assets=[*ASSETS, *(manifest_of(table) for table in MANIFESTS)],
     asset_checks=[check for table in TABLES for check in checks_of(table)],
-    sensors=[outside_files],
+    sensors=[outside_files, *SENSORS, AUTOMATION],
     executor=dg.in_process_executor,
 )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     Progress,
@@ -20,6 +21,7 @@ from rich.progress import (
 from rich.table import Table as Grid
 
 from cosmo_assets.graph import BY_NAME
+from cosmo_assets.marks import tell_mark
 from cosmo_assets.plan import RUN, Cost, Forecast, price
 from cosmo_assets.progress import read_progress
 from resources.project import open_lake, read_config
@@ -27,6 +29,8 @@ from resources.project import open_lake, read_config
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from cosmo_assets.branches import Line
+    from cosmo_assets.comparison import Diff
     from cosmo_assets.plan import TablePlan, Word
     from cosmo_assets.runs import Layer
     from cosmo_assets.tables import Table
@@ -288,4 +292,47 @@ def _cell(value: object) -> str:
         return "-"
     if isinstance(value, float):
         return f"{value:.3f}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return escape(str(value))  # a list in brackets is no markup
+
+
+def show_branches(lines: list[Line]) -> None:
+    """Print the branches; a star marks the one switched to."""
+    rows = [
+        {
+            "": "*" if one.current else "",
+            "branch": one.branch,
+            "from": one.parent,
+            "settings": ", ".join(f"{key}={value}" for key, value in one.settings.items()),
+            "not as on main": one.differing,
+        }
+        for one in lines
+    ]
+    show_frame("Branches", pl.DataFrame(rows))
+
+
+def show_diff(diff: Diff, *, cells: bool) -> None:
+    """Print how two branches differ, the parts in which they do."""
+    named = {"a": diff.a, "b": diff.b}
+    named |= {f"{one}_{side}": f"{one} {named[side]}" for one in ("rows", "only") for side in "ab"}
+    named |= {f"stderr_{side}": f"± {named[side]}" for side in "ab"}
+    parts = {
+        "Settings": diff.settings,
+        "Partitions": diff.tables.filter(pl.sum_horizontal("only_a", "only_b", "changed") > 0),
+        "Partitions that differ": diff.partitions.head(diff.partitions.height if cells else 0),
+        "Scores": diff.scores.filter(pl.col("verdict") != "same"),
+    }
+    shown = {title: frame for title, frame in parts.items() if frame.height}
+    for title, frame in shown.items():
+        show_frame(title, frame.rename(named, strict=False))
+    if not shown:
+        Console().print(f"{diff.a} and {diff.b} do not differ")
+
+
+def show_marks(marks: Mapping[str, Mapping[str, list[str]]]) -> None:
+    """Print which current checkpoints and scores are built on retracted data."""
+    for table, found in marks.items():
+        for name, each in found.items():
+            told = f"{table}[{name}]: {tell_mark(each)}"
+            Console().print(told, markup=False, highlight=False, style="yellow")

@@ -8,7 +8,8 @@ import statistics
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
-from cosmo_assets.graph import BY_NAME, TABLES
+from cosmo_assets.causes import Causes
+from cosmo_assets.graph import TABLES
 from cosmo_assets.pure.digest import digest
 from cosmo_assets.pure.errors import BadInputError
 from cosmo_assets.world import World
@@ -16,11 +17,8 @@ from cosmo_assets.world import World
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from cosmo_assets.pure.trace import Recipe, Trace
+    from cosmo_assets.pure.trace import Trace
     from cosmo_assets.tables import Dimension, Table
-    from cosmo_assets.world import Difference, State
-
-    Whys = tuple[str, ...]
 
 Word = Literal["fresh", "stale", "missing", "maybe", "orphan", "waiting", "held"]
 RUN: tuple[Word, ...] = ("stale", "missing", "maybe")
@@ -185,79 +183,12 @@ def explain(world: World, table: Table, partition: str) -> list[str]:
     if planned:
         told += [f"began with: {why}" for why in planned.why]
     if trace:
+        told += [f"made because {why}" for why in trace.because]
         told += [f"made from code {trace.recipe.code}, version {trace.version}, {trace.rows} rows"]
         told += [f"made from input {name}: {value}" for name, value in trace.recipe.inputs.items()]
         settings = trace.recipe.settings.items()
         told += [f"made from setting {name}: {value}" for name, value in settings]
     return told
-
-
-class Roots:
-    """For every partition that is planned: the edits it goes back to."""
-
-    def __init__(self) -> None:
-        self._of: dict[str, dict[str, tuple[str, ...]]] = {}
-        self._together: dict[str, tuple[str, ...]] = {}
-
-    def note(self, table: str, partition: str, state: State, recipe: Recipe | None) -> Whys:
-        """Work out and remember what a partition's state goes back to.
-
-        Args:
-            table: its table.
-            partition: its name.
-            state: how it stands.
-            recipe: what it would be made from.
-        """
-        found: dict[str, None] = {}
-        for one in state.differences:
-            found |= dict.fromkeys(self._behind(table, one))
-        if state.status == "missing" and recipe:  # whatever it reads that is new or about to be
-            for name in recipe.inputs:
-                if not _is_table(name):
-                    found[f"{name} is new"] = None
-                else:
-                    found |= dict.fromkeys(self._planned_behind(name))
-        return self._remember(table, partition, tuple(found) or ((state.note or "never made"),))
-
-    def note_gone(self, table: str, partition: str, by: str) -> Whys:
-        """Remember that a partition's name is gone."""
-        return self._remember(table, partition, (f"{by}: {partition} is gone",))
-
-    def _remember(self, table: str, partition: str, roots: Whys) -> Whys:
-        self._of.setdefault(table, {})[partition] = roots
-        self._together.pop(table, None)
-        return roots
-
-    def _behind(self, table: str, one: Difference) -> Whys:
-        if one.what == "code":
-            return (f"code of {table} changed",)
-        if one.what == "setting":
-            return (f"{one.name} changed: {one.old} → {one.new}",)
-        if _is_table(one.name):
-            return self._planned_behind(one.name) or (f"{one.name} changed",)
-        if one.name.startswith("override "):
-            return (f"{one.name} changed: {one.old} → {one.new}",)
-        word = {"absent": "new"}.get(str(one.old), "changed")
-        return (f"{one.name} {'is gone' if one.new == 'absent' else word}",)
-
-    def _planned_behind(self, name: str) -> Whys:
-        """List the edits behind an input ``table[partition]`` or ``table[*]…`` that is planned."""
-        parent, _, rest = name.partition("[")
-        if rest.startswith("*]"):
-            return self._all(parent)
-        return self._of.get(parent, {}).get(rest.removesuffix("]"), ())
-
-    def _all(self, table: str) -> Whys:
-        """List the edits behind any planned partition of a table, once each."""
-        if table not in self._together:
-            each = self._of.get(table, {}).values()
-            self._together[table] = tuple(dict.fromkeys(why for roots in each for why in roots))
-        return self._together[table]
-
-
-def _is_table(name: str) -> bool:
-    """Whether an input is another table's, not a file's or a person's word."""
-    return name.partition("[")[0] in BY_NAME
 
 
 class _Walk:
@@ -267,7 +198,7 @@ class _Walk:
         self.world = world
         self.veto = veto
         self.supposed = Supposed(world)
-        self.roots = Roots()
+        self.causes = Causes(world)
         self.held: set[str] = set()
 
     def plan(self, table: Table) -> TablePlan:
@@ -285,7 +216,7 @@ class _Walk:
         touched = any(self.supposed.supposed.get(parent.table) for parent in table.parents)
         found = [one for name in live if (one := self._plan_one(table, name, touched=touched))]
         for name in sorted(traces.keys() - set(live)):
-            why = self.roots.note_gone(table.name, name, table.by)
+            why = self.causes.note_gone(table.name, name, table.by)
             found.append(Planned(name, "orphan", why, traces[name].rows))
         return found
 
@@ -297,7 +228,7 @@ class _Walk:
             return None
         recipe = self.supposed.recipe(table, name)
         status: Word = "maybe" if now.status == "fresh" else then.status
-        why = self.roots.note(table.name, name, then, recipe)
+        why = self.causes.note(table.name, name, then, recipe, behind=behind or ())
         reason = f"behind {min(behind)}" if behind else self.veto(table, name, why) or ""
         if status in RUN and reason:
             status = "held"

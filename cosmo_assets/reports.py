@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import polars as pl
+
 from cosmo_assets.graph import TABLES
+from cosmo_assets.marks import read_marks, tell_mark
 from cosmo_assets.pure.errors import BadInputError
 from resources.warehouse import open_warehouse
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from cosmo_assets.world import World
 
 # name → (the table it needs, title, query)
@@ -71,10 +72,20 @@ def read_reports(world: World, name: str) -> dict[str, pl.DataFrame]:
     with open_warehouse(world.lake, versions) as db:
         for table, title, query in wanted.values():
             if versions[table]:
-                found[title] = db.sql(query).pl()
+                found[title] = _marked(world, table, db.sql(query).pl())
     if not found and name != "all":
         msg = (
             f"nothing to report yet: {', '.join(t for t, _, _ in wanted.values())}; run `cosmo run`"
         )
         raise BadInputError(msg)
     return found
+
+
+def _marked(world: World, table: str, rows: pl.DataFrame) -> pl.DataFrame:
+    """Say beside scores which are of data that was retracted since; no column where none is."""
+    marks = read_marks(world, table)
+    if not marks:
+        return rows
+    notes = {name: tell_mark(each) for name, each in marks.items()}
+    name = pl.concat_str(pl.col("recipe", "task"), separator=":")
+    return rows.with_columns(name.replace_strict(notes, default="").alias("note"))

@@ -22,7 +22,8 @@ from cosmo_assets.graph import TABLES
 from cosmo_assets.partitions import sync_partitions
 from cosmo_assets.pure.errors import BadInputError, ContractError
 from cosmo_assets.world import State, World, look
-from resources.lake import Lake, is_alive, this_process, write_atomically
+from resources.lake import BRANCH_LOCK, Lake, is_alive, this_process, write_atomically
+from resources.project import find_lake
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -124,9 +125,10 @@ def run_graph(
     from cosmo_assets.definitions import defs  # noqa: PLC0415  # a second, for runs only
 
     settle_dead_runs(instance)
-    for table in tables:
-        yield table, None
-        yield table, _run_layer(instance, defs, table, patterns, force=force, per_run=per_run)
+    with find_lake().lock(BRANCH_LOCK, shared=True):  # one branch from end to end
+        for table in tables:
+            yield table, None
+            yield table, _run_layer(instance, defs, table, patterns, force=force, per_run=per_run)
 
 
 def _run_layer(
@@ -225,6 +227,13 @@ def hull(instance: dg.DagsterInstance, table: Table, partitions: Sequence[str]) 
 def run_config(table: Table, partitions: Sequence[str], *, force: bool = False) -> dict[str, Any]:
     """Tell a table's step which partitions of its range are wanted."""
     return {"ops": {table.name: {"config": {"partitions": list(partitions), "force": force}}}}
+
+
+def busy_tables(instance: dg.DagsterInstance) -> set[str]:
+    """Name the tables that a run is at work on or queued for."""
+    settle_dead_runs(instance)
+    runs = instance.get_runs(dg.RunsFilter(statuses=ACTIVE))
+    return {key.to_user_string() for run in runs for key in run.asset_selection or ()}
 
 
 def settle_dead_runs(instance: dg.DagsterInstance) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from cosmo_assets.pure.digest import digest
 from cosmo_assets.pure.seeds import check_duplicates, keep_sample, seed_documents
 from cosmo_assets.tables import Column, Made, Table, part
 from resources.interpreter import read_code, read_docs
@@ -39,7 +40,9 @@ def _shard(step: Step, partition: str) -> Made:
         found.append(seed_documents(rows, source, name=name, file=file.name))
     names = ", ".join(file.name for file in files)
     documents = check_duplicates(pl.concat(found), source, file=names).drop("row")
-    kept = keep_sample(documents, source.max_documents)
+    sample = keep_sample(documents, source.max_documents)
+    retracted = list(step.world.retracted.docs)  # after the sample: nothing takes their place
+    kept = sample.filter(~pl.col("doc_id").is_in(retracted))
     words = int(kept["n_words"].sum())
     metadata = {"files": names, "words": words, "read": sum(part.height for part in found)}
     return Made(kept, metadata=metadata, cost={"words": words})
@@ -51,11 +54,15 @@ def _read(file: File, config: str | None, split: str, revision: str) -> pl.DataF
     return read_file(file.location, hub=(config, split, revision))
 
 
-def _files(world: World, partition: str) -> dict[str, str]:
-    return {
-        f"seed file {part(partition, 0)}/{file.name}": file.version
-        for file in world.outside.shard(partition)
+def _files(world: World, partition: str) -> dict[str, str] | None:
+    source = part(partition, 0)
+    if source not in world.outside.shards:  # it was retracted meanwhile
+        return None
+    files = {
+        f"seed file {source}/{file.name}": file.version for file in world.outside.shard(partition)
     }
+    docs = sorted(world.retracted.docs)
+    return files | ({"retracted documents": digest(docs)} if docs else {})
 
 
 def _settings(config: Config, partition: str) -> dict[str, Any]:

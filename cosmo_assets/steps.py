@@ -11,7 +11,9 @@ import dagster as dg
 from pydantic import Field
 
 from cosmo_assets.batch import Outcome, make
+from cosmo_assets.conditions import WHEN_STALE
 from cosmo_assets.dagster_internals import (
+    StepEvents,
     allow_no_output,
     check_target,
     latest_storage_id,
@@ -19,16 +21,19 @@ from cosmo_assets.dagster_internals import (
     provenance_tags,
     storage_ids,
 )
-from cosmo_assets.failures import note_failures
-from cosmo_assets.graph import BY_NAME, MANIFESTS, TABLES
+from cosmo_assets.graph import BY_NAME, MANIFESTS
 from cosmo_assets.partitions import PARTITIONS, sync_partitions
 from cosmo_assets.progress import progress_writer
 from cosmo_assets.pure.digest import digest
 from cosmo_assets.tables import Table
 from cosmo_assets.verdicts import Verdict, judge, rules
 from cosmo_assets.world import World, group_of, look
+from resources.lake import BRANCH_LOCK
+from resources.project import find_lake
 
 FAILURES_TOLD = 20
+# Dagster hears of this many partitions at once, or of fewer when the first has waited so long.
+TOLD_TOGETHER, TOLD_AFTER_S = 64, 1.0
 # Tables whose rows decide which partitions others have.
 CUTTING = {"prompt_templates", "topic_assignments", "topics"}
 
@@ -46,7 +51,7 @@ def manifest_name(table: str) -> str:
 
 
 def asset_of(table: Table) -> dg.AssetsDefinition:
-    """Make a table's asset. A generator that yields one materialization a partition."""
+    """Make a table's asset."""
 
     @dg.asset(
         name=table.name,
@@ -57,13 +62,15 @@ def asset_of(table: Table) -> dg.AssetsDefinition:
         kinds=set(table.kinds),
         owners=[f"team:{table.group}"],
         code_version=table.code,
+        automation_condition=WHEN_STALE,
         metadata={"dagster/column_schema": _column_schema(table)},
         # Different sizes keep a child out of its parent's run: it would be skipped there.
-        backfill_policy=dg.BackfillPolicy.multi_run(1_000 + TABLES.index(table)),
+        backfill_policy=dg.BackfillPolicy.multi_run(1_000 + list(BY_NAME).index(table.name)),
         output_required=False,
     )
     def step(context: dg.AssetExecutionContext, config: Only) -> Iterator[dg.AssetMaterialization]:
-        yield from _run(context, table, config)
+        _run(context, table, config)
+        yield from ()  # of a generator Dagster wants no output; one would stand for all partitions
 
     return step
 
@@ -150,53 +157,120 @@ def _column_schema(table: Table) -> dg.TableSchema:
     )
 
 
-def _run(
-    context: dg.AssetExecutionContext, table: Table, config: Only
-) -> Iterator[dg.AssetMaterialization]:
-    """Make the wanted partitions, tell Dagster of each, and fail if any failed."""
+class Teller:
+    """Tells Dagster what became of partitions, many at a time, and remembers what failed."""
+
+    def __init__(self, context: dg.AssetExecutionContext, table: Table) -> None:
+        self.bad: dict[str, str] = {}  # partition -> error
+        self._table, self._rules = table, tuple(rules(table))
+        self._instance, self._run_id = context.instance, context.run.run_id
+        self._events = StepEvents(context)
+        self._pointers = {
+            name: latest_storage_id(context.instance, name, observed=name not in BY_NAME)
+            for name in (dep.asset_key.to_user_string() for dep in _deps(table))
+        }
+        self._untold: list[Outcome] = []
+        self._since = 0.0
+
+    def plan(self, partitions: list[str]) -> None:
+        """Say what is to be made."""
+        self._events.plan(partitions)
+        self._events.store()
+
+    def add(self, outcome: Outcome) -> None:
+        """Take what became of a partition."""
+        if not outcome.good:
+            self.bad[outcome.partition] = outcome.error
+        if not self._untold:
+            self._since = time.monotonic()
+        self._untold.append(outcome)
+        if len(self._untold) >= TOLD_TOGETHER:
+            self.tell()
+        self.tell_late()
+
+    def tell_late(self) -> None:
+        """Tell what has waited long enough."""
+        if self._untold and time.monotonic() - self._since > TOLD_AFTER_S:
+            self.tell()
+
+    def tell(self) -> None:
+        """Tell all that was taken: materializations first, for the checks point at them."""
+        outcomes, self._untold = self._untold, []
+        good = [one.partition for one in outcomes if one.good]
+        for outcome in outcomes:
+            if outcome.good:
+                self._events.materialize(_materialization(self._table, outcome, self._pointers))
+            else:
+                told = f"{self._table.name}[{outcome.partition}] {outcome.fate}: {outcome.error}"
+                self._events.error(told)
+        self._events.store()
+        made = storage_ids(self._instance, self._table.name, good) if good else {}
+        for outcome in outcomes:
+            if outcome.good or outcome.verdicts:  # else there was nothing to judge
+                self._check(outcome, made.get(outcome.partition))
+        self._events.store()
+
+    def _check(self, outcome: Outcome, made: int | None) -> None:
+        """Tell one evaluation a rule: what is published has passed them all."""
+        found = {one.rule: one for one in outcome.verdicts}
+        target = None if made is None else check_target(made, self._run_id, time.time())
+        for rule in self._rules:
+            verdict = found.get(rule, Verdict(rule, passed=outcome.good))
+            self._events.check(
+                dg.AssetCheckEvaluation(
+                    asset_key=dg.AssetKey(self._table.name),
+                    check_name=rule,
+                    passed=verdict.passed,
+                    blocking=True,
+                    partition=outcome.partition,
+                    target_materialization_data=target,  # pyright: ignore[reportArgumentType]
+                    metadata={"told": dg.MetadataValue.text(verdict.told)} if verdict.told else {},
+                )
+            )
+
+
+def _run(context: dg.AssetExecutionContext, table: Table, config: Only) -> None:
+    """Make the wanted partitions of one branch, tell Dagster of each, and fail if any failed."""
+    with find_lake().lock(BRANCH_LOCK, shared=True):
+        _run_on_branch(context, table, config)
+
+
+def _run_on_branch(context: dg.AssetExecutionContext, table: Table, config: Only) -> None:
     wanted = set(config.partitions)
     partitions = [p for p in context.partition_keys if not wanted or p in wanted]
-    parents = [dep.asset_key.to_user_string() for dep in _deps(table)]
-    pointers = {
-        name: latest_storage_id(context.instance, name, observed=name not in BY_NAME)
-        for name in parents
-    }
     world = look()
-    good: list[Outcome] = []
-    bad: list[Outcome] = []
+    teller = Teller(context, table)
+    teller.plan(partitions)
     with progress_writer(world.lake, table.name) as say:
+
+        def said(done: int, of: int) -> None:
+            say(done, of)
+            teller.tell_late()
+
         found = (
             _apart(context, table, partitions, force=config.force)
             if table.apart
-            else make(table, partitions, world, force=config.force, say=say)
+            else make(table, partitions, world, force=config.force, say=said)
         )
-        for outcome in found:
-            if outcome.good:
-                good.append(outcome)
-                yield _materialization(table, outcome, pointers)
-            else:
-                bad.append(outcome)
-                context.log.error(
-                    "%s[%s] %s: %s", table.name, outcome.partition, outcome.fate, outcome.error
-                )
-    _log_checks(context, table, good, bad)
-    note_failures(
-        world.lake,
-        table.name,
-        mended=[one.partition for one in good],
-        failed={one.partition: one.error for one in bad},
-    )
+        try:
+            for outcome in found:
+                teller.add(outcome)
+        finally:
+            teller.tell()
     world = look()
     if table.name in MANIFESTS:
         _report_manifests(context.instance, table.name, world)
     if table.name in CUTTING:
         sync_partitions(context.instance, world)
-    if bad:
-        told = "\n".join(f"{one.partition}: {one.error}" for one in bad[:FAILURES_TOLD])
-        more = f"\n… and {len(bad) - FAILURES_TOLD} more" if len(bad) > FAILURES_TOLD else ""
-        counts = f"{len(bad)} of {len(partitions)} partitions of {table.name} failed"
-        description = f"{counts}:\n{told}{more}"
-        raise dg.Failure(description, allow_retries=False)
+    if teller.bad:
+        told = _failures(table, teller.bad, of=len(partitions))
+        raise dg.Failure(told, allow_retries=False)
+
+
+def _failures(table: Table, bad: Mapping[str, str], *, of: int) -> str:
+    told = "\n".join(f"{name}: {bad[name]}" for name in list(bad)[:FAILURES_TOLD])
+    more = f"\n… and {len(bad) - FAILURES_TOLD} more" if len(bad) > FAILURES_TOLD else ""
+    return f"{len(bad)} of {of} partitions of {table.name} failed:\n{told}{more}"
 
 
 def _apart(
@@ -241,34 +315,6 @@ def _shown(value: object) -> Any:
     if isinstance(value, str) and ("\n" in value or value.startswith("![")):
         return dg.MetadataValue.md(value)
     return dg.MetadataValue.null() if value is None else value
-
-
-def _log_checks(
-    context: dg.AssetExecutionContext, table: Table, good: list[Outcome], bad: list[Outcome]
-) -> None:
-    """Log one evaluation a partition and rule: what is published has passed them all."""
-    found = storage_ids(context.instance, table.name, [one.partition for one in good])
-    now = time.time()
-    for outcome in (*good, *bad):
-        told = {one.rule: one for one in outcome.verdicts}
-        if not outcome.good and not told:
-            continue  # it failed before there was anything to judge
-        target = (
-            check_target(found[outcome.partition], context.run_id, now) if outcome.good else None
-        )
-        for rule in rules(table):
-            verdict = told.get(rule, Verdict(rule, passed=outcome.good))
-            context.log_event(
-                dg.AssetCheckEvaluation(
-                    asset_key=dg.AssetKey(table.name),
-                    check_name=rule,
-                    passed=verdict.passed,
-                    blocking=True,
-                    partition=outcome.partition,
-                    target_materialization_data=target,  # pyright: ignore[reportArgumentType]
-                    metadata={"told": dg.MetadataValue.text(verdict.told)} if verdict.told else {},
-                )
-            )
 
 
 def _report_manifests(instance: dg.DagsterInstance, table: str, world: World) -> None:

@@ -37,6 +37,8 @@ def _labels(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
         rows = members[topic]
         label = Label(rows["category"][0], None, "curated")
         yield topic, partial(_labelled, topic, rows, label, "", [])
+    if clustered:
+        step.world.require_generator()
     prompts = {
         topic: labelling_prompt(
             members[topic]["extracts"][0].to_list(), chars=config.labelling.extract_chars
@@ -166,7 +168,7 @@ def _topic(world: World, topic: str, told: dict[str, Any]) -> Made:
         reason = f"score {score:g} {'≥' if keep else '<'} {least:g}: {reason}"
     if override.keep is not None:
         keep, reason = override.keep, f"{'kept' if override.keep else 'dropped'} by hand"
-    kinds = _kinds(world, topic)
+    kinds = kinds_of(world, topic)
     rows = pl.DataFrame(
         {
             "topic_id": [topic],
@@ -189,7 +191,7 @@ def _topic(world: World, topic: str, told: dict[str, Any]) -> Made:
     return Made(rows, metadata=metadata, facts=facts)
 
 
-def _kinds(world: World, topic: str) -> list[str]:
+def kinds_of(world: World, topic: str) -> list[str]:
     """List the kinds of documents a topic holds."""
     shards = world.facet("topic_assignments", topic)
     return sorted({world.config.sources[part(shard, 0)].kind for shard in shards})

@@ -13,11 +13,14 @@ from cosmo_assets.tables import Column, Made, Table, every
 from cosmo_assets.world import group_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
     from cosmo_assets.batch import Step
     from cosmo_assets.pure.config import Config
     from cosmo_assets.world import World
+
+MIXTURE = "mixture.parquet"
 
 
 def mixture_cells(world: World, recipe: str) -> tuple[str, ...]:
@@ -57,6 +60,7 @@ def _checkpoint(step: Step, name: str) -> Made:
     sums = digest(
         [[file.name, digest_bytes(file.read_bytes())] for file in sorted(draft.iterdir())]
     )
+    write_mixture(draft, shards)  # beside what is digested: the same weights are the same version
     metadata: dict[str, Any] = {
         "trained on text of": ", ".join(models),
         "rehearsal": "rehearsal" in models,
@@ -73,6 +77,14 @@ def _checkpoint(step: Step, name: str) -> Made:
         metadata,
         facts={"models": models},
         cost={"tokens": int(curve["tokens"][-1])},
+    )
+
+
+def write_mixture(folder: Path, shards: Mapping[str, str]) -> None:
+    """Keep beside a checkpoint which versions of which cells it was trained on."""
+    mixture = {"cell": list(shards), "version": list(shards.values())}
+    pl.DataFrame(mixture, schema={"cell": pl.String, "version": pl.String}).write_parquet(
+        folder / MIXTURE
     )
 
 

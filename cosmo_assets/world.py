@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any, Literal
 
+from cosmo_assets.pure.descent import Retracted
 from cosmo_assets.pure.digest import digest
 from cosmo_assets.pure.errors import BadInputError
 from cosmo_assets.pure.trace import Recipe, Trace
-from resources.project import open_lake, read_config
+from resources.project import open_project
+from resources.retractions import Retractions
 from resources.sources import observe
 
 if TYPE_CHECKING:
@@ -54,10 +56,14 @@ class State:
 class World:
     """A snapshot. Every question is answered from one reading, so answers agree."""
 
-    def __init__(self, config: Config, lake: Lake, outside: Outside) -> None:
+    def __init__(
+        self, config: Config, lake: Lake, outside: Outside, *, retracted: Retracted | None = None
+    ) -> None:
         self.config = config
         self.lake = lake
-        self.outside = outside
+        self.all_outside = outside  # what is retracted as well
+        self._given = retracted  # None: as the lake's catalog says
+        self.heed_retractions()
         self._traces: dict[str, dict[str, Trace]] = {}
         self._partitions: dict[Dimension, tuple[str, ...]] = {}
         # by the identity of the tuple of names, which is held so that none can take its place
@@ -67,8 +73,50 @@ class World:
         self._settings: dict[tuple[str, str], dict[str, Any]] = {}
 
     def forget(self, table: str) -> None:
-        """Read ``table`` anew from now on, and all that is derived from traces."""
+        """Read ``table`` anew from now on, and all that is derived from traces.
+
+        Raises:
+            BadInputError: a retraction was begun, and nothing may be made before it is finished.
+        """
+        if self._given is None and any(
+            not one.work for one in Retractions(self.lake.catalog).unfinished()
+        ):
+            msg = "a retraction was begun and broke off: `cosmo retract` finishes it"
+            raise BadInputError(msg)
+        self.heed_retractions()
         self._traces.pop(table, None)
+        self.forget_derived()
+
+    def heed_retractions(self) -> None:
+        """Leave out the sources and templates that are retracted now."""
+        catalog = Retractions(self.lake.catalog)
+        listed = Retracted.of(one[:2] for one in catalog.all())
+        self.retracted = listed if self._given is None else self._given
+        gone = self.retracted.sources | {
+            name
+            for name, source in self.config.sources.items()
+            if source.licence in self.retracted.licences
+        }
+        kept = self.all_outside
+        self.outside = dataclasses.replace(
+            kept,
+            shards={name: shards for name, shards in kept.shards.items() if name not in gone},
+            templates={
+                name: file
+                for name, file in kept.templates.items()
+                if name not in self.retracted.templates
+            },
+        )
+
+    def require_generator(self) -> None:
+        """Raise BadInputError if the generator in use is one that was retracted."""
+        model = self.config.generator.model
+        if model in self.retracted.models:
+            msg = f"generator.model: {model!r} was retracted; set it to another model"
+            raise BadInputError(msg)
+
+    def forget_derived(self) -> None:
+        """Work out anew from now on what is derived from traces."""
         self._partitions.clear()
         self._manifests.clear()
         self._groups.clear()
@@ -207,7 +255,7 @@ def _source_shards(world: World) -> list[str]:
 
 
 def _taxonomies(world: World) -> list[str]:
-    used = {source.group for source in world.config.sources.values()}
+    used = {world.config.sources[source].group for source in world.outside.shards}
     return [
         name
         for name, group in sorted(world.config.groups.items())
@@ -272,6 +320,5 @@ CUTS: Mapping[Dimension, Callable[[World], list[str]]] = {
 
 def look() -> World:
     """Take a snapshot of the project in use (docs/pipeline.md says which one that is)."""
-    config = read_config()
-    lake = open_lake(config)
+    config, lake = open_project()
     return World(config, lake, observe(config, memory=lake.root / "file_digests.json"))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MAIN = "main"
 BRANCH_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 BUSY_S = 60.0
-LAYOUT = 1
+LAYOUT = 2
 SCHEMA = """
 create table if not exists traces (
     id integer primary key,
@@ -52,6 +52,18 @@ create table if not exists retractions (
     at text not null,
     primary key (kind, name)
 );
+create table if not exists retracting (
+    id integer primary key,
+    targets text not null,
+    work text not null
+);
+create table if not exists marks (
+    tbl text not null,
+    partition text not null,
+    version text not null,
+    mark text not null,
+    primary key (tbl, partition, version, mark)
+) without rowid;
 create table if not exists spending (
     at text not null,
     branch text not null,
@@ -80,13 +92,16 @@ class Spent(NamedTuple):
 
 
 class Catalog:
-    """One SQLite file. Every method is one transaction."""
+    """One SQLite file. Every method is one transaction.
+
+    What is retracted: resources/retractions.py.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     @contextlib.contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> Iterator[sqlite3.Connection]:
         """Open the file for one transaction."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.closing(sqlite3.connect(self.path, timeout=BUSY_S)) as db:
@@ -101,20 +116,20 @@ class Catalog:
         """Read the current trace of every partition, by name."""
         if not self.path.exists():
             return {}
-        with self._open() as db:
+        with self.transaction() as db:
             found = db.execute(
-                "select c.partition, t.body from current c join traces t on t.id = c.trace "
+                "select c.partition, t.id, t.body from current c join traces t on t.id = c.trace "
                 "where c.branch = ? and c.tbl = ? order by c.partition",
                 (branch, table),
             ).fetchall()
-        return {partition: Trace.from_json(json.loads(body)) for partition, body in found}
+        return {name: Trace.from_json(json.loads(body), number=at) for name, at, body in found}
 
     def earlier(self, table: str, recipes: Mapping[str, Recipe]) -> dict[str, list[Trace]]:
         """Find every trace of these recipes, of any branch, the newest first."""
         if not self.path.exists():
             return {}
         found: dict[str, list[Trace]] = {}
-        with self._open() as db:
+        with self.transaction() as db:
             for partition, recipe in recipes.items():
                 rows = db.execute(
                     "select body from traces where tbl = ? and partition = ? and recipe = ? "
@@ -127,40 +142,30 @@ class Catalog:
 
     def newest(self) -> int:
         """Return the number of the newest trace there is; later ones have greater numbers."""
-        with self._open() as db:
+        with self.transaction() as db:
             ((number,),) = db.execute("select coalesce(max(id), 0) from traces").fetchall()
         return number
 
     def made_after(self, branch: str, table: str, number: int) -> set[str]:
-        """Name the partitions whose current trace is newer than trace ``number``."""
-        with self._open() as db:
-            found = db.execute(
-                "select partition from current where branch = ? and tbl = ? and trace > ?",
-                (branch, table, number),
-            ).fetchall()
-        return {partition for (partition,) in found}
+        """Name the partitions that were made, not restored, after trace ``number``."""
+        found = self.current(branch, table).items()
+        return {name for name, trace in found if trace.number > number and not trace.restored}
 
     def set_current(self, branch: str, table: str, traces: Mapping[str, Trace | None]) -> None:
         """Say which traces are current; None: the partition is gone."""
-        with self._open() as db:
+        with self.transaction() as db:
             db.execute("begin immediate")
-            for partition, trace in traces.items():
-                if trace is None:
-                    db.execute(
-                        "delete from current where branch = ? and tbl = ? and partition = ?",
-                        (branch, table, partition),
-                    )
-                else:
-                    db.execute(
-                        "insert or replace into current values (?, ?, ?, ?)",
-                        (branch, table, partition, _keep(db, table, partition, trace)),
-                    )
+            named = db.execute("select 1 from branches where name = ?", (branch,)).fetchall()
+            if branch != MAIN and not named:
+                msg = f"branch {branch!r} is gone: what was made stays, and no branch points to it"
+                raise BadInputError(msg)
+            point(db, branch, table, traces)
 
     def branches(self) -> dict[str, Branch]:
         """List every branch but the main one."""
         if not self.path.exists():
             return {}
-        with self._open() as db:
+        with self.transaction() as db:
             found = db.execute("select name, parent, settings from branches order by name")
             return {row[0]: Branch(row[0], row[1], json.loads(row[2])) for row in found.fetchall()}
 
@@ -169,18 +174,19 @@ class Catalog:
         if not BRANCH_NAME.fullmatch(branch.name) or branch.name == MAIN:
             msg = f"branch name {branch.name!r}: use letters, digits, _ and -, and not {MAIN!r}"
             raise BadInputError(msg)
-        with self._open() as db:
+        with self.transaction() as db:
             db.execute("begin immediate")
             if db.execute("select 1 from branches where name = ?", (branch.name,)).fetchall():
                 msg = f"there is a branch {branch.name!r} already; take another name"
                 raise BadInputError(msg)
             settings = json.dumps(branch.settings, sort_keys=True)
             db.execute("insert into branches values (?, ?, ?)", (*branch[:2], settings))
+            db.execute("delete from current where branch = ?", (branch.name,))
             _copy_pointers(db, branch.parent, branch.name)
 
     def promote_branch(self, name: str, to: str) -> None:
         """Make what is current on ``name`` current on ``to``, and end ``name``."""
-        with self._open() as db:
+        with self.transaction() as db:
             db.execute("begin immediate")
             db.execute("delete from current where branch = ?", (to,))
             _copy_pointers(db, name, to)
@@ -188,24 +194,41 @@ class Catalog:
 
     def delete_branch(self, name: str) -> None:
         """Forget a branch. What was made on it stays and is found again by its recipe."""
-        with self._open() as db:
+        with self.transaction() as db:
             db.execute("begin immediate")
             _end_branch(db, name)
 
     def spend(self, branch: str, table: str, rows: Iterable[tuple[str, str, int, float]]) -> None:
         """Note what paid partitions used: (time in UTC as ISO, partition, tokens, money)."""
         given = [(at, branch, table, *rest) for at, *rest in rows]
-        with self._open() as db:
+        with self.transaction() as db:
             db.executemany("insert into spending values (?, ?, ?, ?, ?, ?)", given)
 
     def spent_since(self, at: str) -> Spent:
         """Sum what was used since a time (UTC, ISO), on any branch."""
         if not self.path.exists():
             return Spent(0, 0.0)
-        with self._open() as db:
+        with self.transaction() as db:
             query = "select coalesce(sum(tokens), 0), coalesce(sum(money), 0) from spending"
             ((tokens, money),) = db.execute(f"{query} where at >= ?", (at,)).fetchall()
         return Spent(tokens, money)
+
+
+def point(
+    db: sqlite3.Connection, branch: str, table: str, traces: Mapping[str, Trace | None]
+) -> None:
+    """Say which traces are current on a branch; None: the partition is gone."""
+    for partition, trace in traces.items():
+        if trace is None:
+            db.execute(
+                "delete from current where branch = ? and tbl = ? and partition = ?",
+                (branch, table, partition),
+            )
+        else:
+            db.execute(
+                "insert or replace into current values (?, ?, ?, ?)",
+                (branch, table, partition, _keep(db, table, partition, trace)),
+            )
 
 
 def _keep(db: sqlite3.Connection, table: str, partition: str, trace: Trace) -> int:

@@ -13,6 +13,7 @@ import fcntl
 import itertools
 import os
 import shutil
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 ROWS = "rows.parquet"
 # One partition is one row group or few: a fixed size keeps the bytes the same everywhere.
 ROW_GROUP = 65_536
+# The lock that runs and steps share, and that is held alone to turn to another branch.
+BRANCH_LOCK = "branch"
 _COUNT = itertools.count()
 
 
@@ -72,8 +75,9 @@ class Lake:
 
     def draft(self, table: str, partition: str) -> Path:
         """Open an empty folder to make a partition's files in."""
-        folder = self.root / "drafts" / table / this_process() / partition.replace(":", "/")
-        shutil.rmtree(folder, ignore_errors=True)
+        folder = self.root / "drafts" / table / this_process() / partition
+        if folder.exists():
+            shutil.rmtree(folder)
         folder.mkdir(parents=True)
         return folder
 
@@ -122,12 +126,19 @@ class Lake:
         return pl.scan_parquet(paths, glob=False, hive_partitioning=False)
 
     @contextlib.contextmanager
-    def lock(self, name: str) -> Iterator[None]:
-        """Hold ``name`` alone among the processes of this machine; killed holders let go."""
+    def lock(self, name: str, *, shared: bool = False, wait: bool = True) -> Iterator[None]:
+        """Hold ``name`` among the processes of this machine; killed holders let go.
+
+        Args:
+            name: what is held.
+            shared: others may share it; else it is held alone.
+            wait: until it is free; else BlockingIOError is raised where it is not.
+        """
         path = self.root / "locks" / f"{name}.lock"
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+            fcntl.flock(file, kind if wait else kind | fcntl.LOCK_NB)
             yield
 
 
@@ -147,7 +158,12 @@ def write_atomically(path: Path, text: str) -> None:
 
 def this_process() -> str:
     """Name this process among all that this machine will ever run until it starts anew."""
-    return f"{os.getpid()}.{_birth(os.getpid())}"
+    return _named(os.getpid())
+
+
+@cache
+def _named(pid: int) -> str:
+    return f"{pid}.{_birth(pid)}"
 
 
 def is_alive(process: str) -> bool:

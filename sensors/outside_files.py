@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import dagster as dg
 
+from cosmo_assets.graph import TABLES
 from cosmo_assets.partitions import sync_partitions
+from cosmo_assets.runs import drop_orphans
 from cosmo_assets.world import look
 
 
@@ -18,8 +20,11 @@ from cosmo_assets.world import look
 )
 def outside_files(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     """Add partitions for new files and topics, remove those of what is gone."""
-    changed = sync_partitions(context.instance, look())
+    world = look()
+    changed = sync_partitions(context.instance, world)
+    gone = sum(drop_orphans(world, table) for table in TABLES)
     if not changed:
         return dg.SkipReason("no file, template or topic came or went")
-    told = ", ".join(f"{by} +{added} -{gone}" for by, (added, gone) in changed.items())
+    told = f"{gone} let go of, " if gone else ""
+    told += ", ".join(f"{by} +{added} -{gone}" for by, (added, gone) in changed.items())
     return dg.SkipReason(f"partitions: {told}; run `cosmo run` or materialize them")

@@ -8,7 +8,6 @@ import sys
 import dagster as dg
 import pytest
 
-from cosmo_assets.dagster_internals import latest_storage_id, provenance_tags, stale_partitions
 from cosmo_assets.definitions import ASSETS, defs
 from cosmo_assets.graph import BY_NAME, MANIFESTS, TABLES
 from cosmo_assets.steps import manifest_name
@@ -74,31 +73,6 @@ def test_backfill_layers_never_share_a_run() -> None:
         asset.backfill_policy.max_partitions_per_run for asset in ASSETS if asset.backfill_policy
     ]
     assert len(set(sizes)) == len(TABLES)
-
-
-def test_dagster_calls_stale_what_was_made_from_another_version() -> None:
-    """The contract with Dagster's internals: our tags are what its resolver compares."""
-    cells = ["a:x", "b:x"]
-    with dg.DagsterInstance.ephemeral() as instance:
-        instance.add_dynamic_partitions("cells", cells)
-
-        def tell(asset: str, cell: str, version: str, **inputs: str) -> None:
-            tags = provenance_tags(
-                version=version,
-                code=BY_NAME[asset].code,
-                inputs=inputs,
-                pointers={name: latest_storage_id(instance, name) for name in inputs},
-            )
-            event = dg.AssetMaterialization(asset, partition=cell, tags=tags)
-            instance.report_runless_asset_event(event)
-
-        for cell in cells:
-            tell("cells", cell, "1")
-            tell("prompts", cell, "1", cells="1")
-        assert stale_partitions(instance, defs, "prompts", cells) == set()
-        tell("cells", "a:x", "2")
-        tell("cells", "b:x", "1")
-        assert stale_partitions(instance, defs, "prompts", cells) == {"a:x"}
 
 
 def test_loading_the_definitions_loads_no_heavy_library() -> None:

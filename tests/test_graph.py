@@ -57,7 +57,9 @@ def recipes(root: Path) -> dict[str, Any]:
     """Read every current trace but for what it cost."""
     lake = Lake(root / "lake")
     return {
-        f"{table.name}/{name}": {k: v for k, v in trace.to_json().items() if k != "cost"}
+        f"{table.name}/{name}": {
+            k: v for k, v in trace.to_json().items() if k not in {"cost", "because", "restored"}
+        }
         for table in TABLES
         for name, trace in lake.traces(table.name).items()
     }

@@ -11,7 +11,7 @@ import difflib
 import re
 import string
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
 import yaml
 from pydantic import (
@@ -26,12 +26,14 @@ from pydantic import (
 from cosmo_assets.pure.errors import BadInputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 Kind = Literal["web", "outline", "math", "instruction", "code"]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
 DocumentColumn = Literal["title", "text", "category", "covered"]
 ENV_PREFIX = "COSMO__"
+LAKE = ("how", "lake")
 # Infinite numbers have no JSON, so no version could name them.
 MODEL_CONFIG = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -293,10 +295,10 @@ class Recipe(Settings):
 
 
 class Budget(How):
-    """What may be spent without asking a person. 0 of either: nothing."""
+    """What may be spent without asking a person: nothing, unless at least one limit is given."""
 
-    tokens: int = Field(default=0, ge=0)
-    money: float = Field(default=0.0, ge=0)
+    tokens: int | None = Field(default=None, ge=0)
+    money: float | None = Field(default=None, ge=0)
 
 
 class ConfigHow(How):
@@ -369,7 +371,16 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
-def load_config(path: Path, *, env: Mapping[str, str]) -> Config:
+class BranchSettings(NamedTuple):
+    """What a branch sets other than the file does."""
+
+    branch: str
+    settings: Mapping[str, str]  # "generator.model" → YAML
+
+
+def load_config(
+    path: Path, *, env: Mapping[str, str], branch: BranchSettings | None = None
+) -> Config:
     """Read a configuration file. Raises BadInputError if it is absent or malformed."""
     if not path.is_file():
         msg = f"{path}: no such configuration file; give one with --config or COSMO_CONFIG"
@@ -379,38 +390,64 @@ def load_config(path: Path, *, env: Mapping[str, str]) -> Config:
     except UnicodeDecodeError as error:
         msg = f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8"
         raise BadInputError(msg) from error
-    return parse_config(text, file=path.name, env=env)
+    return parse_config(text, file=path.name, env=env, branch=branch)
 
 
-def parse_config(text: str, *, file: str, env: Mapping[str, str] | None = None) -> Config:
+def parse_config(
+    text: str,
+    *,
+    file: str,
+    env: Mapping[str, str] | None = None,
+    branch: BranchSettings | None = None,
+) -> Config:
     """Read the text of a configuration file.
 
     Args:
         text: YAML.
         file: its name, for messages.
-        env: environment variables; ``COSMO__GENERATOR__MODEL=x`` overrides ``generator.model``.
+        env: environment variables; ``COSMO__GENERATOR__MODEL=x`` overrides ``generator.model``,
+            whatever the branch says.
+        branch: settings over those of the file.
 
     Raises:
-        BadInputError: names the file or the variable, the key, the value and the mend.
+        BadInputError: names the file, the branch or the variable, the key, the value and the mend.
     """
     tree = read_yaml(text, file)
     if not isinstance(tree, dict):
         msg = f"{file}: expected a mapping with keys {', '.join(sorted(Config.model_fields))}"
         raise BadInputError(msg)
-    overrides: dict[tuple[str, ...], str] = {}
-    for name, value in sorted((env or {}).items()):
-        if name.startswith(ENV_PREFIX):
-            path = tuple(name.removeprefix(ENV_PREFIX).lower().split("__"))
-            overrides[path] = f"environment variable {name}"
-            _override(tree, path, read_yaml(value, overrides[path]) if value else "", name)
+    origins: dict[tuple[str, ...], str] = {}
+    for path, value, origin in [*_of_branch(branch), *_of_variables(env or {})]:
+        origins.pop(path, None)  # the last word stands last
+        origins[path] = origin
+        _override(tree, path, read_yaml(value, origin) if value else "", origin)
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
         problems = [
-            f"{_origin(problem['loc'], overrides, file)}: {_explain(problem)}"
-            for problem in error.errors()
+            f"{_origin(problem, origins, file)}: {_explain(problem)}" for problem in error.errors()
         ]
         raise BadInputError("\n".join(problems)) from None
+
+
+def _of_branch(given: BranchSettings | None) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    """List a branch's settings as (path, YAML, where from)."""
+    if given is None:
+        return
+    for name, value in sorted(given.settings.items()):
+        path, origin = tuple(name.split(".")), f"branch {given.branch}"
+        if path[: len(LAKE)] == LAKE[: len(path)]:
+            msg = f"{origin}: {name}: a branch is a line within one lake and cannot set how.lake"
+            raise BadInputError(msg)
+        yield path, value, origin
+
+
+def _of_variables(env: Mapping[str, str]) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    """List the overriding environment variables as (path, YAML, where from)."""
+    for name, value in sorted(env.items()):
+        if name.startswith(ENV_PREFIX):
+            path = tuple(name.removeprefix(ENV_PREFIX).lower().split("__"))
+            yield path, value, f"environment variable {name}"
 
 
 def read_yaml(text: str, origin: str) -> Any:
@@ -422,20 +459,28 @@ def read_yaml(text: str, origin: str) -> Any:
         raise BadInputError(msg) from error
 
 
-def _override(tree: dict[Any, Any], path: tuple[str, ...], value: Any, name: str) -> None:
+def _override(tree: dict[Any, Any], path: tuple[str, ...], value: Any, origin: str) -> None:
     node = tree
     for depth, key in enumerate(path[:-1], 1):
         node = node.setdefault(key, {})
         if not isinstance(node, dict):
             where = ".".join(path[:depth])
-            msg = f"environment variable {name}: {where} is not a mapping in the configuration"
+            msg = f"{origin}: {where} is not a mapping in the configuration"
             raise BadInputError(msg)
     node[path[-1]] = value
 
 
-def _origin(path: tuple[Any, ...], overrides: Mapping[tuple[str, ...], str], file: str) -> str:
-    """Say where the value at ``path`` was written: in a variable, or in the file."""
-    return next((told for at, told in overrides.items() if path[: len(at)] == at), file)
+def _origin(problem: Mapping[str, Any], origins: Mapping[tuple[str, ...], str], file: str) -> str:
+    """Say where what is wrong was written: in a variable, on a branch, or in the file."""
+    path = tuple(problem["loc"])
+    if not path:  # a check of the whole: its message begins with the key
+        path = tuple(str(problem["msg"]).removeprefix("Value error, ").split(":")[0].split("."))
+    # a section that is unknown, or wrong as a whole, is told where a key of it was set
+    below = problem["type"] in {"value_error", "extra_forbidden"}
+    for at, told in reversed(list(origins.items())):
+        if path[: len(at)] == at or (below and at[: len(path)] == path):
+            return told
+    return file
 
 
 def _explain(problem: Mapping[str, Any]) -> str:

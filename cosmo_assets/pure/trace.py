@@ -42,6 +42,9 @@ class Trace:
     facets: dict[str, str] = dataclasses.field(default_factory=dict)  # facet value → version
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)  # what planning asks for
     cost: dict[str, float] = dataclasses.field(default_factory=dict)  # seconds, tokens, money
+    because: tuple[str, ...] = ()  # the edits it was made for
+    restored: bool = False  # it had been made before, and was found again
+    number: int = dataclasses.field(default=0, compare=False)  # later ones have greater numbers
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``from_json`` reads."""
@@ -53,9 +56,12 @@ class Trace:
             "facets": self.facets,
             "facts": self.facts,
             "cost": self.cost,
+            "because": list(self.because),
+            "restored": self.restored,
         }
 
     @classmethod
-    def from_json(cls, tree: dict[str, Any]) -> Trace:
+    def from_json(cls, tree: dict[str, Any], *, number: int = 0) -> Trace:
         """Read a trace back."""
-        return cls(**{**tree, "recipe": Recipe(**tree["recipe"])})
+        made = {"recipe": Recipe(**tree["recipe"]), "because": tuple(tree.get("because", ()))}
+        return cls(**{**tree, **made, "number": number})

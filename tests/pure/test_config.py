@@ -8,7 +8,14 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from cosmo_assets.pure.config import Config, How, Settings, load_config, parse_config
+from cosmo_assets.pure.config import (
+    BranchSettings,
+    Config,
+    How,
+    Settings,
+    load_config,
+    parse_config,
+)
 from cosmo_assets.pure.digest import digest
 from cosmo_assets.pure.errors import BadInputError
 
@@ -238,6 +245,80 @@ def test_a_bad_override_is_told_with_the_variable(name: str, value: str, told: s
     message = refusal(changed("how", "lake", value="l"), **{f"COSMO__{name}": value})
     assert message.startswith(f"environment variable COSMO__{name}: ")
     assert told in message
+
+
+def parse_on_branch(settings: dict[str, str], **env: str) -> Config:
+    text = yaml.safe_dump(MINIMAL)
+    return parse_config(text, file="mine.yaml", env=env, branch=BranchSettings("idea", settings))
+
+
+@pytest.mark.parametrize(
+    ("settings", "env", "read", "wanted"),
+    [
+        ({"generator.model": "llama"}, {}, lambda c: c.generator.model, "llama"),
+        ({"recipes.mixed.steps": "9"}, {}, lambda c: c.recipes["mixed"].steps, 9),
+        ({"embedding.revision": ""}, {}, lambda c: c.embedding.revision, ""),
+        ({"generator.sampling": "{seed: 3}"}, {}, lambda c: c.generator.sampling.seed, 3),
+        (
+            {"generator.sampling.seed": "4", "generator.sampling": "{seed: 3, top_k: 2}"},
+            {},
+            lambda c: (c.generator.sampling.seed, c.generator.sampling.top_k),
+            (4, 2),
+        ),
+        (
+            {"generator.model": "llama", "generator.revision": "r"},
+            {"COSMO__GENERATOR__MODEL": "mistral"},
+            lambda c: (c.generator.model, c.generator.revision),
+            ("mistral", "r"),
+        ),
+    ],
+)
+def test_a_branch_sets_over_the_file_and_under_the_variables(
+    settings: dict[str, str], env: dict[str, str], read: Any, wanted: object
+) -> None:
+    assert read(parse_on_branch(settings, **env)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"generator.modle": "x"}, "generator.modle: unknown key; did you mean 'model'?"),
+        ({"generater.model": "x"}, "generater: unknown key; did you mean 'generator'?"),
+        ({"recipes.mixed.steps": "many"}, "recipes.mixed.steps: Input should be a valid integer"),
+        ({"recipes.mixed.shape.heads": "5"}, "recipes.mixed.shape: hidden must be a multiple"),
+        ({"recipes.mixed.weights.web": "0", "recipes.mixed.weights.school": "0"}, "at least one"),
+        ({"sources.essays.group": "wep"}, "sources.essays.group: 'wep' is not one of groups"),
+        ({"generator.sampling.stop": "[a"}, "not YAML"),
+        ({"generator.model.deep": "x", "generator.model": "y"}, "is not a mapping"),
+        ({"": "x"}, "unknown key"),
+        ({"how.lake": "elsewhere"}, "how.lake: a branch is a line within one lake"),
+        ({"how": "{lake: elsewhere}"}, "cannot set how.lake"),
+        ({"how.lake.deep": "x"}, "cannot set how.lake"),
+    ],
+)
+def test_a_bad_setting_of_a_branch_is_told_with_the_branch(
+    settings: dict[str, str], told: str
+) -> None:
+    with pytest.raises(BadInputError) as caught:
+        parse_on_branch(settings)
+    assert str(caught.value).startswith("branch idea: ")
+    assert told in str(caught.value)
+
+
+def test_what_is_wrong_is_told_where_it_was_said_last() -> None:
+    settings = {"recipes.mixed.steps": "many", "clustering.seed": "x"}
+    with pytest.raises(BadInputError) as caught:
+        parse_on_branch(settings, COSMO__RECIPES__MIXED__STEPS="few")
+    origins = {line.split(": ")[0] for line in str(caught.value).splitlines()}
+    assert origins == {"environment variable COSMO__RECIPES__MIXED__STEPS", "branch idea"}
+
+
+def test_a_fault_of_the_file_is_not_laid_to_a_branch() -> None:
+    text = yaml.safe_dump(changed("sources", "essays", "licens", value="x"))
+    with pytest.raises(BadInputError, match=r"^mine\.yaml: sources\.essays\.licens: unknown key"):
+        parse_config(
+            text, file="mine.yaml", branch=BranchSettings("idea", {"sources.essays.kind": "web"})
+        )
 
 
 FULL = parse(

@@ -1,0 +1,139 @@
+"""What may run without being asked: what is stale and free, and what is paid within a budget."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from typing import TYPE_CHECKING
+
+from cosmo_assets.failures import read_failures
+from cosmo_assets.graph import BY_NAME, TABLES
+from cosmo_assets.plan import RUN, Cost, TablePlan, plan_tables, price
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from cosmo_assets.causes import Whys
+    from cosmo_assets.pure.config import Budget
+    from cosmo_assets.tables import Table
+    from cosmo_assets.world import World
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Held:
+    """What one edit asks for and no budget allows."""
+
+    why: Whys
+    partitions: int
+    cost: Cost
+    reason: str
+
+    def told(self, currency: str) -> str:
+        """Say what waits, what it would cost, and for what."""
+        tokens, money = self.cost.tokens.most, self.cost.money.most
+        return (
+            f"waiting: {self.partitions:,} partitions, {self.cost.calls:,} completions, up to "
+            f"{tokens / 1e6:.2f} M tokens, {currency}{money:,.2f}, because {self.why[0]}; "
+            f"{self.reason}"
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Due:
+    """What is to run now, and what is not."""
+
+    now: dict[str, list[str]]  # table → partitions; all that they read is settled
+    later: int  # partitions that come after those
+    held: list[Held]
+    failed: dict[str, list[str]]  # table → partitions that failed on the very same inputs
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is left to do without a person."""
+        return not self.now and not self.later
+
+
+def find_due(world: World, *, busy: Collection[str] = ()) -> Due:
+    """Say which partitions are to run now.
+
+    Level by level: a partition whose inputs are about to change waits for them, so that an
+    unchanged level ends the matter there. What failed is not tried again on the same inputs.
+
+    Args:
+        world: one look at everything.
+        busy: tables that a run is at work on; they and what reads them come later.
+    """
+    plans = plan_tables(world)
+    if not any(one.planned for one in plans):
+        return Due({}, 0, [], {})
+    held = _over_budget(world, plans)
+    no_money = {one.why: one.reason for one in held}
+    failures = {table.name: read_failures(world, table) for table in TABLES}
+
+    def veto(table: Table, partition: str, why: Whys) -> str | None:
+        if why in no_money and is_paid(world, table, partition):
+            return no_money[why]
+        return failures[table.name].get(partition)
+
+    allowed = plan_tables(world, veto=veto)
+    runs = [(one.table, each) for one in allowed for each in one.planned if each.status in RUN]
+    now: dict[str, list[str]] = {}
+    for table, each in runs:
+        if each.ready and table not in busy:
+            now.setdefault(table, []).append(each.partition)
+    failed = {
+        table: sorted(found & {p.partition for p in plan.planned})
+        for plan in plans
+        if (table := plan.table) and (found := set(failures[table]))
+    }
+    later = len(runs) - sum(len(names) for names in now.values())
+    return Due(now, later, held, {table: names for table, names in failed.items() if names})
+
+
+def is_paid(world: World, table: Table, partition: str) -> bool:
+    """Whether making a partition calls a generator, or a GPU that is paid by the hour."""
+    if table.calls is not None and table.calls(world, partition):
+        return True
+    if not world.config.how.price_gpu_hour:
+        return False
+    return any(trace.cost.get("gpu_seconds") for trace in world.traces(table.name).values())
+
+
+def _over_budget(world: World, plans: list[TablePlan]) -> list[Held]:
+    """List the edits whose paid work no budget allows; cheap edits are let through first."""
+    edits: dict[Whys, dict[str, list[str]]] = {}
+    for plan in plans:
+        table = BY_NAME[plan.table]
+        for one in plan.planned:
+            if one.status in RUN and is_paid(world, table, one.partition):
+                edits.setdefault(one.why, {}).setdefault(plan.table, []).append(one.partition)
+    costs = {
+        why: sum((price(world, BY_NAME[t], names) for t, names in tables.items()), start=Cost())
+        for why, tables in edits.items()
+    }
+    how = world.config.how
+    today = dt.datetime.now(dt.UTC).date().isoformat()
+    spent = world.lake.catalog.spent_since(today)
+    tokens, money = float(spent.tokens), spent.money
+    held: list[Held] = []
+    for why, cost in sorted(costs.items(), key=lambda item: (item[1].money.most, item[0])):
+        reason = _exceeds(how.budget_edit, cost.tokens.most, cost.money.most, "budget_edit")
+        reason = reason or _exceeds(
+            how.budget_day, tokens + cost.tokens.most, money + cost.money.most, "budget_day"
+        )
+        if reason:
+            count = sum(len(names) for names in edits[why].values())
+            held.append(Held(why, count, cost, reason))
+        else:
+            tokens, money = tokens + cost.tokens.most, money + cost.money.most
+    return held
+
+
+def _exceeds(budget: Budget, tokens: float, money: float, name: str) -> str | None:
+    if budget.tokens is None and budget.money is None:
+        return f"how.{name} is not set: nothing is spent without being asked"
+    if budget.tokens is not None and tokens > budget.tokens:
+        return f"how.{name}.tokens is {budget.tokens:,}, {tokens:,.0f} would be used"
+    if budget.money is not None and money > budget.money:
+        return f"how.{name}.money is {budget.money:,.2f}, {money:,.2f} would be spent"
+    return None

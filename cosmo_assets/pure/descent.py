@@ -1,0 +1,250 @@
+"""What descends from a source, a document, a licence, a template or a model: rows and versions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import polars as pl
+
+from cosmo_assets.pure.trace import Recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+KINDS = ("source", "doc", "licence", "template", "model")
+AT = ("partition", "version")  # which version of which partition a row stands in
+SHARDWISE = ("seed_documents", "embeddings", "topic_assignments")
+LABELS = ("topic_labels", "topics")
+# What tells, besides a table's key, whether a row descends; in the order of the pipeline.
+NEEDED: dict[str, dict[str, Any]] = {
+    "seed_documents": {"doc_id": pl.String, "text": pl.String, "licence": pl.String},
+    "embeddings": {"doc_id": pl.String},
+    "topic_assignments": {"doc_id": pl.String, "topic_id": pl.String},
+    "topic_labels": {"topic_id": pl.String, "extracts": pl.List(pl.String), "model": pl.String},
+    "topics": {"topic_id": pl.String, "extracts": pl.List(pl.String), "model": pl.String},
+    "prompt_templates": {"style": pl.String},
+    "cells": {"doc_id": pl.String, "shard": pl.String},
+    "prompts": {"prompt_id": pl.String, "doc_id": pl.String},
+    "completions": {"prompt_id": pl.String, "model": pl.String},
+    "documents": {"prompt_id": pl.String, "doc_id": pl.String, "model": pl.String},
+    "duplicates": {"prompt_id": pl.String, "partner_id": pl.String, "partner_cell": pl.String},
+    "contamination": {"prompt_id": pl.String},
+    "token_shards": {"prompt_id": pl.String, "model": pl.String},
+}
+HEAD_CHARS = 50  # of an extract; labelling.extract_chars is no less
+
+
+class Retracted(NamedTuple):
+    """What was retracted, by kind."""
+
+    sources: frozenset[str] = frozenset()
+    docs: frozenset[str] = frozenset()
+    licences: frozenset[str] = frozenset()
+    templates: frozenset[str] = frozenset()
+    models: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, targets: Iterable[tuple[str, str]]) -> Retracted:
+        """Sort ``(kind, name)`` pairs by kind."""
+        given = list(targets)
+        return cls(*(frozenset(name for kind, name in given if kind == one) for one in KINDS))
+
+
+class Descent(NamedTuple):
+    """Every row of every version that descends from what is retracted."""
+
+    rows: dict[str, pl.DataFrame]  # table → partition, version and the columns of NEEDED and key
+    quotes: dict[str, pl.DataFrame]  # label table → partition, version, topic_id, extracts
+    docs: pl.Series  # ids of the seed documents that stand nowhere else
+
+
+def find_descendants(
+    rows: Mapping[str, pl.LazyFrame],
+    cells: pl.DataFrame,
+    target: Retracted,
+    whole: Mapping[str, pl.DataFrame],
+) -> Descent:
+    """Find descendants among all versions of all tables.
+
+    Args:
+        rows: table → ``partition, version``, the columns of ``NEEDED`` and those of its key.
+        cells: the current ``partition, doc_id, shard``. A document that stands in several sources
+            descends from the one its row names.
+        target: what is retracted; licences as the sources that have them.
+        whole: table → ``partition, version`` of which every row descends.
+    """
+    found = {name: rows[name].filter(_of_seeds(target)).collect() for name in SHARDWISE}
+    docs = _docs_nowhere_else(rows["seed_documents"], target)
+    texts = rows["seed_documents"].filter(pl.col("doc_id").is_in(docs.implode())).select("text")
+    quotes = {name: find_quotes(rows[name], texts) for name in LABELS}
+    for name in LABELS:
+        quoting = quotes[name].lazy().select(AT).unique()
+        found[name] = rows[name].join(quoting, on=AT, how="semi").collect()
+    styled = _style(pl.col("partition")).is_in(list(target.templates))
+    found["prompt_templates"] = (
+        rows["prompt_templates"].filter(pl.col("style").is_in(list(target.templates))).collect()
+    )
+    of_doc = pl.col("doc_id").is_in(list(target.docs))
+    of_source = _source(pl.col("shard")).is_in(list(target.sources))
+    found["cells"] = rows["cells"].filter(of_doc | of_source | styled).collect()
+    other = cells.filter(~of_source).select("partition", "doc_id").lazy()
+    pairs = (
+        found["cells"].lazy().filter(of_source).join(other, on=["partition", "doc_id"], how="anti")
+    )
+    own = pl.concat(
+        [
+            rows["prompts"].filter(of_doc | styled),
+            rows["prompts"].join(pairs, on=["partition", "doc_id"], how="semi"),
+        ]
+    )
+    found["prompts"] = own.unique().collect()
+    ids = found["prompts"]["prompt_id"].unique().implode()
+    written = pl.col("prompt_id").is_in(ids) | styled
+    for name in ("completions", "contamination", "token_shards"):
+        found[name] = rows[name].filter(written).collect()
+    found["documents"] = rows["documents"].filter(written | of_doc).collect()
+    partnered = pl.col("partner_id").is_in(ids)
+    partnered |= _style(pl.col("partner_cell")).is_in(list(target.templates))
+    found["duplicates"] = rows["duplicates"].filter(written | partnered).collect()
+    for name, versions in whole.items():
+        all_of = rows[name].join(versions.lazy(), on=AT, how="semi").collect()
+        found[name] = pl.concat([found[name], all_of]).unique(maintain_order=True)
+    return Descent(found, quotes, docs)
+
+
+def _source(name: pl.Expr) -> pl.Expr:
+    """Return the source that a shard is of."""
+    return name.str.extract(r"^([^:]*)")
+
+
+def _style(cell: pl.Expr) -> pl.Expr:
+    return cell.str.extract(r":([^:]*)$")
+
+
+def _of_seeds(target: Retracted) -> pl.Expr:
+    of_source = _source(pl.col("partition")).is_in(list(target.sources))
+    return of_source | pl.col("doc_id").is_in(list(target.docs))
+
+
+def _docs_nowhere_else(seeds: pl.LazyFrame, target: Retracted) -> pl.Series:
+    """Return the ids of descending documents that no other source holds."""
+    by_doc = seeds.group_by("doc_id").agg(_of_seeds(target).all().alias("gone"))
+    return by_doc.filter("gone").select("doc_id").sort("doc_id").collect()["doc_id"]
+
+
+def find_quotes(labels: pl.LazyFrame, texts: pl.LazyFrame) -> pl.DataFrame:
+    """Find the extracts with which one of ``texts`` begins, however long they were cut then."""
+    extracts = (
+        labels.select(*AT, "topic_id", "extracts")
+        .explode("extracts", empty_as_null=False)
+        .filter(pl.col("extracts").str.len_chars() > 0)
+        .with_columns(pl.col("extracts").str.slice(0, HEAD_CHARS).alias("head"))
+    )
+    begun = texts.unique().with_columns(pl.col("text").str.slice(0, HEAD_CHARS).alias("head"))
+    return (
+        extracts.join(begun, on="head")
+        .filter(pl.col("text").str.starts_with(pl.col("extracts")))
+        .select(*AT, "topic_id", "extracts")
+        .unique()
+        .collect()
+    )
+
+
+def versions_of_models(
+    rows: Mapping[str, pl.LazyFrame], models: Iterable[str], edges: pl.DataFrame
+) -> dict[str, pl.DataFrame]:
+    """Find the versions that one of ``models`` wrote or that were made from nothing else.
+
+    The same version may have been made from another model's label too: then it stays.
+
+    Args:
+        rows: as for ``find_descendants``.
+        models: names of generators.
+        edges: ``tbl, partition, version, trace`` and ``in_tbl, in_partition, in_version``, a row
+            for every single partition that a trace read; nulls where it read none.
+
+    Returns:
+        Table → ``partition, version``.
+    """
+    names = list(models)
+    found: dict[str, pl.DataFrame] = {}
+    dirty = pl.DataFrame(schema=dict.fromkeys(("tbl", *AT), pl.String))
+    for name, columns in NEEDED.items():
+        if "model" in columns:
+            wrote = rows[name].filter(pl.col("model").is_in(names)).select(AT).unique().collect()
+            found[name] = wrote
+        behind = _made_from(edges.filter(pl.col("tbl") == name), dirty)
+        found[name] = pl.concat([found.get(name, behind.clear()), behind]).unique()
+        dirty = pl.concat([dirty, found[name].select(pl.lit(name).alias("tbl"), *AT)])
+    return {name: versions for name, versions in found.items() if versions.height}
+
+
+def _made_from(edges: pl.DataFrame, dirty: pl.DataFrame) -> pl.DataFrame:
+    """List the versions all of whose traces read something dirty."""
+    reading = edges.join(
+        dirty, left_on=["in_tbl", "in_partition", "in_version"], right_on=["tbl", *AT], how="semi"
+    )["trace"]
+    whole = (
+        edges.with_columns(pl.col("trace").is_in(reading.implode()).alias("dirty"))
+        .group_by(AT)
+        .agg(pl.col("dirty").all())
+    )
+    return whole.filter("dirty").select(AT)
+
+
+def without(rows: pl.DataFrame, gone: pl.DataFrame, *, key: Sequence[str]) -> pl.DataFrame:
+    """Take rows out, by partition and key."""
+    on = ["partition", *key]
+    return rows.join(gone.select(on).unique(), on=on, how="anti").sort(on)
+
+
+def without_quotes(labels: pl.DataFrame, quotes: pl.DataFrame) -> pl.DataFrame:
+    """Take quoted extracts out of the label rows of ``partition``s; the others keep their order."""
+    each = (
+        labels.select("partition", "extracts")
+        .explode("extracts", empty_as_null=False)
+        .with_row_index("place")
+        .join(
+            quotes.select("partition", "extracts").unique(),
+            on=["partition", "extracts"],
+            how="anti",
+        )
+        .drop_nulls("extracts")
+        .sort("place")
+        .group_by("partition", maintain_order=True)
+        .agg("extracts")
+    )
+    return (
+        labels.drop("extracts")
+        .join(each, on="partition", how="left", maintain_order="left")
+        .with_columns(pl.col("extracts").fill_null([]))
+        .select(labels.columns)
+    )
+
+
+def carry_over(made: Recipe, before: Recipe | None, now: Recipe | None) -> Recipe:
+    """Say that what was made is what is wanted now, as far as it was what was wanted before.
+
+    So what a person had edited and not run yet stays to be made.
+
+    Args:
+        made: what a partition was made from.
+        before: what it would have been made from without the retraction.
+        now: what it would be made from now.
+    """
+    if before is None or now is None:
+        return made
+    code = now.code if made.code == before.code else made.code
+    settings = _carry(made.settings, before.settings, now.settings)
+    return Recipe(code, settings, _carry(made.inputs, before.inputs, now.inputs))
+
+
+def _carry(
+    made: Mapping[str, Any], before: Mapping[str, Any], now: Mapping[str, Any]
+) -> dict[str, Any]:
+    absent = object()
+    edited = {
+        name for name in {*made, *before} if made.get(name, absent) != before.get(name, absent)
+    }
+    kept = {name: value for name, value in made.items() if name in edited}
+    return kept | {name: value for name, value in now.items() if name not in edited}

@@ -1,0 +1,126 @@
+"""Seeds, templates and topic overrides are edited: make anew what is free of what they touch.
+
+Each sensor watches its own files. Once they change, it asks tick by tick for all that is stale and
+settled, level by level, until nothing is left; what calls a generator only within the budgets of
+``cosmo.yaml``, and otherwise the tick says what waits and what it would cost. A change is done
+with when nothing is left to do, so none is lost to a failed tick, and a revert is a change too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from cosmo_assets.automation import find_due
+from cosmo_assets.graph import BY_NAME, TABLES
+from cosmo_assets.partitions import sync_partitions
+from cosmo_assets.pure.digest import digest
+from cosmo_assets.runs import busy_tables, drop_orphans, hull, run_config
+from cosmo_assets.world import look
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cosmo_assets.world import World
+
+EVERY_S = 10
+REQUEST_TAG = "cosmo/request"
+AT_WORK = ""  # a revert to what was settled last is a change as well
+ATTEMPTS = 3  # of a run that ends without a word about its partitions
+
+
+def _seeds(world: World) -> object:
+    """Version what data is read from: sources and benchmarks."""
+    files = [*world.outside.shards.items(), ("", world.outside.benchmarks)]
+    return [
+        [name, [[shard, [[f.name, f.version] for f in all_]] for shard, all_ in found.items()]]
+        for name, found in files
+    ]
+
+
+def _templates(world: World) -> object:
+    return [[style, file.version] for style, file in sorted(world.outside.templates.items())]
+
+
+def _overrides(world: World) -> object:
+    return {topic: override.key() for topic, override in world.outside.overrides.items()}
+
+
+def _sensor(name: str, about: str, watched: Callable[[World], object]) -> dg.SensorDefinition:
+    @dg.sensor(
+        name=name,
+        description=about,
+        asset_selection=dg.AssetSelection.assets(*BY_NAME),
+        minimum_interval_seconds=EVERY_S,
+    )
+    def regenerate(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        world = look()
+        version = digest(watched(world))
+        if context.cursor == version:
+            return dg.SkipReason("nothing changed")
+        return _regenerate(context, world, version)
+
+    return regenerate
+
+
+def _regenerate(
+    context: dg.SensorEvaluationContext, world: World, version: str
+) -> dg.SensorResult | dg.SkipReason:
+    instance = context.instance
+    told: list[str] = []
+    if changed := sync_partitions(instance, world):
+        told += [f"{by}: {added} new, {gone} gone" for by, (added, gone) in changed.items()]
+    dropped = sum(drop_orphans(world, table) for table in TABLES)
+    told += [f"{dropped} partitions let go of"] if dropped else []
+    due = find_due(world, busy=busy_tables(instance))
+    currency = world.config.generator.how.currency
+    told += [held.told(currency) for held in due.held]
+    told += [
+        f"{table}: {len(names)} failed on these inputs, first {names[0]}; mend them, or "
+        f"`cosmo run -s {table}`"
+        for table, names in due.failed.items()
+    ]
+    requests: list[dg.RunRequest] = []
+    for table, partitions in due.now.items():
+        request = _request(instance, world, table, partitions)
+        if _has_died(instance, request):
+            told.append(f"{table}: {ATTEMPTS} runs of these partitions died; see their logs")
+        else:
+            requests.append(request)
+    context.update_cursor(version if due.settled and not due.held else AT_WORK)
+    for line in told:
+        context.log.info(line)
+    if requests:
+        return dg.SensorResult(run_requests=requests)
+    told += [f"{due.later} partitions wait for runs at work"] if due.later else []
+    return dg.SkipReason("\n".join(told) or "everything is fresh")
+
+
+def _request(
+    instance: dg.DagsterInstance, world: World, table: str, partitions: list[str]
+) -> dg.RunRequest:
+    """Ask for a run. It has no key: one would swallow the second of two equal edits."""
+    found = BY_NAME[table]
+    recipes = {name: recipe.name for name in partitions if (recipe := world.recipe(found, name))}
+    tags = hull(instance, found, partitions)
+    return dg.RunRequest(
+        asset_selection=[dg.AssetKey(table)],
+        run_config=run_config(found, partitions),
+        tags=tags | {REQUEST_TAG: digest([table, recipes])},
+    )
+
+
+def _has_died(instance: dg.DagsterInstance, request: dg.RunRequest) -> bool:
+    """Whether the same run died again and again, without telling of its partitions."""
+    same = dg.RunsFilter(
+        tags={REQUEST_TAG: request.tags[REQUEST_TAG]}, statuses=[dg.DagsterRunStatus.FAILURE]
+    )
+    return len(instance.get_runs(same, limit=ATTEMPTS)) == ATTEMPTS
+
+
+SENSORS = [
+    _sensor("seeds_changed", "Source and benchmark files, here and on S3.", _seeds),
+    _sensor("templates_edited", "The files of the prompt styles.", _templates),
+    _sensor("overrides_edited", "What people say of topics.", _overrides),
+]

@@ -1,0 +1,251 @@
+"""A project of three sources and seven documents that can be in any state, and runs of it.
+
+A state is all that people edit: the configuration and the files it names. Tables are the real
+ones, with the stand-ins of stand_ins.py for those that run models, and a generator that echoes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import functools
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import duckdb
+from stand_ins import STAND_INS
+from tiny import LEAK, TEMPLATE
+
+from cosmo_assets import completions, verdicts
+from cosmo_assets.batch import make
+from cosmo_assets.pure.config import Config
+from cosmo_assets.pure.digest import digest
+from cosmo_assets.pure.rehearsal import quoted_passage
+from cosmo_assets.runs import drop_orphans
+from cosmo_assets.world import World
+from resources import tokenizer
+from resources.generator import Completion
+from resources.lake import Lake
+from resources.sources import observe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    import pytest
+
+    from cosmo_assets.tables import Table
+
+Tree = dict[str, Any]
+Files = dict[str, str]
+
+# Two rows that differ in a word, so that what is written of them are near-duplicates.
+SHORES = [
+    f"rivers and lakes and seas and the reeds that grow where water is calm and {how} in spring"
+    for how in ("warm", "cool")
+]
+SOURCES = {
+    "courses/algebra.csv": [("Algebra", "Groups"), ("Algebra", "Rings and the ideals in them")],
+    "courses/mixed.csv": [("Algebra", "Fields"), ("Botany", SHORES[0]), ("Botany", LEAK)],
+    "notes/notes.csv": [("Water", SHORES[1]), ("Water", "Rain")],
+}
+QUIZ = [("q0", LEAK, "bees", "trains"), ("q1", "What is one plus one?", "two", "three")]
+TRIVIA = [("t0", "How many legs have three ants?", "eighteen", "none")]
+
+
+def write_csv(rows: Sequence[tuple[str, str]]) -> str:
+    """Write a source file."""
+    return "course,title\n" + "".join(f'{course},"{title}"\n' for course, title in rows)
+
+
+def write_items(items: Sequence[Sequence[str]]) -> str:
+    """Write a benchmark."""
+    trees = (
+        {"id": name, "question": asked, "choices": choices, "answer": choices[0], "answer_idx": 0}
+        for name, asked, *choices in items
+    )
+    return "".join(f"{json.dumps(tree)}\n" for tree in trees)
+
+
+@dataclasses.dataclass(frozen=True)
+class Project:
+    """All that people can edit; ROOT stands for the folder that it lies in."""
+
+    files: Files
+    tree: Tree
+
+    @functools.cached_property
+    def name(self) -> str:
+        """16 hex digits: equal names, equal states. The order of keys is part of a state."""
+        return digest([self.files, json.dumps(self.tree)])
+
+    def edited(self, change: Callable[[Files, Tree], object]) -> Project:
+        """Return the state after an edit."""
+        files, tree = dict(self.files), copy.deepcopy(self.tree)
+        change(files, tree)
+        return Project(files, tree)
+
+
+def first_state() -> Project:
+    """Return the state that histories begin with."""
+    source = {
+        "kind": "outline",
+        "group": "curated",
+        "licence": "CC0-1.0",
+        "columns": {"text": "{course}: {title}", "category": "course"},
+        "how": {"path": "ROOT/courses/*.csv"},
+    }
+    notes = {**source, "kind": "web", "group": "notes", "how": {"path": "ROOT/notes/*.csv"}}
+    small = {"hidden": 8, "layers": 1, "heads": 1, "kv_heads": 1, "intermediate": 8, "context": 16}
+    tree = {
+        "sources": {"courses": source, "notes": notes},
+        "groups": {"curated": {"topics": "category"}, "notes": {"topics": "category"}},
+        "labelling": {"how": {"overrides": "ROOT/overrides.yaml"}},
+        "styles": {"max_prompts": 2, "how": {"folder": "ROOT/templates"}},
+        "generator": {"sampling": {"seed": 0}},
+        "quality": {
+            "min_words": 20,
+            "duplicate_similarity": 0.5,
+            "contamination_ratio": 0.5,
+        },
+        "benchmarks": {
+            "quiz": {"evaluate": True, "how": {"path": "ROOT/quiz.jsonl"}},
+            "trivia": {"evaluate": False, "how": {"path": "ROOT/trivia.jsonl"}},
+        },
+        "recipes": {
+            "mixed": {"weights": {"curated": 0.5, "notes": 0.5}, "shape": small, "steps": 1},
+            "notes_only": {"weights": {"notes": 1.0}, "shape": small, "steps": 1},
+        },
+    }
+    files = {name: write_csv(rows) for name, rows in SOURCES.items()}
+    files |= {
+        "templates/unit.md": TEMPLATE.format(kind="outline", audience="students", words=""),
+        "templates/page.md": TEMPLATE.format(kind="outline, web", audience="children", words=""),
+        "quiz.jsonl": write_items(QUIZ),
+        "trivia.jsonl": write_items(TRIVIA),
+        "overrides.yaml": "{}\n",
+    }
+    return Project(files, copy.deepcopy(tree))
+
+
+class Echo:
+    """A generator that writes its extract twice and a few words of its own, and tells ``ask``."""
+
+    model = "rehearsal"
+    revision = ""
+
+    def __init__(self, seed: int, ask: Callable[[str], object]) -> None:
+        self._seed, self._ask = seed, ask
+
+    def complete(self, prompts: Sequence[str], **_progress: object) -> list[Completion]:
+        """Answer every prompt."""
+        return [self._answer(prompt) for prompt in prompts]
+
+    def _answer(self, prompt: str) -> Completion:
+        self._ask(prompt)
+        extract = quoted_passage(prompt)
+        first = prompt.splitlines()[0]
+        text = f"{extract}. {first} Chapter {self._seed}. Once more: {extract}. And: {extract}."
+        return Completion.written(text, "stop", prompt_tokens=len(prompt.split()))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Nothing is open."""
+
+
+@functools.cache
+def check_tree(text: str) -> Config:
+    """Read a configuration."""
+    return Config.model_validate_json(text)
+
+
+class Place:
+    """A folder that a project lies in."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.lake = root / "lake"
+        self._files: Files = {}
+        self._config = check_tree('{"sources": {}, "groups": {}}')
+
+    def put(self, project: Project) -> None:
+        """Bring the folder into a state."""
+        for name in self._files.keys() - project.files.keys():
+            (self.root / name).unlink()
+        for name, text in project.files.items():
+            if self._files.get(name) != text:
+                (self.root / name).parent.mkdir(parents=True, exist_ok=True)
+                (self.root / name).write_text(text)
+        self._files = project.files
+        self._config = check_tree(json.dumps(project.tree).replace("ROOT", str(self.root)))
+
+    def look(self) -> World:
+        """Take a snapshot, as ``cosmo run`` does before each table."""
+        outside = observe(self._config, memory=self.lake / "file_digests.json")
+        return World(self._config, Lake(self.lake), outside)
+
+
+Made = set[tuple[str, str]]  # (table, partition)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ran:
+    """What a run says that it did."""
+
+    made: Made = dataclasses.field(default_factory=set)
+    restored: Made = dataclasses.field(default_factory=set)
+    hit: Made = dataclasses.field(default_factory=set)
+
+
+def run(place: Place, tables: Sequence[Table] = STAND_INS) -> Ran:
+    """Bring a project up to date, table by table, as ``cosmo run`` does."""
+    ran = Ran()
+    into = {"made": ran.made, "restored": ran.restored, "hit": ran.hit}
+    for table in tables:
+        world = place.look()
+        drop_orphans(world, table)
+        for one in make(table, world.partitions(table.by), world):
+            assert one.good, f"{table.name}[{one.partition}] {one.fate}: {one.error}"
+            into[one.fate].add((table.name, one.partition))
+    return ran
+
+
+def quicken(patch: pytest.MonkeyPatch, ask: Callable[[str], object]) -> None:
+    """Leave out what takes time and is not at stake, and put the echo in for the generator.
+
+    Of the checks the contract stays. Tokenizers are opened once; DuckDB is opened once, with a
+    schema for each use of it.
+    """
+    folder = functools.cache(lambda: Path(tempfile.mkdtemp(prefix="tokenizers")))
+    open_once = functools.cache(functools.partial(_open_tokenizer, folder))
+    patch.setattr(tokenizer, "open_tokenizer", lambda settings, **_: open_once(settings))
+    patch.setattr(tokenizer, "Tokenizer", functools.cache(tokenizer.Tokenizer))
+    patch.setattr(verdicts, "_offenders", lambda *_: [])
+    patch.setattr(
+        completions,
+        "open_generator",
+        lambda settings, **_: Echo(settings.sampling.seed, ask),
+    )
+    database = duckdb.connect(config={"threads": 1})
+
+    @contextlib.contextmanager
+    def connect() -> Iterator[duckdb.DuckDBPyConnection]:
+        with database.cursor() as db:
+            db.execute("create schema alone; set schema = alone")
+            try:
+                yield db
+            finally:
+                db.execute("set schema = main; drop schema alone cascade")
+
+    patch.setattr(duckdb, "connect", connect)
+
+
+_real_open = tokenizer.open_tokenizer
+
+
+def _open_tokenizer(folder: Callable[[], Path], settings: Any) -> Path:
+    return _real_open(settings, folder=folder())

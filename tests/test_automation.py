@@ -1,0 +1,263 @@
+"""Dagster asks for what is stale, level by level; budgets hold what is paid."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import dagster as dg
+import pytest
+from edits import course, put, replaced, settle, template
+from stand_ins import STAND_INS, chosen, copy_of, finish_project, look_at, partitions
+from test_edits import CASES
+
+from cosmo_assets.automation import find_due
+from cosmo_assets.definitions import AUTOMATION
+from cosmo_assets.graph import BY_NAME, MANIFESTS
+from cosmo_assets.pure.errors import BadInputError
+from cosmo_assets.runs import launch, open_instance, run_graph
+from cosmo_assets.steps import asset_of, checks_of, manifest_of
+from cosmo_assets.world import look
+from sensors.outside_files import outside_files
+from sensors.regenerate import SENSORS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+UNLIMITED = {"tokens": 10**9, "money": 10.0**6}
+TABLES = [dataclasses.replace(table, apart=False) for table in STAND_INS]
+DEFS = dg.Definitions(
+    assets=[*(asset_of(table) for table in TABLES), *(manifest_of(name) for name in MANIFESTS)],
+    asset_checks=[check for table in TABLES for check in checks_of(table)],
+    sensors=[outside_files, *SENSORS, AUTOMATION],
+    executor=dg.in_process_executor,
+)
+SEEDS, TEMPLATES, OVERRIDES = SENSORS
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the configuration of a finished project. Nobody changes it."""
+    return finish_project(tmp_path_factory.mktemp("finished"))
+
+
+@pytest.fixture
+def project(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Path, dg.DagsterInstance]]:
+    """Copy the project, and tell a Dagster instance all that is in its lake."""
+    path = copy_of(finished, tmp_path)
+    monkeypatch.setenv("COSMO_CONFIG", str(path))
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    monkeypatch.setattr("cosmo_assets.definitions.defs", DEFS)
+    with open_instance(look().lake) as instance:
+        made = [layer for _, layer in run_graph(instance, TABLES) if layer]
+        assert sum(layer.made for layer in made) == 0
+        yield path, instance
+
+
+def carry_out(
+    instance: dg.DagsterInstance, wanted: dict[str, list[str]], newest: dict[str, int]
+) -> set[str]:
+    """Run what was asked for; return what was made, as ``table[partition]``."""
+    found: set[str] = set()
+    for table, names in wanted.items():
+        lake = look().lake
+        newest[table] = lake.catalog.newest()
+        launch(instance, DEFS, BY_NAME[table], sorted(names))
+        made = lake.catalog.made_after(lake.branch, table, newest[table])
+        assert made <= set(names)
+        found |= {f"{table}[{name}]" for name in made}
+    return found
+
+
+def automate(instance: dg.DagsterInstance) -> tuple[set[str], set[str], int]:
+    """Tick and run until nothing is asked for; return what was asked for, made, and the ticks."""
+    asked: set[str] = set()
+    made: set[str] = set()
+    cursor = None
+    for tick in range(40):
+        outside_files(dg.build_sensor_context(instance, definitions=DEFS))
+        result = dg.evaluate_automation_conditions(DEFS, instance, cursor=cursor)
+        cursor = result.cursor
+        wanted = {
+            table.name: [str(one) for one in found]
+            for table in TABLES
+            if (found := result.get_requested_partitions(dg.AssetKey(table.name)))
+        }
+        if not wanted:
+            return asked, made, tick
+        asked |= {f"{table}[{name}]" for table, names in wanted.items() for name in names}
+        made |= carry_out(instance, wanted, {})
+    pytest.fail("automation never comes to an end")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a row of a source file has another text",
+        "the rows of a source file are reordered",
+        "a label is overridden",
+        "a topic is dropped by hand",
+    ],
+)
+def test_conditions_ask_for_exactly_what_is_stale_until_a_level_is_unchanged(
+    project: tuple[Path, dg.DagsterInstance], name: str
+) -> None:
+    path, instance = project
+    settle(path.parent, put("how.budget_day", UNLIMITED))
+    settle(path.parent, put("how.budget_edit", UNLIMITED))
+    assert automate(instance)[0] == set()
+    case = CASES[name]
+    case.edit(path.parent)
+    asked, made, ticks = automate(instance)
+    known = partitions(look_at(path))
+    assert made == chosen(case.made, known)
+    assert asked == made
+    levels = {one.partition("[")[0] for one in made}
+    assert ticks <= len(levels)  # some levels hold several tables
+
+
+def sense(
+    sensor: dg.SensorDefinition, instance: dg.DagsterInstance, cursor: str | None = None
+) -> tuple[set[str], str | None, str]:
+    """Tick and run until a sensor asks for nothing; return what was made, cursor, last words."""
+    made: set[str] = set()
+    for _ in range(40):
+        with dg.build_sensor_context(instance, cursor=cursor, definitions=DEFS) as context:
+            tick = sensor.evaluate_tick(context)
+        cursor = tick.cursor
+        if not tick.run_requests:
+            return made, cursor, tick.skip_message or ""
+        wanted = {
+            key.to_user_string(): request.run_config["ops"][key.to_user_string()]["config"]
+            for request in tick.run_requests
+            for key in request.asset_selection or ()
+        }
+        assert all(request.run_key is None for request in tick.run_requests)
+        made |= carry_out(instance, {name: one["partitions"] for name, one in wanted.items()}, {})
+    pytest.fail("the sensor never comes to an end")
+
+
+def test_an_edited_template_remakes_what_is_free_and_says_what_waits_for_money(
+    project: tuple[Path, dg.DagsterInstance],
+) -> None:
+    path, instance = project
+    root = path.parent
+    settle(root, put("generator.how", {"price_completion_million": 1000.0}))
+    _, settled, told = sense(TEMPLATES, instance)
+    assert told == "everything is fresh"
+    template("page_young", " in verse")(root)
+    made, waiting, told = sense(TEMPLATES, instance, settled)
+    known = partitions(look())
+    young = "prompt_templates[page_young] cells[web-*:page_young] prompts[web-*:page_young]"
+    assert made == chosen(young, known)
+    assert waiting != settled, "a change that waits for money is not done with"
+    assert sense(TEMPLATES, instance, waiting)[2] == told
+    calls = sum(
+        trace.rows for cell, trace in look().traces("prompts").items() if "page_young" in cell
+    )
+    assert f"{calls} completions" in told
+    assert "because template page_young.md changed" in told
+    assert "budget_edit is not set" in told
+    assert "$0.00" not in told
+    settle(root, put("how.budget_edit", {"money": 10.0**6}))
+    assert "budget_day is not set" in sense(TEMPLATES, instance, waiting)[2]
+    settle(root, put("how.budget_day", UNLIMITED))
+    rest, done, told = sense(TEMPLATES, instance, waiting)
+    assert made | rest == chosen(CASES["the words of a template are edited"].made, known)
+    assert (told, done != settled) == ("everything is fresh", True)
+    assert look().lake.catalog.spent_since("2020").tokens > 0
+
+
+def test_a_reverted_template_is_a_change_and_costs_nothing(
+    project: tuple[Path, dg.DagsterInstance],
+) -> None:
+    path, instance = project
+    root = path.parent
+    before = {cell: trace.version for cell, trace in look().traces("prompts").items()}
+    _, first, _ = sense(TEMPLATES, instance)
+    text = (root / "templates" / "page_young.md").read_text()
+    template("page_young", " in verse")(root)
+    _, second, _ = sense(TEMPLATES, instance, first)
+    (root / "templates" / "page_young.md").write_text(text)
+    made, third, told = sense(TEMPLATES, instance, second)
+    assert made == set(), "all of it was made before"
+    assert told == "everything is fresh"
+    assert third == first
+    assert {cell: trace.version for cell, trace in look().traces("prompts").items()} == before
+
+
+def test_seed_files_come_and_go(project: tuple[Path, dg.DagsterInstance]) -> None:
+    path, instance = project
+    root = path.parent
+    settle(root, put("how.budget_day", UNLIMITED))
+    settle(root, put("how.budget_edit", UNLIMITED))
+    _, cursor, _ = sense(SEEDS, instance)
+    course("chemistry", "Chemistry", "Acids", "Bases")(root)
+    made, cursor, _ = sense(SEEDS, instance, cursor)
+    assert made == chosen(CASES["a source file is added"].made, partitions(look()))
+    (root / "courses" / "chemistry.csv").unlink()
+    made, cursor, told = sense(SEEDS, instance, cursor)
+    assert "courses:chemistry" not in look().traces("seed_documents")
+    assert "courses:chemistry" not in instance.get_dynamic_partitions("source_shards")
+    assert not [one for one in made if "chemistry" in one]
+    assert told == "everything is fresh"
+    assert sense(SEEDS, instance, cursor)[2] == "nothing changed"
+    assert sense(OVERRIDES, instance)[0] == set()
+
+
+def test_an_overridden_label_is_free_up_to_the_completions(
+    project: tuple[Path, dg.DagsterInstance],
+) -> None:
+    path, instance = project
+    _, cursor, _ = sense(OVERRIDES, instance)
+    replaced("overrides.yaml", "{}", "{web-bees: {label: Apiculture}}")(path.parent)
+    made, _, told = sense(OVERRIDES, instance, cursor)
+    wanted = "topics[web-bees] cells[web-bees:*] prompts[web-bees:*]"
+    assert made == chosen(wanted, partitions(look()))
+    assert "because override web-bees.label changed: absent → Apiculture" in told
+
+
+def test_what_failed_is_not_tried_again_until_something_changes(
+    project: tuple[Path, dg.DagsterInstance],
+) -> None:
+    path, instance = project
+    file = path.parent / "courses" / "algebra.csv"
+    text = file.read_text()
+    _, cursor, _ = sense(SEEDS, instance)
+    file.write_text("course,heading\nAlgebra,x\n")
+    made, cursor, told = sense(SEEDS, instance, cursor)
+    assert made == set()
+    assert "seed_documents: 1 failed on these inputs, first courses:algebra" in told
+    assert sense(SEEDS, instance, cursor)[2] == told or "nothing changed"
+    file.write_text(text)
+    assert find_due(look()).settled
+    assert "failed" not in sense(SEEDS, instance, cursor)[2]
+
+
+def test_a_sensor_that_cannot_look_says_why_and_loses_no_change(
+    project: tuple[Path, dg.DagsterInstance],
+) -> None:
+    path, instance = project
+    _, cursor, _ = sense(SEEDS, instance)
+    text = path.read_text()
+    course("algebra", "Algebra", "Groups", "Rings")(path.parent)
+    path.write_text(text.replace("labelling:", "labeling:"))
+    with pytest.raises(BadInputError, match="labeling: unknown key; did you mean 'labelling'"):
+        sense(SEEDS, instance, cursor)
+    path.write_text(text)
+    assert "seed_documents[courses:algebra]" in sense(SEEDS, instance, cursor)[0]
+
+
+def test_tables_that_a_run_is_at_work_on_are_left_to_it(
+    project: tuple[Path, dg.DagsterInstance],
+) -> None:
+    course("algebra", "Algebra", "Groups", "Rings")(project[0].parent)
+    due = find_due(look())
+    assert due.now == {"seed_documents": ["courses:algebra"]}
+    busy = find_due(look(), busy={"seed_documents"})
+    assert busy.now == {}
+    assert busy.later == due.later + 1
+    assert not busy.settled

@@ -1,0 +1,147 @@
+"""A counted generator on a lake of 100 topics by 12 styles: an edit costs what it changes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+import pytest
+from edits import put, settle
+from tiny import write_template
+
+from cosmo_assets import completions, topics
+from cosmo_assets.batch import make
+from cosmo_assets.graph import TABLES
+from cosmo_assets.plan import Cost, plan_tables
+from cosmo_assets.runs import drop_orphans
+from cosmo_assets.world import look
+from resources.generator import open_generator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from resources.generator import Completion, Generator
+
+TOPICS, STYLES = 100, 12
+CHEAP = [table for table in TABLES if not table.apart]
+CONFIG = """
+how: {{lake: "{root}/lake"}}
+sources:
+  units:
+    kind: outline
+    group: units
+    licence: CC0-1.0
+    columns: {{text: "{{title}} of {{course}}", category: course}}
+    how: {{path: "{root}/units.csv"}}
+groups: {{units: {{topics: category}}}}
+styles: {{how: {{folder: "{root}/templates"}}}}
+quality: {{min_words: 1}}
+recipes: {{small: {{weights: {{units: 1.0}}, steps: 1}}}}
+"""
+
+
+class Counted:
+    """A generator that counts what it is asked."""
+
+    def __init__(self, asked: list[str], inner: Generator) -> None:
+        self.asked, self.inner = asked, inner
+        self.model, self.revision = inner.model, inner.revision
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def complete(
+        self, prompts: Sequence[str], *, on_progress: Callable[[int], None] | None = None
+    ) -> list[Completion]:
+        self.asked.extend(prompts)
+        return self.inner.complete(prompts, on_progress=on_progress)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("wide")
+    rows = [f"Course {n:03},Part {part}" for n in range(TOPICS) for part in range(1 + n % 3)]
+    (root / "units.csv").write_text("course,title\n" + "\n".join(rows) + "\n")
+    for number in range(STYLES):
+        write_style(root, number)
+    (root / "cosmo.yaml").write_text(CONFIG.format(root=root))
+    return root
+
+
+def write_style(root: Path, number: int, words: str = "") -> None:
+    audience = f"readers of kind {number}"
+    write_template(root, f"style_{number:02}", kind="outline", audience=audience, words=words)
+
+
+@pytest.fixture
+def asked(root: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """List every prompt that the generator was given."""
+    found: list[str] = []
+
+    def opened(*args: Any, **named: Any) -> Counted:
+        return Counted(found, open_generator(*args, **named))
+
+    monkeypatch.setenv("COSMO_CONFIG", str(root / "cosmo.yaml"))
+    monkeypatch.setattr(completions, "open_generator", opened)
+    monkeypatch.setattr(topics, "open_generator", opened)
+    return found
+
+
+def run() -> dict[str, int]:
+    """Bring the cheap tables up to date; return how many partitions of each were made."""
+    made: dict[str, int] = {}
+    for table in CHEAP:
+        world = look()
+        drop_orphans(world, table)
+        outcomes = list(make(table, world.partitions(table.by), world))
+        assert [one for one in outcomes if not one.good] == []
+        if count := sum(one.fate == "made" for one in outcomes):
+            made[table.name] = count
+    return made
+
+
+def planned() -> Cost:
+    return sum((one.cost for one in plan_tables(look(), CHEAP)), start=Cost())
+
+
+def test_an_edit_costs_exactly_the_prompts_it_changes(root: Path, asked: list[str]) -> None:
+    first = run()
+    assert first["completions"] == TOPICS * STYLES
+    documents = sum(1 + n % 3 for n in range(TOPICS))
+    assert len(asked) == documents * STYLES
+
+    asked.clear()
+    assert run() == {}
+    assert asked == []
+
+    write_style(root, 7, " with care")
+    expected = planned()
+    made = run()
+    assert made["prompts"] == made["completions"] == TOPICS
+    assert len(asked) == documents == expected.calls
+    assert all("with care" in prompt for prompt in asked)
+    assert made["token_shards"] == TOPICS
+
+    asked.clear()
+    settle(root, put("recipes.small.weights.units", 0.5))
+    assert planned().calls == 0
+    assert run() == {}
+    assert asked == []
+
+    write_style(root, 7)
+    assert run().keys() <= {"duplicates"}, "what was bought once is restored"
+    assert asked == []
+
+    with (root / "units.csv").open("a") as file:
+        file.write("Course 000,Part 1\n")
+    expected = planned()
+    made = run()
+    assert made["completions"] == STYLES
+    new = look().traces("prompts")
+    assert (
+        len(asked)
+        == 2 * STYLES
+        == sum(new[f"units-course_000:style_{n:02}"].rows for n in range(STYLES))
+    )

@@ -1,0 +1,473 @@
+"""The contract with the names of Dagster's that are not public: what its pages read is there."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.asset_key import AssetCheckKey
+from dagster._core.execution.asset_backfill import (
+    AssetBackfillStatus,
+    PartitionedAssetBackfillStatus,
+)
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
+from dagster._core.remote_origin import InProcessCodeLocationOrigin
+from dagster._core.storage.event_log import SqliteEventLogStorage
+from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
+from dagster._core.test_utils import create_test_daemon_workspace_context
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
+from dagster._daemon.backfill import execute_backfill_iteration
+from dagster_graphql.test.utils import execute_dagster_graphql
+
+from cosmo_assets import steps
+from cosmo_assets.batch import Outcome
+from cosmo_assets.dagster_internals import (
+    KeptOpenEventLog,
+    StepEvents,
+    instance_settings,
+    latest_storage_id,
+    latest_versions,
+    provenance_tags,
+    stale_partitions,
+    storage_ids,
+)
+from cosmo_assets.definitions import defs
+from cosmo_assets.graph import BY_NAME
+from cosmo_assets.partitions import PARTITIONS
+from cosmo_assets.runs import launch
+from cosmo_assets.verdicts import Verdict, rules
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from dagster._core.events.log import EventLogEntry
+
+PROMPTS = BY_NAME["prompts"]
+KEY = dg.AssetKey("prompts")
+RULES = tuple(rules(PROMPTS))
+CELLS = [f"g-t:s{number}" for number in range(6)]
+WHEN_WRITTEN = {"create_timestamp", "migration_completed"}
+AT_ONCE = {  # a run is over when it is launched
+    "run_coordinator": {
+        "module": "dagster._core.run_coordinator",
+        "class": "DefaultRunCoordinator",
+    },
+    "run_launcher": {
+        "module": "dagster._core.launcher.sync_in_memory_run_launcher",
+        "class": "SyncInMemoryRunLauncher",
+    },
+}
+DEFS = InProcessWorkspaceLoadTarget(
+    InProcessCodeLocationOrigin(
+        LoadableTargetOrigin(module_name="cosmo_assets.definitions", attribute="defs")
+    )
+)
+QUERY = """
+query {
+  assetNodeOrError(assetKey: {path: ["prompts"]}) {
+    ... on AssetNode {
+      partitionStats { numMaterialized numFailed numMaterializing numPartitions }
+      latestMaterializationByPartition(partitions: ["g-t:s0", "g-t:s3"]) {
+        partition
+        runId
+        tags { key value }
+      }
+      assetChecksOrError {
+        ... on AssetChecks {
+          checks {
+            name
+            executionForLatestMaterialization {
+              status
+              evaluation { success partition targetMaterialization { storageId runId } }
+            }
+          }
+        }
+      }
+    }
+  }
+}
+"""
+CONFIG = """
+how: {{lake: "{root}/lake"}}
+sources:
+  units:
+    kind: outline
+    group: units
+    licence: CC0-1.0
+    columns: {{text: title, category: title}}
+    how: {{path: "{root}/units.csv"}}
+groups: {{units: {{topics: category}}}}
+"""
+
+
+@pytest.fixture
+def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
+    """An instance with our event log and six cells, beside an empty lake."""
+    (tmp_path / "units.csv").write_text("title\nbees\n")
+    (tmp_path / "cosmo.yaml").write_text(CONFIG.format(root=tmp_path))
+    monkeypatch.setenv("COSMO_CONFIG", str(tmp_path / "cosmo.yaml"))
+    settings = instance_settings(tmp_path / "dagster") | AT_ONCE
+    with dg.instance_for_test(overrides=settings) as instance:
+        instance.add_dynamic_partitions("cells", CELLS)
+        assert isinstance(instance.event_log_storage, KeptOpenEventLog)
+        yield instance
+
+
+def outcome_of(cell: str) -> Outcome:
+    """Make an outcome as its partition's name asks for."""
+    if cell in BROKEN:
+        return Outcome(cell, "failed", error="broken\nin two lines")
+    if cell in REJECTED:
+        verdicts = tuple(Verdict(rule, passed=False, told="no good") for rule in RULES[:1])
+        return Outcome(cell, "rejected", error="check failed", verdicts=verdicts)
+    verdicts = tuple(Verdict(rule, passed=True, told=f"{rule} held") for rule in RULES)
+    return Outcome(cell, "made", f"v-{cell}", 3, metadata={"sample": "| a |"}, verdicts=verdicts)
+
+
+BROKEN, REJECTED = {CELLS[3]}, {CELLS[4]}
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Let a step's work be what a test says. ``before``: called before each partition."""
+
+    def scripted(
+        outcome: Callable[[str], Outcome] = outcome_of,
+        before: Callable[[str], object] = lambda _: None,
+    ) -> None:
+        def make(_table: object, partitions: Iterable[str], *_: Any, **__: Any) -> Any:
+            for one in partitions:
+                before(one)
+                yield outcome(one)
+
+        monkeypatch.setattr(steps, "make", make)
+
+    scripted()
+    return scripted
+
+
+def run(instance: dg.DagsterInstance, cells: list[str], *, fails: bool = True) -> str:
+    """Run the step over some cells; return the run's id."""
+    done = launch(instance, defs, PROMPTS, cells)
+    failures = [event.step_failure_data for event in done.all_events if event.is_step_failure]
+    broken = [str(one.error) for one in failures]
+    assert bool(broken) == fails, broken
+    return done.run_id
+
+
+def status(instance: dg.DagsterInstance) -> dict[str, set[str]]:
+    """Ask what the page of an asset's partitions shows."""
+    cut = PARTITIONS["cells"]
+    found = get_and_update_asset_status_cache_value(instance, KEY, cut)
+    assert found
+    return {
+        "materialized": set(
+            found.deserialize_materialized_partition_subsets(cut).get_partition_keys()
+        ),
+        "failed": set(found.deserialize_failed_partition_subsets(cut).get_partition_keys()),
+        "running": set(found.deserialize_in_progress_partition_subsets(cut).get_partition_keys()),
+    }
+
+
+def tables(folder: Path) -> dict[str, list[tuple[Any, ...]]]:
+    """Read every row of every database of an event log, but for when SQLite wrote it."""
+    rows = {}
+    for path in sorted(folder.rglob("*.db")):
+        with sqlite3.connect(path) as connection:
+            names = connection.execute("select name from sqlite_master where type = 'table'")
+            for (name,) in names.fetchall():
+                columns = [one[1] for one in connection.execute(f"pragma table_info({name})")]
+                kept = ", ".join(f'"{one}"' for one in columns if one not in WHEN_WRITTEN)
+                rows[f"{path.stem}.{name}"] = connection.execute(
+                    f"select {kept} from {name} order by 1"
+                ).fetchall()
+        connection.close()
+    return rows
+
+
+@pytest.mark.usefixtures("script")
+def test_a_batch_leaves_the_rows_that_dagster_writes_one_by_one(
+    instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches: list[list[EventLogEntry]] = []
+    keep = KeptOpenEventLog.store_event_batch
+
+    def kept(self: KeptOpenEventLog, events: list[EventLogEntry]) -> None:
+        batches.append(events)
+        keep(self, events)
+
+    monkeypatch.setattr(KeptOpenEventLog, "store_event_batch", kept)
+    monkeypatch.setattr(steps, "TOLD_TOGETHER", 2)
+    run(instance, CELLS)
+    run(instance, CELLS[:2], fails=False)
+    assert len(batches) > 4
+    told = {
+        event.dagster_event and event.dagster_event_type for batch in batches for event in batch
+    }
+    assert len(told) == 4, "an error, plans, materializations and checks"
+    ours = KeptOpenEventLog(str(tmp_path / "ours"))
+    theirs = KeptOpenEventLog(str(tmp_path / "theirs"))
+    assert KeptOpenEventLog.store_event is SqliteEventLogStorage.store_event
+    for batch in batches:
+        keep(ours, batch)
+        for event in batch:
+            theirs.store_event(event)
+    found, wanted = tables(tmp_path / "ours"), tables(tmp_path / "theirs")
+    assert found.keys() == wanted.keys()
+    for name in wanted:
+        assert found[name] == wanted[name], name
+    assert {name.partition(".")[2] for name in wanted if wanted[name]} >= {
+        "event_logs",
+        "asset_keys",
+        "asset_event_tags",
+        "asset_check_executions",
+    }
+
+
+def test_a_steps_events_are_those_that_dagster_makes_of_what_is_yielded(
+    instance: dg.DagsterInstance,
+) -> None:
+    made = dg.AssetMaterialization("one", partition="p", metadata={"rows": 3}, tags={"a": "b"})
+    checked = dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey("one"), check_name="c", passed=False, partition="p", metadata={}
+    )
+
+    @dg.asset(partitions_def=dg.StaticPartitionsDefinition(["p"]), output_required=False)
+    def one(context) -> Any:  # noqa: ANN001 - Dagster reads the annotation, not its name
+        events = StepEvents(context)
+        yield made
+        events.materialize(made)
+        context.log_event(checked)
+        events.check(checked)
+        context.log.error("an error")
+        events.error("an error")
+        events.store()
+
+    done = dg.materialize([one], instance=instance, partition_key="p")
+    kinds: dict[str, list[dict[str, Any]]] = {}
+    for event in instance.all_logs(done.run_id):
+        told = json.loads(event.to_json())
+        told.pop("timestamp")
+        kind = event.dagster_event.event_type_value if event.dagster_event else event.user_message
+        kinds.setdefault(kind, []).append(told)
+    for kind in ("ASSET_MATERIALIZATION", "ASSET_CHECK_EVALUATION", "an error"):
+        theirs, ours = kinds[kind]
+        assert ours == theirs
+    assert kinds["an error"][0]["level"] == logging.ERROR
+
+
+@pytest.mark.usefixtures("script")
+def test_the_failed_are_marked_and_neither_their_neighbours_nor_the_unwanted(
+    instance: dg.DagsterInstance,
+) -> None:
+    wanted = [CELLS[1], *CELLS[3:5]]
+    run_id = run(instance, wanted)
+    assert status(instance) == {
+        "materialized": {CELLS[1]},
+        "failed": set(CELLS[3:5]),
+        "running": set(),
+    }
+    events = instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+    assert [event.dagster_event.partition for event in events if event.dagster_event] == [CELLS[1]]
+    errors = [event.user_message for event in instance.all_logs(run_id) if event.level == 40]
+    assert f"prompts[{CELLS[3]}] failed: broken\nin two lines" in errors
+
+
+def test_a_mended_partition_is_marked_failed_no_more(
+    instance: dg.DagsterInstance, script: Callable[..., None]
+) -> None:
+    run(instance, CELLS)
+    assert status(instance)["failed"] == BROKEN | REJECTED
+    script(lambda cell: Outcome(cell, "made", "2"))
+    run(instance, CELLS[3:4], fails=False)
+    assert status(instance)["failed"] == REJECTED
+    run(instance, CELLS, fails=False)
+    assert status(instance) == {"materialized": set(CELLS), "failed": set(), "running": set()}
+
+
+def test_a_running_step_shows_what_it_made_and_what_it_is_to_make(
+    instance: dg.DagsterInstance, script: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[dict[str, set[str]]] = []
+    script(before=lambda _: seen.append(status(instance)))
+    monkeypatch.setattr(steps, "TOLD_TOGETHER", 2)
+    run(instance, [*CELLS[:3], CELLS[5]], fails=False)
+    made = [one["materialized"] for one in seen]
+    assert made == [set(), set(), set(CELLS[:2]), set(CELLS[:2])]
+    running = {*CELLS[:3], CELLS[5]}
+    assert [one["running"] for one in seen] == [running - told for told in made]
+    assert status(instance) == {"materialized": running, "failed": set(), "running": set()}
+
+
+def test_a_step_that_breaks_keeps_what_it_made_and_fails_the_rest(
+    instance: dg.DagsterInstance, script: Callable[..., None]
+) -> None:
+    def broken(cell: str) -> None:
+        if cell == CELLS[2]:
+            msg = "the machine went away"
+            raise OSError(msg)
+
+    script(before=broken)
+    run(instance, [CELLS[0], CELLS[2], CELLS[4]])
+    assert status(instance) == {
+        "materialized": {CELLS[0]},
+        "failed": {CELLS[2], CELLS[4]},
+        "running": set(),
+    }
+
+
+@pytest.mark.usefixtures("script")
+def test_a_check_points_at_the_materialization_it_judged(instance: dg.DagsterInstance) -> None:
+    run(instance, CELLS)
+    made = storage_ids(instance, "prompts", CELLS)
+    assert made.keys() == set(CELLS) - BROKEN - REJECTED
+    for rule in RULES:
+        key = AssetCheckKey(KEY, rule)
+        history = instance.event_log_storage.get_asset_check_execution_history(key, limit=99)
+        by_cell = {one.partition or "": one for one in history}
+        assert len(history) == len(by_cell)
+        assert by_cell.keys() == set(CELLS) - BROKEN
+        for cell, one in by_cell.items():
+            found = one.event and one.event.asset_check_evaluation
+            assert found
+            assert one.status.value == ("FAILED" if not found.passed else "SUCCEEDED")
+            target = found.target_materialization_data
+            assert (target.storage_id if target else None) == made.get(cell)
+    infos = instance.event_log_storage.get_asset_check_partition_info(
+        [AssetCheckKey(KEY, RULES[0])]
+    )
+    current = {one.partition_key for one in infos if one.is_current}
+    assert current == set(CELLS) - BROKEN
+
+
+@pytest.mark.usefixtures("script")
+def test_versions_are_those_of_the_outcomes(instance: dg.DagsterInstance) -> None:
+    run(instance, CELLS[:2], fails=False)
+    assert latest_versions(instance, "prompts") == {cell: f"v-{cell}" for cell in CELLS[:2]}
+    event = instance.get_latest_materialization_event(KEY)
+    assert event
+    assert event.asset_materialization
+    assert event.asset_materialization.partition == CELLS[1]
+    assert event.asset_materialization.metadata["sample"] == dg.MetadataValue.text("| a |")
+    assert latest_storage_id(instance, "prompts") == max(
+        storage_ids(instance, "prompts", CELLS).values()
+    )
+    assert stale_partitions(instance, defs, "prompts", CELLS[:3]) == {CELLS[2]}
+
+
+@pytest.mark.filterwarnings("ignore:coroutine 'BaseEventLoop:RuntimeWarning")
+@pytest.mark.usefixtures("script")
+def test_the_pages_of_an_asset_show_what_was_told(instance: dg.DagsterInstance) -> None:
+    run_id = run(instance, CELLS)
+    with create_test_daemon_workspace_context(DEFS, instance) as workspace:
+        told = execute_dagster_graphql(workspace.create_request_context(), QUERY)
+    node = told.data["assetNodeOrError"]
+    assert node["partitionStats"] == {
+        "numMaterialized": 4,
+        "numFailed": 2,
+        "numMaterializing": 0,
+        "numPartitions": 6,
+    }
+    made, failed = node["latestMaterializationByPartition"]
+    assert failed is None
+    assert (made["partition"], made["runId"]) == (CELLS[0], run_id)
+    assert {"key": "dagster/data_version", "value": f"v-{CELLS[0]}"} in made["tags"]
+    checks = node["assetChecksOrError"]["checks"]
+    assert {one["name"] for one in checks} == set(RULES)
+    ids = set(storage_ids(instance, "prompts", CELLS).values())
+    for one in checks:
+        latest = one["executionForLatestMaterialization"]
+        assert latest["status"] == "SUCCEEDED"
+        assert int(latest["evaluation"]["targetMaterialization"]["storageId"]) in ids
+
+
+def test_a_plan_of_many_partitions_is_one_event_and_those_that_are_wanted(
+    instance: dg.DagsterInstance, script: Callable[..., None]
+) -> None:
+    script(lambda cell: Outcome(cell, "made", "1"))
+    run_id = run(instance, [CELLS[0], CELLS[5]], fails=False)
+    kind = dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
+    planned = [event.dagster_event for event in instance.all_logs(run_id, of_type=kind)]
+    assert [one.partition for one in planned if one] == [None, CELLS[0], CELLS[5]]
+
+
+def test_the_condition_of_failed_partitions_sees_exactly_those(
+    instance: dg.DagsterInstance, script: Callable[..., None]
+) -> None:
+    script()
+    run(instance, [*CELLS[:2], CELLS[3]])
+    failed = dg.AutomationCondition.execution_failed()
+    (asset,) = dg.map_asset_specs(
+        lambda spec: spec.replace_attributes(automation_condition=failed), [steps.asset_of(PROMPTS)]
+    )
+    told = dg.evaluate_automation_conditions(defs=dg.Definitions([asset]), instance=instance)
+    assert told.get_requested_partitions(KEY) == {CELLS[3]}
+
+
+@pytest.mark.filterwarnings("ignore:Function `AssetSelection.sources`:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:coroutine 'BaseEventLoop:RuntimeWarning")
+@pytest.mark.usefixtures("script")
+def test_a_backfill_ends_with_the_failed_counted_and_the_others_made(
+    instance: dg.DagsterInstance,
+) -> None:
+    graph = defs.resolve_asset_graph()
+    backfill = PartitionBackfill.from_asset_partitions(
+        backfill_id="b",
+        asset_graph=graph,
+        partition_names=CELLS[:4],
+        asset_selection=[KEY],
+        backfill_timestamp=1.0,
+        tags={},
+        dynamic_partitions_store=instance,
+        all_partitions=False,
+        title=None,
+        description=None,
+        run_config=None,
+    )
+    instance.add_backfill(backfill)
+    with create_test_daemon_workspace_context(DEFS, instance) as workspace:
+        for _ in range(5):
+            list(execute_backfill_iteration(workspace, logging.getLogger("backfill")))
+    done = instance.get_backfill("b")
+    assert done
+    assert done.status == BulkActionStatus.COMPLETED_FAILED
+    assert done.asset_backfill_data
+    (told,) = done.asset_backfill_data.get_backfill_status_per_asset_key(graph)
+    assert isinstance(told, PartitionedAssetBackfillStatus)
+    assert told.partitions_counts_by_status == {
+        AssetBackfillStatus.MATERIALIZED: 3,
+        AssetBackfillStatus.FAILED: 1,
+        AssetBackfillStatus.IN_PROGRESS: 0,
+    }
+    assert status(instance)["failed"] == {CELLS[3]}
+
+
+def test_dagster_calls_stale_what_was_made_from_another_version() -> None:
+    """Our tags are what its resolver compares."""
+    cells = ["a:x", "b:x"]
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions("cells", cells)
+
+        def tell(asset: str, cell: str, version: str, **inputs: str) -> None:
+            tags = provenance_tags(
+                version=version,
+                code=BY_NAME[asset].code,
+                inputs=inputs,
+                pointers={name: latest_storage_id(instance, name) for name in inputs},
+            )
+            event = dg.AssetMaterialization(asset, partition=cell, tags=tags)
+            instance.report_runless_asset_event(event)
+
+        for cell in cells:
+            tell("cells", cell, "1")
+            tell("prompts", cell, "1", cells="1")
+        assert stale_partitions(instance, defs, "prompts", cells) == set()
+        tell("cells", "a:x", "2")
+        tell("cells", "b:x", "1")
+        assert stale_partitions(instance, defs, "prompts", cells) == {"a:x"}
