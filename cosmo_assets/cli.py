@@ -66,11 +66,13 @@ def run(
         from cosmo_assets.display import (  # noqa: PLC0415
             show_failures,
             show_run,
+            summary_line,
             watch,
         )
+        from cosmo_assets.graph import select_tables  # noqa: PLC0415
         from cosmo_assets.history import record_run  # noqa: PLC0415
-        from cosmo_assets.plan import plan_tables  # noqa: PLC0415
-        from cosmo_assets.runs import check_patterns, run_graph, select_tables  # noqa: PLC0415
+        from cosmo_assets.plan import narrow, plan_tables  # noqa: PLC0415
+        from cosmo_assets.runs import check_patterns, matches, run_graph  # noqa: PLC0415
         from cosmo_assets.world import look  # noqa: PLC0415
 
         instance = _instance()
@@ -79,9 +81,15 @@ def run(
         retract_command.finish_begun(quiet=as_json)
         world = look()
         check_patterns(world, tables, partitions or ())
-        plans = plan_tables(world)
+        names = {table.name for table in tables}
+        plans = narrow(
+            world,
+            plan_tables(world),
+            lambda table, one: table in names and matches(one, partitions or ()),
+        )
         if not as_json:
             tell_branch(world.lake.branch)
+            typer.echo(summary_line(plans, world), err=True)
         running = run_graph(
             instance, tables, patterns=partitions or (), force=force, per_run=per_run
         )
@@ -116,9 +124,9 @@ def status(
     def body() -> int:
         from cosmo_assets.display import show_marks, show_status  # noqa: PLC0415
         from cosmo_assets.failures import read_failures  # noqa: PLC0415
+        from cosmo_assets.graph import select_tables  # noqa: PLC0415
         from cosmo_assets.marks import read_marks  # noqa: PLC0415
-        from cosmo_assets.runs import select_tables, states  # noqa: PLC0415
-        from cosmo_assets.world import look  # noqa: PLC0415
+        from cosmo_assets.world import look, states  # noqa: PLC0415
 
         world = look()
         tables = select_tables(select or ())
@@ -158,8 +166,8 @@ def plan(
         import dataclasses  # noqa: PLC0415
 
         from cosmo_assets.display import show_plan  # noqa: PLC0415
+        from cosmo_assets.graph import select_tables  # noqa: PLC0415
         from cosmo_assets.plan import plan_tables  # noqa: PLC0415
-        from cosmo_assets.runs import select_tables  # noqa: PLC0415
         from cosmo_assets.world import look  # noqa: PLC0415
 
         world = look()
@@ -187,9 +195,9 @@ def why(
     """Say why a partition is not fresh, or what it was made from."""
 
     def body() -> int:
+        from cosmo_assets.graph import select_tables  # noqa: PLC0415
         from cosmo_assets.marks import read_marks, tell_mark  # noqa: PLC0415
         from cosmo_assets.plan import explain  # noqa: PLC0415
-        from cosmo_assets.runs import select_tables  # noqa: PLC0415
         from cosmo_assets.world import look  # noqa: PLC0415
 
         (table,) = select_tables([asset])

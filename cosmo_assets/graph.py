@@ -8,6 +8,7 @@ from cosmo_assets.clusters import EMBEDDINGS, TOPIC_ASSIGNMENTS, TOPIC_MODEL
 from cosmo_assets.completions import COMPLETIONS
 from cosmo_assets.evals import EVAL_SCORES
 from cosmo_assets.prompts import CELLS, PROMPT_TEMPLATES, PROMPTS
+from cosmo_assets.pure.errors import BadInputError
 from cosmo_assets.quality import BENCHMARK_INDEX, CONTAMINATION, DOCUMENTS, DUPLICATES
 from cosmo_assets.seeds import SEED_DOCUMENTS
 from cosmo_assets.sql_tables import CONTAMINATION_REPORT, CORPUS_PROFILE
@@ -16,6 +17,8 @@ from cosmo_assets.topics import TOPIC_LABELS, TOPICS
 from cosmo_assets.training import CHECKPOINTS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from cosmo_assets.tables import Table
 
 TABLES: tuple[Table, ...] = (
@@ -44,3 +47,13 @@ BY_NAME = {table.name: table for table in TABLES}
 MANIFESTS = tuple(
     sorted({parent.table for table in TABLES for parent in table.parents if parent.manifest})
 )
+
+
+def select_tables(names: Iterable[str]) -> tuple[Table, ...]:
+    """Return the named tables in pipeline order; all of them where none is named."""
+    wanted = set(names)
+    if unknown := sorted(wanted - {table.name for table in TABLES}):
+        known = ", ".join(table.name for table in TABLES)
+        msg = f"no asset {unknown[0]!r}; there are {known}"
+        raise BadInputError(msg)
+    return tuple(table for table in TABLES if not wanted or table.name in wanted)

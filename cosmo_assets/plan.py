@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 from cosmo_assets.causes import Causes
-from cosmo_assets.graph import TABLES
+from cosmo_assets.graph import BY_NAME, TABLES
 from cosmo_assets.pure.digest import digest
 from cosmo_assets.pure.errors import BadInputError
 from cosmo_assets.world import World
@@ -161,6 +161,19 @@ def plan_tables(
     """
     walk = _Walk(world, veto)
     return [walk.plan(table) for table in tables]
+
+
+def narrow(
+    world: World, plans: Iterable[TablePlan], wanted: Callable[[str, str], bool]
+) -> list[TablePlan]:
+    """Leave in plans only the partitions that ``wanted(table, partition)`` says."""
+    found: list[TablePlan] = []
+    for plan in plans:
+        table = BY_NAME[plan.table]
+        chosen = [one for one in plan.planned if wanted(plan.table, one.partition)]
+        less = dataclasses.replace(_without_cost(world, table, chosen), fresh=plan.fresh)
+        found.append(dataclasses.replace(less, cost=price(world, table, less.names(*RUN))))
+    return found
 
 
 def explain(world: World, table: Table, partition: str) -> list[str]:

@@ -18,10 +18,9 @@ from cosmo_assets.dagster_internals import (
     latest_versions,
 )
 from cosmo_assets.failures import read_failures
-from cosmo_assets.graph import TABLES
 from cosmo_assets.partitions import sync_partitions
 from cosmo_assets.pure.errors import BadInputError, ContractError
-from cosmo_assets.world import State, World, look
+from cosmo_assets.world import World, drop_orphans, look, states
 from resources.lake import BRANCH_LOCK, Lake, is_alive, this_process, write_atomically
 from resources.project import find_lake
 
@@ -90,21 +89,6 @@ def open_instance(lake: Lake) -> dg.DagsterInstance:
     return dg.DagsterInstance.get()
 
 
-def select_tables(names: Iterable[str]) -> tuple[Table, ...]:
-    """Return the named tables in pipeline order; all of them where none is named."""
-    wanted = set(names)
-    if unknown := sorted(wanted - {table.name for table in TABLES}):
-        known = ", ".join(table.name for table in TABLES)
-        msg = f"no asset {unknown[0]!r}; there are {known}"
-        raise BadInputError(msg)
-    return tuple(table for table in TABLES if not wanted or table.name in wanted)
-
-
-def states(world: World, table: Table) -> dict[str, State]:
-    """Say how each partition of a table stands."""
-    return {name: world.state(table, name) for name in world.partitions(table.by)}
-
-
 def run_graph(
     instance: dg.DagsterInstance,
     tables: Iterable[Table],
@@ -149,7 +133,7 @@ def _run_layer(
     asked = [
         name
         for name, state in states(world, table).items()
-        if _matches(name, patterns)
+        if matches(name, patterns)
         and state.status != "waiting"
         and (
             force
@@ -170,7 +154,8 @@ def _run_layer(
     return layer
 
 
-def _matches(name: str, patterns: Sequence[str]) -> bool:
+def matches(name: str, patterns: Sequence[str]) -> bool:
+    """Whether a partition is meant by any of ``patterns``; all are where there is none."""
     return not patterns or any(fnmatch.fnmatchcase(name, one) for one in patterns)
 
 
@@ -178,7 +163,7 @@ def check_patterns(world: World, tables: Iterable[Table], patterns: Sequence[str
     """Refuse a pattern that no partition of these tables matches. Raises BadInputError."""
     names = {name for table in tables for name in world.partitions(table.by)}
     for pattern in patterns:
-        if not any(_matches(name, [pattern]) for name in names):
+        if not any(matches(name, [pattern]) for name in names):
             shown = ", ".join(sorted(names)[:5])
             msg = f"no partition matches {pattern!r}; there are {len(names):,}: {shown}, …"
             raise BadInputError(msg)
@@ -243,16 +228,6 @@ def settle_dead_runs(instance: dg.DagsterInstance) -> None:
         if process and not is_alive(process):
             told = "the process of this run is gone; what it published is kept"
             instance.report_run_failed(run, told)
-
-
-def drop_orphans(world: World, table: Table) -> int:
-    """Let go of partitions whose name is gone. Their rows stay, should the name come back."""
-    live = set(world.partitions(table.by))
-    gone = [name for name in world.traces(table.name) if name not in live]
-    world.lake.set_current(table.name, dict.fromkeys(gone))
-    if gone:
-        world.forget(table.name)
-    return len(gone)
 
 
 def _layer(

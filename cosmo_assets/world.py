@@ -318,6 +318,21 @@ CUTS: Mapping[Dimension, Callable[[World], list[str]]] = {
 }
 
 
+def states(world: World, table: Table) -> dict[str, State]:
+    """Say how each partition of a table stands."""
+    return {name: world.state(table, name) for name in world.partitions(table.by)}
+
+
+def drop_orphans(world: World, table: Table) -> int:
+    """Let go of partitions whose name is gone. Their rows stay, should the name come back."""
+    live = set(world.partitions(table.by))
+    gone = [name for name in world.traces(table.name) if name not in live]
+    world.lake.set_current(table.name, dict.fromkeys(gone))
+    if gone:
+        world.forget(table.name)
+    return len(gone)
+
+
 def look() -> World:
     """Take a snapshot of the project in use (docs/pipeline.md says which one that is)."""
     config, lake = open_project()

@@ -9,8 +9,7 @@ import dagster as dg
 
 from cosmo_assets.graph import TABLES
 from cosmo_assets.partitions import sync_partitions
-from cosmo_assets.runs import drop_orphans
-from cosmo_assets.world import look
+from cosmo_assets.world import drop_orphans, look
 
 
 @dg.sensor(

@@ -16,8 +16,8 @@ from cosmo_assets.automation import find_due
 from cosmo_assets.graph import BY_NAME, TABLES
 from cosmo_assets.partitions import sync_partitions
 from cosmo_assets.pure.digest import digest
-from cosmo_assets.runs import busy_tables, drop_orphans, hull, run_config
-from cosmo_assets.world import look
+from cosmo_assets.runs import busy_tables, hull, run_config
+from cosmo_assets.world import drop_orphans, look
 
 if TYPE_CHECKING:
     from collections.abc import Callable

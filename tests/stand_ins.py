@@ -23,10 +23,9 @@ from cosmo_assets.batch import make
 from cosmo_assets.graph import TABLES
 from cosmo_assets.pure.config import parse_config
 from cosmo_assets.pure.digest import digest, digest_bytes
-from cosmo_assets.runs import drop_orphans
 from cosmo_assets.tables import Made, part
 from cosmo_assets.training import mixture_cells
-from cosmo_assets.world import World
+from cosmo_assets.world import World, drop_orphans
 from resources.project import open_lake
 from resources.sources import observe
 

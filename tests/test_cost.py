@@ -12,8 +12,7 @@ from cosmo_assets import completions, topics
 from cosmo_assets.batch import make
 from cosmo_assets.graph import TABLES
 from cosmo_assets.plan import Cost, plan_tables
-from cosmo_assets.runs import drop_orphans
-from cosmo_assets.world import look
+from cosmo_assets.world import drop_orphans, look
 from resources.generator import open_generator
 
 if TYPE_CHECKING:
