@@ -34,6 +34,9 @@ app = typer.Typer(
 app.add_typer(branch_commands.app, name="branch")
 app.command(epilog=retract_command.RETRACT_EXAMPLES)(retract_command.retract)
 
+# Of Dagster's about itself, which its own command prints at every start.
+OWN_WARNINGS = "ignore:Function `dev_command`,ignore:Parameter `include_sources`"
+
 SelectOption = Annotated[
     list[str] | None, typer.Option("--select", "-s", help="Only this asset; may be repeated.")
 ]
@@ -272,14 +275,15 @@ def ui(
     """Open Dagster's UI, with its daemon, on the same lake and instance."""
 
     def body() -> int:
-        import subprocess  # noqa: PLC0415
+        import os  # noqa: PLC0415
 
         _instance()
         command = [sys.executable, "-m", "dagster", "dev", "-m", "cosmo_assets.definitions"]
         typer.echo(f"Dagster's UI opens on http://{host}:{port} (Ctrl-C ends it)")
-        return subprocess.call(  # noqa: S603
-            [*command, "-h", host, "-p", str(port)]
-        )
+        sys.stdout.flush()
+        os.environ.setdefault("PYTHONWARNINGS", OWN_WARNINGS)
+        # In this process's place, so that whatever ends the command ends what it started.
+        os.execv(sys.executable, [*command, "-h", host, "-p", str(port)])  # noqa: S606
 
     guard(config, body)
 

@@ -61,6 +61,7 @@ __all__ = [
     "ASSET_PARTITION_RANGE_START_TAG",
     "KeptOpenEventLog",
     "StepEvents",
+    "all_storage_ids",
     "allow_no_output",
     "check_target",
     "instance_settings",
@@ -115,6 +116,13 @@ def storage_ids(
     """Return the storage id of each partition's newest materialization."""
     return instance.event_log_storage.get_latest_storage_id_by_partition(
         dg.AssetKey(asset), dg.DagsterEventType.ASSET_MATERIALIZATION, set(partitions)
+    )
+
+
+def all_storage_ids(instance: dg.DagsterInstance, asset: str) -> Mapping[str, int]:
+    """Return the storage id of every partition's newest materialization."""
+    return instance.event_log_storage.get_latest_storage_id_by_partition(
+        dg.AssetKey(asset), dg.DagsterEventType.ASSET_MATERIALIZATION
     )
 
 

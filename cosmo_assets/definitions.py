@@ -7,6 +7,7 @@ import warnings
 import dagster as dg
 
 from cosmo_assets.graph import BY_NAME, MANIFESTS, TABLES
+from cosmo_assets.outside_assets import outside_specs
 from cosmo_assets.steps import asset_of, checks_of, manifest_of
 from sensors.outside_files import outside_files
 from sensors.regenerate import SENSORS
@@ -26,7 +27,7 @@ AUTOMATION = dg.AutomationConditionSensorDefinition(
 )
 
 defs = dg.Definitions(
-    assets=[*ASSETS, *(manifest_of(table) for table in MANIFESTS)],
+    assets=[*ASSETS, *(manifest_of(table) for table in MANIFESTS), *outside_specs()],
     asset_checks=[check for table in TABLES for check in checks_of(table)],
     sensors=[outside_files, *SENSORS, AUTOMATION],
     executor=dg.in_process_executor,

@@ -14,10 +14,14 @@ import yaml
 from cosmo_assets.dagster_internals import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
+    all_storage_ids,
     instance_settings,
+    latest_storage_id,
     latest_versions,
 )
 from cosmo_assets.failures import read_failures
+from cosmo_assets.graph import BY_NAME
+from cosmo_assets.outside_assets import report_outside
 from cosmo_assets.partitions import sync_partitions
 from cosmo_assets.pure.errors import BadInputError, ContractError
 from cosmo_assets.world import World, drop_orphans, look, states
@@ -110,6 +114,9 @@ def run_graph(
 
     settle_dead_runs(instance)
     with find_lake().lock(BRANCH_LOCK, shared=True):  # one branch from end to end
+        world = look()
+        sync_partitions(instance, world)
+        report_outside(instance, world)
         for table in tables:
             yield table, None
             yield table, _run_layer(instance, defs, table, patterns, force=force, per_run=per_run)
@@ -129,6 +136,7 @@ def _run_layer(
     sync_partitions(instance, world)
     dropped = drop_orphans(world, table)
     newest = world.lake.catalog.newest()
+    untold = _untold(instance, defs, table)
     known = latest_versions(instance, table.name)
     asked = [
         name
@@ -139,6 +147,7 @@ def _run_layer(
             force
             or state.status != "fresh"
             or known.get(name) != world.version(table.name, name)  # Dagster does not know yet
+            or name in untold
         )
     ]
     stale = {name for name in asked if world.state(table, name).status != "fresh"}
@@ -152,6 +161,24 @@ def _run_layer(
     if failures and not layer.failed:
         raise ContractError("\n".join(failures))
     return layer
+
+
+def _untold(instance: dg.DagsterInstance, defs: dg.Definitions, table: Table) -> set[str]:
+    """Name partitions that Dagster would call stale for a parent's partition they do not read.
+
+    It knows edges between different cuts as all-to-all only. Once told again, of the same version,
+    a partition is compared with what its parents are since then.
+    """
+    told = all_storage_ids(instance, table.name)
+    edges = defs.resolve_asset_graph().get(dg.AssetKey(table.name)).partition_mappings
+    crossing = [
+        parent.to_user_string()
+        for parent, mapping in edges.items()
+        if isinstance(mapping, dg.AllPartitionMapping)
+    ]
+    newest = (latest_storage_id(instance, name, observed=name not in BY_NAME) for name in crossing)
+    since = max((at for at in newest if at is not None), default=0)
+    return {name for name, at in told.items() if at < since}
 
 
 def matches(name: str, patterns: Sequence[str]) -> bool:

@@ -22,6 +22,7 @@ from cosmo_assets.dagster_internals import (
     storage_ids,
 )
 from cosmo_assets.graph import BY_NAME, MANIFESTS
+from cosmo_assets.outside_assets import OUTSIDE
 from cosmo_assets.partitions import PARTITIONS, sync_partitions
 from cosmo_assets.progress import progress_writer
 from cosmo_assets.pure.digest import digest
@@ -120,6 +121,9 @@ def _check(table: Table, rule: str, about: str) -> dg.AssetChecksDefinition:
 
 def _deps(table: Table) -> list[dg.AssetDep]:
     deps: dict[str, dg.AssetDep] = {}
+    if table.name in OUTSIDE:
+        name = OUTSIDE[table.name][0]
+        deps[name] = dg.AssetDep(name, partition_mapping=dg.IdentityPartitionMapping())
     for parent in table.parents:
         if parent.manifest:
             name, mapping = manifest_name(parent.table), dg.AllPartitionMapping()
@@ -276,7 +280,16 @@ def _failures(table: Table, bad: Mapping[str, str], *, of: int) -> str:
 def _apart(
     context: dg.AssetExecutionContext, table: Table, partitions: list[str], *, force: bool
 ) -> Iterator[Outcome]:
-    """Run the step in a process of its own, through Pipes, as it would run in a pod."""
+    """Run the step in a process of its own, through Pipes, as it would run in a pod.
+
+    What is fresh needs no process to say so.
+    """
+    world = look()
+    fresh = [p for p in partitions if not force and world.state(table, p).status == "fresh"]
+    yield from make(table, fresh, world)
+    partitions = [one for one in partitions if one not in set(fresh)]
+    if not partitions:
+        return
     done = dg.PipesSubprocessClient().run(
         context=context.op_execution_context,
         command=[sys.executable, "-m", "cosmo_assets.worker"],

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cosmo_assets.pure.config import Config
     from cosmo_assets.tables import Dimension, Table
     from resources.lake import Lake
-    from resources.sources import Outside
+    from resources.sources import File, Outside
 
 Status = Literal["fresh", "stale", "missing", "waiting"]
 What = Literal["code", "setting", "input"]
@@ -121,6 +121,24 @@ class World:
         self._manifests.clear()
         self._groups.clear()
         self._facets.clear()
+
+    def fingerprint(self) -> str:
+        """Name all that lies outside the lake: settings, files, overrides."""
+        shards, templates, benchmarks, overrides = (
+            getattr(self.outside, field.name) for field in dataclasses.fields(self.outside)
+        )
+        return digest(
+            [
+                self.config.model_dump(mode="json"),
+                {
+                    name: {s: _versions(f) for s, f in found.items()}
+                    for name, found in shards.items()
+                },
+                {style: file.version for style, file in templates.items()},
+                {name: _versions(files) for name, files in benchmarks.items()},
+                {topic: override.key() for topic, override in overrides.items()},
+            ]
+        )
 
     def traces(self, table: str) -> dict[str, Trace]:
         """Every partition's current trace, orphans included."""
@@ -234,6 +252,10 @@ def _changes(what: What, was: Mapping[str, object], now: Mapping[str, object]) -
         for name in sorted({*was, *now})
         if was.get(name) != now.get(name)
     ]
+
+
+def _versions(files: Iterable[File]) -> list[list[str]]:
+    return [[file.name, file.version] for file in files]
 
 
 def group_of(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Sources, templates and topics come and go: keep Dagster's partitions theirs.
+"""Files, templates and topics come, change and go: keep Dagster's pages up to date.
 
 Nothing is launched from here. What calls a generator costs money, and starts when somebody asks.
 """
@@ -8,7 +8,9 @@ from __future__ import annotations
 import dagster as dg
 
 from cosmo_assets.graph import TABLES
+from cosmo_assets.outside_assets import report_outside, report_plan
 from cosmo_assets.partitions import sync_partitions
+from cosmo_assets.pure.digest import digest
 from cosmo_assets.world import drop_orphans, look
 
 
@@ -18,12 +20,16 @@ from cosmo_assets.world import drop_orphans, look
     default_status=dg.DefaultSensorStatus.RUNNING,
 )
 def outside_files(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-    """Add partitions for new files and topics, remove those of what is gone."""
+    """Add and remove partitions, tell of changed files, and show the plan."""
     world = look()
+    now = digest([world.lake.branch, world.lake.catalog.newest(), world.fingerprint()])
+    if context.cursor == now:
+        return dg.SkipReason("nothing changed")
     changed = sync_partitions(context.instance, world)
-    gone = sum(drop_orphans(world, table) for table in TABLES)
-    if not changed:
-        return dg.SkipReason("no file, template or topic came or went")
-    told = f"{gone} let go of, " if gone else ""
-    told += ", ".join(f"{by} +{added} -{gone}" for by, (added, gone) in changed.items())
-    return dg.SkipReason(f"partitions: {told}; run `cosmo run` or materialize them")
+    dropped = sum(drop_orphans(world, table) for table in TABLES)
+    told = [f"{by} +{added} -{gone}" for by, (added, gone) in changed.items()]
+    told += [f"{dropped} partitions let go of"] if dropped else []
+    report_outside(context.instance, world)
+    told.append(report_plan(context.instance, look()))
+    context.update_cursor(now)
+    return dg.SkipReason("; ".join(told))

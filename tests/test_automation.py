@@ -12,8 +12,10 @@ from stand_ins import STAND_INS, chosen, copy_of, finish_project, look_at, parti
 from test_edits import CASES
 
 from cosmo_assets.automation import find_due
+from cosmo_assets.dagster_internals import stale_partitions
 from cosmo_assets.definitions import AUTOMATION
 from cosmo_assets.graph import BY_NAME, MANIFESTS
+from cosmo_assets.outside_assets import outside_specs, report_outside, report_plan
 from cosmo_assets.pure.errors import BadInputError
 from cosmo_assets.runs import launch, open_instance, run_graph
 from cosmo_assets.steps import asset_of, checks_of, manifest_of
@@ -28,7 +30,11 @@ if TYPE_CHECKING:
 UNLIMITED = {"tokens": 10**9, "money": 10.0**6}
 TABLES = [dataclasses.replace(table, apart=False) for table in STAND_INS]
 DEFS = dg.Definitions(
-    assets=[*(asset_of(table) for table in TABLES), *(manifest_of(name) for name in MANIFESTS)],
+    assets=[
+        *(asset_of(table) for table in TABLES),
+        *(manifest_of(name) for name in MANIFESTS),
+        *outside_specs(),
+    ],
     asset_checks=[check for table in TABLES for check in checks_of(table)],
     sensors=[outside_files, *SENSORS, AUTOMATION],
     executor=dg.in_process_executor,
@@ -117,6 +123,38 @@ def test_conditions_ask_for_exactly_what_is_stale_until_a_level_is_unchanged(
     assert asked == made
     levels = {one.partition("[")[0] for one in made}
     assert ticks <= len(levels)  # some levels hold several tables
+
+
+def called_stale(instance: dg.DagsterInstance) -> set[str]:
+    """Ask Dagster's own resolver, which its pages show, about every partition."""
+    world = look()
+    return {
+        f"{table.name}[{name}]"
+        for table in TABLES
+        for name in stale_partitions(instance, DEFS, table.name, world.partitions(table.by))
+    }
+
+
+def test_dagsters_own_pages_agree_with_the_traces_before_and_after_a_run(
+    project: tuple[Path, dg.DagsterInstance],
+) -> None:
+    path, instance = project
+    assert called_stale(instance) == set()
+    template("page_young", " in verse")(path.parent)
+    world = look()
+    assert report_outside(instance, world) == 1
+    assert called_stale(instance) == {"prompt_templates[page_young]"}
+    told = report_plan(instance, world)
+    assert told.startswith("1 stale, ")
+    (shown,) = instance.fetch_observations(dg.AssetKey("run_plan"), limit=1).records
+    observed = shown.asset_observation
+    assert observed is not None
+    assert "template page_young.md changed" in str(observed.metadata["plan"].value)
+    for _ in run_graph(instance, TABLES):
+        pass
+    assert called_stale(instance) == set(), "other styles' cells read the same table of templates"
+    assert report_outside(instance, look()) == 0
+    assert report_plan(instance, look()) == "everything is fresh"
 
 
 def sense(

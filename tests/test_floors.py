@@ -24,6 +24,7 @@ MAY_IMPORT = {
         "cosmo_assets.pure",
         "cosmo_assets.automation",
         "cosmo_assets.graph",
+        "cosmo_assets.outside_assets",
         "cosmo_assets.partitions",
         "cosmo_assets.world",
         "cosmo_assets.runs",
@@ -32,6 +33,7 @@ MAY_IMPORT = {
 KNOW_DAGSTER = {
     "cosmo_assets/conditions.py",
     "cosmo_assets/definitions.py",
+    "cosmo_assets/outside_assets.py",
     "cosmo_assets/steps.py",
     "cosmo_assets/partitions.py",
     "cosmo_assets/runs.py",
