@@ -1,11 +1,18 @@
-"""Where the real data lies that some tests read."""
+"""Where the real data lies that some tests read, and a bucket of S3 that lies here."""
 
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import fsspec
 import pytest
+from moto.server import ThreadedMotoServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +23,30 @@ def shared() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip(f"no shared data in {folder}; set COSMO_SHARED to the folder that has it")
     return folder
+
+
+@pytest.fixture(scope="session")
+def endpoint() -> Iterator[str]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the test server's own
+        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        server.start()
+        host, port = server.get_host_and_port()
+        yield f"http://{host}:{port}"
+        server.stop()
+
+
+@pytest.fixture
+def s3(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Give a file system with an empty bucket named bucket, which sees its own writes only."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "any")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    kind = fsspec.get_filesystem_class("s3")
+    kind.clear_instance_cache()
+    writer = fsspec.filesystem("s3", use_listings_cache=False, skip_instance_cache=True)
+    writer.mkdir("bucket")
+    yield writer
+    writer.rm("bucket", recursive=True)
+    kind.clear_instance_cache()

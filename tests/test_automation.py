@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pytest
@@ -244,6 +244,23 @@ def test_seed_files_come_and_go(project: tuple[Path, dg.DagsterInstance]) -> Non
     assert told == "everything is fresh"
     assert sense(SEEDS, instance, cursor)[2] == "nothing changed"
     assert sense(OVERRIDES, instance)[0] == set()
+
+
+def test_objects_on_s3_are_seed_files_too(
+    project: tuple[Path, dg.DagsterInstance], s3: Any
+) -> None:
+    path, instance = project
+    for file in (path.parent / "courses").iterdir():
+        s3.pipe_file(f"bucket/courses/{file.name}", file.read_bytes())
+    settle(path.parent, put("sources.courses.how.path", "s3://bucket/courses/*.csv"))
+    _, cursor, told = sense(SEEDS, instance)
+    assert told == "everything is fresh" or "waiting" in told
+    s3.pipe_file("bucket/courses/chemistry.csv", b"course,title\nChemistry,Acids\n")
+    made, cursor, _ = sense(SEEDS, instance, cursor)
+    assert {"seed_documents[courses:chemistry]", "topics[curated-chemistry]"} <= made
+    s3.rm("bucket/courses/chemistry.csv")
+    assert sense(SEEDS, instance, cursor)[0] == set()
+    assert "courses:chemistry" not in instance.get_dynamic_partitions("source_shards")
 
 
 def test_an_overridden_label_is_free_up_to_the_completions(

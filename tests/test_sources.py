@@ -3,7 +3,6 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,6 @@ import fsspec
 import polars as pl
 import pytest
 import zstandard
-from moto.server import ThreadedMotoServer
 
 import resources.sources
 from cosmo_assets.pure.config import Config, Source
@@ -20,7 +18,7 @@ from cosmo_assets.pure.seeds import check_duplicates, seed_documents
 from resources.sources import Outside, observe, read_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 ROWS = [
     {"title": "Soup", "text": "Boil the leeks."},
@@ -439,33 +437,12 @@ def test_which_rows_of_a_hub_data_set_are_meant_is_part_of_its_version(
     assert (versions(one) == versions(two)) is unmoved
 
 
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the test server's own
-        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-        server.start()
-        host, port = server.get_host_and_port()
-        yield f"http://{host}:{port}"
-        server.stop()
-
-
 @pytest.fixture
-def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Give a bucket of three objects, through a file system that sees its own writes only."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "any")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    kind = fsspec.get_filesystem_class("s3")
-    kind.clear_instance_cache()
-    writer = fsspec.filesystem("s3", use_listings_cache=False, skip_instance_cache=True)
-    writer.mkdir("bucket")
+def bucket(s3: Any) -> Any:
+    """Give a bucket of three objects."""
     for name in ("a", "b", "deep/c"):
-        writer.pipe_file(f"bucket/in/{name}.jsonl", LINES)
-    yield writer
-    writer.rm("bucket", recursive=True)
-    kind.clear_instance_cache()
+        s3.pipe_file(f"bucket/in/{name}.jsonl", LINES)
+    return s3
 
 
 def test_objects_are_files_too(bucket: Any, memory: Path) -> None:

@@ -1,0 +1,147 @@
+"""What fails, fails alone, is told, and is news only as long as the same attempt would meet it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+import pytest
+from edits import put, settle
+from stand_ins import copy_of, finish_project, look_at
+from tiny import write_lines
+
+import resources.evaluator
+from cosmo_assets.batch import make
+from cosmo_assets.failures import read_failures
+from cosmo_assets.graph import BY_NAME
+from cosmo_assets.pure.errors import ContractError
+from cosmo_assets.runs import open_instance, run_graph
+from cosmo_assets.world import look
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from cosmo_assets.batch import Step
+    from cosmo_assets.tables import Made
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the configuration of a finished project. Nobody changes it."""
+    return finish_project(tmp_path_factory.mktemp("finished"))
+
+
+@pytest.fixture
+def project(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = copy_of(finished, tmp_path)
+    monkeypatch.setenv("COSMO_CONFIG", str(path))
+    return path
+
+
+def test_a_benchmark_without_choices_fails_only_its_own_scores(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trivia that is only generated beside a quiz with choices, of the same recipe."""
+    settle(project.parent, put("benchmarks.trivia.evaluate", value=True))
+    items = [
+        {
+            "id": f"t{n}",
+            "question": f"What is {n}?",
+            "choices": None,
+            "answer": f"{n}",
+            "answer_idx": None,
+        }
+        for n in range(3)
+    ]
+    write_lines(project.parent / "trivia.jsonl", items)
+
+    def evaluate(*, tasks: dict[str, pl.DataFrame], **_: Any) -> pl.DataFrame:
+        found = {"benchmark": list(tasks), "metric": "acc", "value": 0.5, "stderr": 0.1, "n": 6}
+        return pl.DataFrame(found, schema_overrides={"n": pl.Int64})
+
+    monkeypatch.setattr(resources.evaluator, "evaluate", evaluate)
+    world = look()
+    (index,) = make(BY_NAME["benchmark_index"], ["trivia"], world)
+    assert index.good, index.error
+    table = BY_NAME["eval_scores"]
+    outcomes = {
+        one.partition: one
+        for one in make(table, ["mixed:quiz", "mixed:trivia"], look(), force=True)
+    }
+    assert outcomes["mixed:quiz"].fate == "made"
+    assert outcomes["mixed:trivia"].fate == "failed"
+    assert "benchmarks.trivia.evaluate: false" in outcomes["mixed:trivia"].error
+
+
+def test_a_generator_that_is_down_fails_the_labels_it_is_asked_for_and_no_curated_ones(
+    project: Path,
+) -> None:
+    down = {"endpoints": ["http://127.0.0.1:9/v1"], "attempts": 1}
+    settle(project.parent, put("generator.backend", "openai"))
+    settle(project.parent, put("generator.how", down))
+    world = look_at(project)
+    table = BY_NAME["topic_labels"]
+    outcomes = list(make(table, world.partitions("topics"), world, force=True))
+    fates = {one.partition: one.fate for one in outcomes}
+    assert {fate for topic, fate in fates.items() if topic.startswith("curated-")} == {"made"}
+    assert {fate for topic, fate in fates.items() if topic.startswith("web-")} == {"failed"}
+    errors = {one.error for one in outcomes if one.error}
+    assert len(errors) == 1
+    assert "http://127.0.0.1:9" in errors.pop()
+
+
+def failing(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
+    """Stand for a work that cannot do one of its partitions."""
+    for partition, thunk in BY_NAME["documents"].work(step):
+        yield partition, refuse if partition.endswith("unit_college") else thunk
+
+
+def refuse() -> Made:
+    msg = "no such thing"
+    raise ContractError(msg)
+
+
+@pytest.mark.usefixtures("project")
+def test_a_forced_partition_that_fails_is_listed_and_its_last_good_version_stays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    documents = BY_NAME["documents"]
+    broken = dataclasses.replace(documents, work=failing)
+    before = look().traces("documents")
+    monkeypatch.setattr("cosmo_assets.steps.make", lambda _table, *a, **k: make(broken, *a, **k))
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    with open_instance(look().lake) as instance:
+        layers = [one for _, one in run_graph(instance, [documents], force=True) if one]
+    refused = {name for name in before if name.endswith("unit_college")}
+    assert set(layers[0].failed) == refused
+    assert set(layers[0].failed.values()) == {"no such thing"}
+    assert set(layers[0].names) == before.keys() - refused
+    assert {n: t.version for n, t in look().traces("documents").items()} == {
+        n: t.version for n, t in before.items()
+    }
+    assert read_failures(look(), documents).keys() == refused
+
+
+def test_a_failure_is_no_news_once_its_edit_is_undone_and_is_again_when_it_is_redone(
+    project: Path,
+) -> None:
+    table = BY_NAME["seed_documents"]
+    file = project.parent / "courses" / "algebra.csv"
+    text = file.read_text()
+    broken = "course,heading\nAlgebra,x\n"
+    file.write_text(broken)
+    (outcome,) = make(table, ["courses:algebra"], look())
+    assert outcome.fate == "failed"
+    assert read_failures(look(), table) == {"courses:algebra": outcome.error}
+    file.write_text(text)
+    assert read_failures(look(), table) == {}
+    file.write_text(broken)
+    assert read_failures(look(), table).keys() == {"courses:algebra"}
+    file.write_text("course,title\nAlgebra,Fields\n")
+    assert read_failures(look(), table) == {}
+    (mended,) = make(table, ["courses:algebra"], look())
+    assert mended.fate == "made"
+    file.write_text(broken)
+    assert read_failures(look(), table) == {}, "the mend forgot it"
