@@ -170,7 +170,7 @@ def plan(
 
         from cosmo_assets.display import show_plan  # noqa: PLC0415
         from cosmo_assets.graph import select_tables  # noqa: PLC0415
-        from cosmo_assets.plan import plan_tables  # noqa: PLC0415
+        from cosmo_assets.plan import Cost, plan_tables  # noqa: PLC0415
         from cosmo_assets.world import look  # noqa: PLC0415
 
         world = look()
@@ -178,7 +178,8 @@ def plan(
         plans = [one for one in plan_tables(world) if one.table in wanted]
         if as_json:
             told = [dataclasses.asdict(one) for one in plans]
-            print_json({"branch": world.lake.branch, "plan": told})
+            total = dataclasses.asdict(sum((one.cost for one in plans), start=Cost()))
+            print_json({"branch": world.lake.branch, "plan": told, "total": total})
         else:
             tell_branch(world.lake.branch)
             show_plan(plans, world, cells=cells)

@@ -193,6 +193,7 @@ def show_plan(plans: list[TablePlan], world: World, *, cells: bool) -> None:
         for one in plans:
             for each in one.planned:
                 told = f"{each.status:8} {one.table}[{each.partition}]: {'; '.join(each.why)}"
+                told += f", {each.calls:,} calls" if each.calls else ""
                 told += f" ({each.held})" if each.held else ""
                 console.print(told, markup=False, highlight=False)
     known = world.partitions("topics")

@@ -75,6 +75,7 @@ class Planned:
     status: Word
     why: tuple[str, ...]
     rows: int = 0  # it has now
+    calls: int = 0  # of a generator
     ready: bool = False  # nothing that it reads is about to change
     held: str = ""  # why it is not to run
 
@@ -247,7 +248,8 @@ class _Walk:
             status = "held"
         ready = status in RUN and recipe == self.world.recipe(table, name)
         trace = self.world.traces(table.name).get(name)
-        return Planned(name, status, why, trace.rows if trace else 0, ready, reason)
+        calls = table.calls(self.world, name) if table.calls and status in RUN else 0
+        return Planned(name, status, why, trace.rows if trace else 0, calls, ready, reason)
 
 
 def _reads(world: World, table: Table, partition: str) -> set[str]:

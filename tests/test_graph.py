@@ -154,8 +154,8 @@ def test_the_plan_of_an_edited_style_names_the_file_and_prices_its_cells(project
         whys = {tuple(one["why"]) for one in plans[table]["planned"]}
         assert whys == {("template page_young.md changed",)}
     assert plans["seed_documents"]["planned"] == []
-    assert plans["completions"]["calls"] == prompts_in(root, cells)
-    assert plans["completions"]["completion_tokens"]["expected"] > 0
+    assert plans["completions"]["cost"]["calls"] == prompts_in(root, cells)
+    assert plans["completions"]["cost"]["completion_tokens"]["expected"] > 0
     told = cosmo(project, "why", "completions", min(cells))
     assert "began with: template page_young.md changed" in told
     assert contents(root) == before
