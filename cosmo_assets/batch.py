@@ -24,6 +24,7 @@ from cosmo_assets.pure.rows import facet_digests, rows_digest
 from cosmo_assets.pure.trace import Recipe, Trace
 from cosmo_assets.verdicts import Verdict, judge
 from cosmo_assets.world import differences
+from resources.interrupts import interrupts_later
 from resources.lake import BRANCH_LOCK, Draft, Lake, write_rows
 
 if TYPE_CHECKING:
@@ -177,8 +178,32 @@ def _make(
 
 
 def _carry_out(step: Step, wanted: dict[str, Recipe], why: dict[str, Why]) -> Iterator[Outcome]:
-    table, world = step.table, step.world
+    """Run the table's work and publish what it makes, also where it is interrupted."""
     pending: list[tuple[str, Made, float]] = []
+
+    def publish() -> Iterator[Outcome]:
+        chunk = pending.copy()
+        pending.clear()
+        return _publish(step.table, chunk, wanted, why, step.world)
+
+    try:
+        yield from _work(step, wanted, pending, publish)
+    except GeneratorExit:  # nobody listens any more
+        for _ in publish():
+            pass
+        raise
+    except BaseException:
+        yield from publish()
+        raise
+
+
+def _work(
+    step: Step,
+    wanted: dict[str, Recipe],
+    pending: list[tuple[str, Made, float]],
+    publish: Callable[[], Iterator[Outcome]],
+) -> Iterator[Outcome]:
+    table = step.table
     left = dict.fromkeys(wanted)
     since = time.monotonic()
     done = rows = 0
@@ -188,7 +213,7 @@ def _carry_out(step: Step, wanted: dict[str, Recipe], why: dict[str, Why]) -> It
         try:
             item = next(work, None)
         except Exception as error:  # noqa: BLE001 - no one partition's fault: told of all that are left
-            yield from _publish(table, pending, wanted, why, world)
+            yield from publish()
             for partition in left:
                 yield Outcome(partition, "failed", error=_tell(error))
             return
@@ -206,9 +231,9 @@ def _carry_out(step: Step, wanted: dict[str, Recipe], why: dict[str, Why]) -> It
         done += 1
         step.say(done, len(wanted))
         if len(pending) >= CHUNK or rows >= CHUNK_ROWS or time.monotonic() - since > CHUNK_S:
-            yield from _publish(table, pending, wanted, why, world)
-            pending, since, rows = [], time.monotonic(), 0
-    yield from _publish(table, pending, wanted, why, world)
+            yield from publish()
+            since, rows = time.monotonic(), 0
+    yield from publish()
     if left:
         msg = f"{table.name}: the step said nothing of {sorted(left)[:5]}"
         raise ContractError(msg)
@@ -231,41 +256,46 @@ def _publish(
     """Check a chunk of made partitions together; publish the good, set the bad aside."""
     if not pending:
         return
-    if table.calls:  # before anything else: what is paid for and then refused is paid for
-        _note_spending(table, {partition: made.cost for partition, made, _ in pending}, world)
-    verdicts = judge(table, {partition: made.rows for partition, made, _ in pending}, world)
     drafts: list[Draft] = []
     outcomes: list[Outcome] = []
-    for partition, made, seconds in pending:
-        found = tuple(verdicts[partition])
-        folder = _lay_out(table, partition, made, world)
-        if broken := [one for one in found if not one.passed]:
-            world.lake.reject(folder, table.name, partition)
-            error = "; ".join(f"check {one.rule}: {one.told}" for one in broken)
-            error += f"; the rows are in the lake under rejected/{table.name}"
-            outcomes.append(Outcome(partition, "rejected", error=error, verdicts=found))
-            continue
-        cost = {"seconds": round(seconds, 4), **made.cost}
-        trace = _trace(table, made, wanted[partition], cost, why[partition].because)
-        drafts.append(Draft(folder, partition, trace))
-        outcomes.append(
-            Outcome(
-                partition,
-                "made",
-                trace.version,
-                trace.rows,
-                metadata={
-                    **made.metadata,
-                    "sample": sample_of(made.rows),
-                    "why": why[partition].told,
-                },
-                verdicts=found,
-                cost=cost,
-            )
-        )
-    world.lake.publish(table.name, drafts)
-    world.forget(table.name)
+    with interrupts_later():
+        if table.calls:  # before anything else: what is paid for and then refused is paid for
+            _note_spending(table, {partition: made.cost for partition, made, _ in pending}, world)
+        verdicts = judge(table, {partition: made.rows for partition, made, _ in pending}, world)
+        for partition, made, seconds in pending:
+            found = tuple(verdicts[partition])
+            folder = _lay_out(table, partition, made, world)
+            if not all(one.passed for one in found):
+                world.lake.reject(folder, table.name, partition)
+                outcomes.append(_rejected(table, partition, found))
+                continue
+            cost = {"seconds": round(seconds, 4), **made.cost}
+            trace = _trace(table, made, wanted[partition], cost, why[partition].because)
+            drafts.append(Draft(folder, partition, trace))
+            outcomes.append(_made(partition, made, trace, found, why[partition].told))
+        world.lake.publish(table.name, drafts)
+        world.forget(table.name)
     yield from outcomes
+
+
+def _rejected(table: Table, partition: str, verdicts: tuple[Verdict, ...]) -> Outcome:
+    error = "; ".join(f"check {one.rule}: {one.told}" for one in verdicts if not one.passed)
+    error += f"; the rows are in the lake under rejected/{table.name}"
+    return Outcome(partition, "rejected", error=error, verdicts=verdicts)
+
+
+def _made(
+    partition: str, made: Made, trace: Trace, verdicts: tuple[Verdict, ...], why: str
+) -> Outcome:
+    return Outcome(
+        partition,
+        "made",
+        trace.version,
+        trace.rows,
+        metadata={**made.metadata, "sample": sample_of(made.rows), "why": why},
+        verdicts=verdicts,
+        cost=trace.cost,
+    )
 
 
 def _note_spending(table: Table, costs: dict[str, dict[str, float]], world: World) -> None:

@@ -28,7 +28,8 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     help="Synthetic pretraining data as an incremental asset graph.\n\n"
-    "Exit codes: 0 all is well · 1 some partitions failed · 2 a setting or a file is wrong.",
+    "Exit codes: 0 all is well · 1 some partitions failed · 2 a setting or a file is "
+    "wrong · 130 stopped by Ctrl-C.",
 )
 
 app.add_typer(branch_commands.app, name="branch")
@@ -308,8 +309,9 @@ def _where_next() -> None:
     from cosmo_assets.world import look  # noqa: PLC0415
 
     world = look()
-    for title, frame in read_reports(world, "scores").items():
-        show_frame(title, frame)
+    if world.traces("eval_scores"):
+        for title, frame in read_reports(world, "scores").items():
+            show_frame(title, frame)
     typer.echo("Where to look next:")
     typer.echo(f"  tables    {world.lake.root}/tables (Parquet)")
     typer.echo("  reports   cosmo report")

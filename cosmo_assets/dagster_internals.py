@@ -28,11 +28,13 @@ from dagster._core.events import AssetMaterializationPlannedData, DagsterEvent
 from dagster._core.events.log import EventLogEntry
 from dagster._core.loader import LoadingContextForTest
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+from dagster._core.storage.compute_log_manager import CapturedLogContext
 from dagster._core.storage.event_log import SqliteEventLogStorage
 from dagster._core.storage.event_log.schema import (
     AssetCheckExecutionsTable,
     SqlEventLogStorageTable,
 )
+from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from dagster._core.storage.sql import create_engine
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
@@ -50,6 +52,8 @@ if TYPE_CHECKING:
     from dagster._serdes import ConfigurableClassData
 
 KEPT_OPEN, BUSY_S = 4, 60
+# On the runs of a command line: the process they run in.
+PROCESS_TAG = "cosmo/process"
 # What a step tells of its partitions, and so what is stored many at a time.
 PLANNED = dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
 MATERIALIZED = dg.DagsterEventType.ASSET_MATERIALIZATION
@@ -352,6 +356,31 @@ class KeptOpenEventLog(SqliteEventLogStorage):
         return engines[shard]
 
 
+class RunLogs(LocalComputeLogManager):
+    """What runs print, kept as Dagster does, but for a command line's, which has a terminal.
+
+    Dagster pipes each stream of a run through two more processes; Ctrl-C would reach those too,
+    and they would answer with tracebacks.
+    """
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
+    ) -> RunLogs:
+        """Open the logs that ``dagster.yaml`` names; the base class would open itself."""
+        return cls(inst_data=inst_data, **config_value)
+
+    @contextlib.contextmanager
+    def capture_logs(self, log_key: Sequence[str]) -> Iterator[CapturedLogContext]:
+        """Keep what is printed meanwhile."""
+        run = self._instance.get_run_by_id(log_key[0])
+        if run and PROCESS_TAG in run.tags:
+            yield CapturedLogContext(log_key)
+            return
+        with super().capture_logs(log_key) as context:
+            yield context
+
+
 def _told_by_a_step(entry: EventLogEntry) -> bool:
     if entry.dagster_event is None:
         return True
@@ -389,6 +418,7 @@ def instance_settings(home: Path) -> dict[str, object]:
         return {"module": module, "class": name, "config": {"base_dir": str(folder)}}
 
     return {
+        "compute_logs": storage(__name__, "RunLogs", home / "storage"),
         "run_storage": storage("dagster._core.storage.runs", "SqliteRunStorage", home / "history"),
         "event_log_storage": storage(__name__, "KeptOpenEventLog", home / "history" / "runs"),
         "schedule_storage": storage(

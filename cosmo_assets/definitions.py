@@ -21,6 +21,7 @@ ASSETS = [asset_of(table) for table in TABLES]
 # Off until somebody turns it on: then whatever is due is asked for, settings and code included.
 AUTOMATION = dg.AutomationConditionSensorDefinition(
     "automation",
+    description="All that is due, settings and code included, within the budgets.",
     target=dg.AssetSelection.assets(*BY_NAME),
     use_user_code_server=True,
     minimum_interval_seconds=10,

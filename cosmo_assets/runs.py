@@ -14,6 +14,7 @@ import yaml
 from cosmo_assets.dagster_internals import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
+    PROCESS_TAG,
     all_storage_ids,
     instance_settings,
     latest_storage_id,
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
     from cosmo_assets.tables import Table
 
-PROCESS_TAG = "cosmo/process"
 ACTIVE = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -155,6 +155,8 @@ def _run_layer(
     for at in range(0, len(asked), per_run or len(asked) or 1):
         some = asked[at : at + per_run] if per_run else asked
         result = launch(instance, defs, table, some, force=force)
+        if was_interrupted(result):
+            raise KeyboardInterrupt
         if not result.success:
             failures.append(_failure(table, result))
     layer = _layer(look(), table, set(asked), stale, newest=newest, dropped=dropped, start=start)
@@ -224,6 +226,12 @@ def launch(
         run_config=config | {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         raise_on_error=False,
     )
+
+
+def was_interrupted(result: dg.ExecuteInProcessResult) -> bool:
+    """Whether Ctrl-C ended a run: Dagster takes the signal and tells of a failed step."""
+    sources = [e.step_failure_data.error_source for e in result.all_events if e.is_step_failure]
+    return any(source is not None and source.value == "INTERRUPT" for source in sources)
 
 
 def hull(instance: dg.DagsterInstance, table: Table, partitions: Sequence[str]) -> dict[str, str]:

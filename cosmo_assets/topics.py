@@ -180,7 +180,7 @@ def _topic(world: World, topic: str, told: dict[str, Any]) -> Made:
             "documents": [told["documents"]],
             "kinds": [kinds],
             "extracts": [told["extracts"]],
-            "model": [told["model"] if override == NO_OVERRIDE else BY_HAND],
+            "model": [BY_HAND if override.key() else told["model"]],
         },
         schema_overrides={"score": pl.Float64},
     )

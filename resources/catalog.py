@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MAIN = "main"
 BRANCH_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 BUSY_S = 60.0
+MEND = "check rights and free space, then run again: what is finished is kept"
 LAYOUT = 2
 SCHEMA = """
 create table if not exists traces (
@@ -102,15 +103,19 @@ class Catalog:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Open the file for one transaction."""
+        """Open the file for one transaction. Raises BadInputError where the disk lets it down."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.closing(sqlite3.connect(self.path, timeout=BUSY_S)) as db:
-            if db.execute("pragma user_version").fetchall() != [(LAYOUT,)]:
-                db.execute("pragma journal_mode = wal")
-                db.executescript(f"{SCHEMA} pragma user_version = {LAYOUT};")
-            db.execute("pragma synchronous = normal")  # a commit survives a kill, not a power cut
-            with db:
-                yield db
+        try:
+            with contextlib.closing(sqlite3.connect(self.path, timeout=BUSY_S)) as db:
+                if db.execute("pragma user_version").fetchall() != [(LAYOUT,)]:
+                    db.execute("pragma journal_mode = wal")
+                    db.executescript(f"{SCHEMA} pragma user_version = {LAYOUT};")
+                db.execute("pragma synchronous = normal")  # outlives a kill, not a power cut
+                with db:
+                    yield db
+        except sqlite3.OperationalError as error:
+            msg = f"{self.path}: {error}; {MEND}"
+            raise BadInputError(msg) from error
 
     def current(self, branch: str, table: str) -> dict[str, Trace]:
         """Read the current trace of every partition, by name."""

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
-from cosmo_assets.pure.errors import ContractError
-from resources.catalog import MAIN, Catalog
+from cosmo_assets.pure.errors import BadInputError, ContractError
+from resources.catalog import MAIN, MEND, Catalog
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -143,8 +143,12 @@ class Lake:
 
 
 def write_rows(folder: Path, rows: pl.DataFrame) -> None:
-    """Write a partition's rows into its draft folder."""
-    rows.write_parquet(folder / ROWS, compression="zstd", row_group_size=ROW_GROUP)
+    """Write a partition's rows into its draft folder. Raises BadInputError where it cannot."""
+    try:
+        rows.write_parquet(folder / ROWS, compression="zstd", row_group_size=ROW_GROUP)
+    except (OSError, pl.exceptions.ComputeError) as error:
+        msg = f"{folder}: cannot be written: {error}; {MEND}"
+        raise BadInputError(msg) from error
 
 
 def write_atomically(path: Path, text: str) -> None:

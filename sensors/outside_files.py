@@ -15,6 +15,7 @@ from cosmo_assets.world import drop_orphans, look
 
 
 @dg.sensor(
+    description="Partitions come and go with files; pages show edited files and the plan.",
     asset_selection="*",
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,

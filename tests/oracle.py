@@ -8,6 +8,7 @@ partitions hold.
 from __future__ import annotations
 
 import json
+import shutil
 from functools import cached_property
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import polars as pl
 import yaml
 from stand_ins import STAND_INS
-from states import Files, Place, Project, Tree, run
+from states import Files, Place, Project, Tree, close_catalog, run
 
 from cosmo_assets.batch import make
 from cosmo_assets.pure.digest import digest, digest_bytes
@@ -202,13 +203,16 @@ class Reads:
 
     def _duplicates(self) -> dict[str, Any]:
         everything = self._bytes("documents", self._cells_of)
-        return dict.fromkeys(self._cells_of, [everything, self._quality("duplicate_similarity")])
+        read = [everything, self._quality("duplicate_similarity")]
+        return {cell: read for cell in self._cells_of}  # noqa: C420 - lists are not for fromkeys
 
     def _benchmark_index(self) -> dict[str, Any]:
-        return {
-            name: [self.files[one["how"]["path"].removeprefix("ROOT/")], one.get("compare")]
-            for name, one in self.tree["benchmarks"].items()
-        }
+        found: dict[str, Any] = {}
+        for name, one in self.tree["benchmarks"].items():
+            file = one["how"]["path"].removeprefix("ROOT/")
+            # Its name counts, by choice: an index is cheap, and `cosmo why` can name the file.
+            found[name] = [file, self.files[file], one.get("compare")]
+        return found
 
     def _all_benchmarks(self) -> dict[str, str]:
         return self._bytes("benchmark_index", self.tree["benchmarks"])
@@ -317,6 +321,8 @@ class Oracle:
             run(place)
             lake = Lake(place.lake)
             self._rebuilt[project.name] = {t.name: holdings(lake, t.name) for t in STAND_INS}
+            close_catalog(lake.catalog.path)
+            shutil.rmtree(place.root)
         return self._rebuilt[project.name]
 
 
@@ -327,14 +333,13 @@ def say(held: Held) -> str:
     return json.dumps([kept, held.files], sort_keys=True)
 
 
-def compare(mine: Contents, theirs: Contents) -> list[str]:
-    """Name the partitions in which two lakes differ."""
-    found: list[str] = []
+def compare(mine: Contents, theirs: Contents) -> dict[str, list[str]]:
+    """Name the partitions in which two lakes differ, and what they hold in each."""
+    found: dict[str, list[str]] = {}
     for table in STAND_INS:
         here, there = mine[table.name], theirs[table.name]
-        found += [
-            f"{table.name}[{name}]"
-            for name in sorted({*here, *there})
-            if name not in here or name not in there or say(here[name]) != say(there[name])
-        ]
+        for name in sorted({*here, *there}):
+            told = [say(one[name]) if name in one else "absent" for one in (here, there)]
+            if told[0] != told[1]:
+                found[f"{table.name}[{name}]"] = told
     return found

@@ -11,8 +11,7 @@ import copy
 import dataclasses
 import functools
 import json
-import tempfile
-from pathlib import Path
+import sqlite3
 from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
@@ -27,12 +26,14 @@ from cosmo_assets.pure.rehearsal import quoted_passage
 from cosmo_assets.runs import drop_orphans
 from cosmo_assets.world import World
 from resources import tokenizer
+from resources.catalog import Catalog
 from resources.generator import Completion
 from resources.lake import Lake
 from resources.sources import observe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     import pytest
 
@@ -170,10 +171,9 @@ class Place:
         self.root = root
         self.lake = root / "lake"
         self._files: Files = {}
-        self._config = check_tree('{"sources": {}, "groups": {}}')
 
     def put(self, project: Project) -> None:
-        """Bring the folder into a state."""
+        """Bring the folder into a state, and look at its files once for all runs in it."""
         for name in self._files.keys() - project.files.keys():
             (self.root / name).unlink()
         for name, text in project.files.items():
@@ -181,12 +181,16 @@ class Place:
                 (self.root / name).parent.mkdir(parents=True, exist_ok=True)
                 (self.root / name).write_text(text)
         self._files = project.files
+        self.look_at(project)
+
+    def look_at(self, project: Project) -> None:
+        """Take the folder for one that is in a state."""
         self._config = check_tree(json.dumps(project.tree).replace("ROOT", str(self.root)))
+        self._outside = observe(self._config, memory=self.lake / "file_digests.json")
 
     def look(self) -> World:
         """Take a snapshot, as ``cosmo run`` does before each table."""
-        outside = observe(self._config, memory=self.lake / "file_digests.json")
-        return World(self._config, Lake(self.lake), outside)
+        return World(self._config, Lake(self.lake), self._outside)
 
 
 Made = set[tuple[str, str]]  # (table, partition)
@@ -214,14 +218,19 @@ def run(place: Place, tables: Sequence[Table] = STAND_INS) -> Ran:
     return ran
 
 
-def quicken(patch: pytest.MonkeyPatch, ask: Callable[[str], object]) -> None:
+def quicken(
+    patch: pytest.MonkeyPatch, ask: Callable[[str], object], *, tokenizers: Path, lasting: bool
+) -> None:
     """Leave out what takes time and is not at stake, and put the echo in for the generator.
 
-    Of the checks the contract stays. Tokenizers are opened once; DuckDB is opened once, with a
-    schema for each use of it.
+    Args:
+        patch: takes everything back.
+        ask: is told every prompt.
+        tokenizers: where they lie, whatever the lake.
+        lasting: DuckDB and the catalog stay open from one run to the next.
     """
-    folder = functools.cache(lambda: Path(tempfile.mkdtemp(prefix="tokenizers")))
-    open_once = functools.cache(functools.partial(_open_tokenizer, folder))
+    real_open = functools.partial(tokenizer.open_tokenizer, folder=tokenizers)
+    open_once = functools.cache(real_open)
     patch.setattr(tokenizer, "open_tokenizer", lambda settings, **_: open_once(settings))
     patch.setattr(tokenizer, "Tokenizer", functools.cache(tokenizer.Tokenizer))
     patch.setattr(verdicts, "_offenders", lambda *_: [])
@@ -230,6 +239,9 @@ def quicken(patch: pytest.MonkeyPatch, ask: Callable[[str], object]) -> None:
         "open_generator",
         lambda settings, **_: Echo(settings.sampling.seed, ask),
     )
+    if not lasting:
+        return
+    patch.setattr(Catalog, "transaction", _transaction)
     database = duckdb.connect(config={"threads": 1})
 
     @contextlib.contextmanager
@@ -244,8 +256,22 @@ def quicken(patch: pytest.MonkeyPatch, ask: Callable[[str], object]) -> None:
     patch.setattr(duckdb, "connect", connect)
 
 
-_real_open = tokenizer.open_tokenizer
+@contextlib.contextmanager
+def _transaction(self: Catalog) -> Iterator[sqlite3.Connection]:
+    """Open the file for one transaction, on a connection that stays open for the next."""
+    if not self.path.exists() or self.path not in _OPEN:
+        with _real_transaction(self):  # lays the file out
+            pass
+        _OPEN[self.path] = sqlite3.connect(self.path)
+    with _OPEN[self.path] as db:
+        yield db
 
 
-def _open_tokenizer(folder: Callable[[], Path], settings: Any) -> Path:
-    return _real_open(settings, folder=folder())
+def close_catalog(path: Path) -> None:
+    """Close what stayed open, before the file is replaced or removed."""
+    if path in _OPEN:
+        _OPEN.pop(path).close()
+
+
+_OPEN: dict[Path, sqlite3.Connection] = {}
+_real_transaction = Catalog.transaction
