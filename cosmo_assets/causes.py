@@ -57,6 +57,9 @@ class Causes:
                     found[f"{name} is new"] = None
                 else:
                     found |= dict.fromkeys(self._planned_behind(name) or self._made_behind(name))
+            if not found:  # what it reads by the hundred is behind it only where nothing else is
+                every = (self._made_behind(name, 0) for name in recipe.inputs if _is_table(name))
+                found = dict.fromkeys(why for whys in every for why in whys)
         return self._remember(table, partition, tuple(found) or ((state.note or "never made"),))
 
     def _made_behind(self, name: str, since: int | None = None) -> Whys:

@@ -149,10 +149,22 @@ class Supposed(World):
         }
 
 
+def _line_of(table: Table, partition: str) -> Callable[[Table, str], bool]:
+    """Say which partitions can be behind one: of its own cut none but itself.
+
+    Unless a table on the way reads many of that cut.
+    """
+    behind = TABLES[: TABLES.index(table) + 1]
+    if any(each.many and BY_NAME[each.table].by == table.by for t in behind for each in t.parents):
+        return lambda _table, _partition: True
+    return lambda other, name: other.by != table.by or name == partition
+
+
 def plan_tables(
     world: World,
     tables: Iterable[Table] = TABLES,
     *,
+    only: Callable[[Table, str], bool] = lambda _table, _partition: True,
     veto: Veto = lambda _table, _partition, _why: None,
 ) -> list[TablePlan]:
     """Plan tables, in pipeline order; what comes before them is taken as it is.
@@ -160,7 +172,7 @@ def plan_tables(
     What is vetoed is held, and so is what reads it partition by partition. Tables that read many
     partitions at once go on with the last good ones.
     """
-    walk = _Walk(world, veto)
+    walk = _Walk(world, only, veto)
     return [walk.plan(table) for table in tables]
 
 
@@ -190,7 +202,8 @@ def explain(world: World, table: Table, partition: str) -> list[str]:
         raise BadInputError(msg)
     if not live:
         return [f"orphan: {table.by} no longer has the name {partition}"]
-    plans = plan_tables(world, TABLES[: TABLES.index(table) + 1])
+    before = TABLES[: TABLES.index(table) + 1]
+    plans = plan_tables(world, before, only=_line_of(table, partition))
     planned = next((one for one in plans[-1].planned if one.partition == partition), None)
     state = world.state(table, partition)
     told = [planned.status if planned else "fresh", *state.reasons]
@@ -208,8 +221,9 @@ def explain(world: World, table: Table, partition: str) -> list[str]:
 class _Walk:
     """One pass through the tables, in pipeline order."""
 
-    def __init__(self, world: World, veto: Veto) -> None:
+    def __init__(self, world: World, only: Callable[[Table, str], bool], veto: Veto) -> None:
         self.world = world
+        self.only = only
         self.veto = veto
         self.supposed = Supposed(world)
         self.causes = Causes(world)
@@ -228,7 +242,8 @@ class _Walk:
         traces = self.world.traces(table.name)
         live = self.world.partitions(table.by)
         touched = any(self.supposed.supposed.get(parent.table) for parent in table.parents)
-        found = [one for name in live if (one := self._plan_one(table, name, touched=touched))]
+        wanted = [name for name in live if self.only(table, name)]
+        found = [one for name in wanted if (one := self._plan_one(table, name, touched=touched))]
         for name in sorted(traces.keys() - set(live)):
             why = self.causes.note_gone(table.name, name, table.by)
             found.append(Planned(name, "orphan", why, traces[name].rows))

@@ -46,11 +46,13 @@ class Parent:
             or None while something it cannot do without is missing.
         manifest: the child reads many partitions of it, and Dagster is told through the parent's
             manifest, one version a dataset group, since Dagster stops comparing at 100.
+        many: a partition of the child reads several of the parent's.
     """
 
     table: str
     read: Callable[[World, str], Mapping[str, str] | None]
     manifest: bool = False
+    many: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -129,7 +131,7 @@ def every(
         version = world.manifest(table, names)
         return None if version is None else {f"{table}[*]": version}
 
-    return Parent(table, read, manifest)
+    return Parent(table, read, manifest, many=True)
 
 
 def part(partition: str, index: int) -> str:
