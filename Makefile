@@ -13,7 +13,7 @@ demo: $(STAMP)  ## Materialize every asset on the embedded default
 
 test: $(STAMP)  ## Lint, types and tests
 	$(MAKE) lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -14,7 +14,7 @@ from cosmo_assets.pure.config import Kind, parse_config
 from cosmo_assets.pure.trace import Recipe, Trace
 from cosmo_assets.verdicts import CONTRACT, SUITE, judge, rules
 from cosmo_assets.world import World
-from resources.lake import Lake, write_rows
+from resources.lake import Draft, Lake, write_rows
 from resources.sources import Outside
 
 if TYPE_CHECKING:
@@ -50,6 +50,15 @@ TOPIC: Row = {
     "model": "rehearsal",
 }
 CURATED: Row = {"topic_id": "math-sums", "group": "math", "score": None, "model": ""}
+LABEL: Row = {
+    "topic_id": "web-bees",
+    "label": "Bees",
+    "score": 6.0,
+    "reason": "they teach",
+    "documents": 2,
+    "extracts": ["Bees make honey."],
+    "model": "rehearsal",
+}
 TEMPLATE: Row = {
     "style": "story",
     "version": A,
@@ -184,6 +193,7 @@ GOOD: dict[str, dict[str, list[Row]]] = {
             {"doc_id": B, "topic_id": None, "distance": 0.9},
         ],
     },
+    "topic_labels": {"web-bees": [LABEL], "web-bread": [LABEL | {"topic_id": "web-bread"}]},
     "topics": {"web-bees": [TOPIC], "web-bread": [TOPIC | {"topic_id": "web-bread"}]},
     "prompt_templates": {
         "story": [TEMPLATE],
@@ -295,6 +305,16 @@ BROKEN: list[tuple[str, str, Row]] = [
     ("topic_assignments", "topic", {"distance": NAN}),
     ("topic_assignments", "topic", {"topic_id": "web-bees/honey"}),
     ("topic_assignments", "topic", {"topic_id": "bees"}),
+    ("topic_labels", "label", {"topic_id": "web-bees"}),
+    ("topic_labels", "label", {"label": " "}),
+    ("topic_labels", "label", {"reason": ""}),
+    ("topic_labels", "label", {"extracts": []}),
+    ("topic_labels", "label", {"extracts": ["one", "two", "three"]}),
+    ("topic_labels", "label", {"score": None}),
+    ("topic_labels", "label", {"score": 11.0}),
+    ("topic_labels", "label", {"model": ""}),
+    ("topic_labels", SUITE, {"score": 10.5}),
+    ("topic_labels", SUITE, {"label": "b" * 121}),
     ("topics", "label", {"topic_id": "web-bees"}),
     ("topics", "label", {"group": "math"}),
     ("topics", "label", {"label": " "}),
@@ -516,9 +536,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
         draft = lake.draft("benchmark_index", partition)
         write_rows(draft, rows.select(pl.lit(partition).alias("partition"), pl.all()))
         trace = Trace(Recipe("1", {}, {}), version="v1", rows=rows.height)
-        lake.publish(draft, "benchmark_index", partition, trace)
+        lake.publish("benchmark_index", [Draft(draft, partition, trace)])
     config = parse_config((files("cosmo_assets") / "cosmo.yaml").read_text(), file="cosmo.yaml")
-    return World(config, lake, Outside({}, {}, {}))
+    return World(config, lake, Outside({}, {}, {}, {}))
 
 
 def test_every_table_has_a_check_in_sql_and_every_group_a_suite() -> None:
