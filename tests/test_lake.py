@@ -296,7 +296,7 @@ def test_drafts_of_living_processes_stay(lake: Lake) -> None:
 
 
 @needs_proc
-@pytest.mark.parametrize("pid", [1, os.getpid()])
+@pytest.mark.parametrize("pid", [1, os.getpid()], ids=["another", "mine"])
 def test_drafts_of_an_earlier_process_with_the_same_pid_are_swept(lake: Lake, pid: int) -> None:
     mine = lake.draft("t", "p")
     left = lake.root / "drafts/t" / f"{pid}.1" / "p"
