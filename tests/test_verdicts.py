@@ -17,7 +17,7 @@ from cosmo_assets.pure.trace import Recipe, Trace
 from cosmo_assets.verdicts import CONTRACT, EXPECTATIONS, SUITE, judge, rules
 from cosmo_assets.world import World
 from dbt_like_sql.model import Model
-from resources.lake import Lake, write_rows
+from resources.lake import Draft, Lake, write_rows
 from resources.sources import Outside
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def broken(found: list[verdicts.Verdict]) -> dict[str, str]:
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     config = parse_config((files("cosmo_assets") / "cosmo.yaml").read_text(), file="cosmo.yaml")
-    return World(config, Lake(tmp_path / "lake"), Outside({}, {}, {}))
+    return World(config, Lake(tmp_path / "lake"), Outside({}, {}, {}, {}))
 
 
 def check(folder: Path, name: str, sql: str) -> Model:
@@ -135,7 +135,7 @@ def test_other_tables_are_read_as_the_lake_has_them(world: World) -> None:
     draft = world.lake.draft("benchmark_index", "quiz")
     write_rows(draft, samples.select(pl.lit("quiz").alias("partition"), pl.all()))
     trace = Trace(Recipe("1", {}, {}), version="v1", rows=2)
-    world.lake.publish(draft, "benchmark_index", "quiz", trace)
+    world.lake.publish("benchmark_index", [Draft(draft, "quiz", trace)])
     world.forget("benchmark_index")
     (found,) = judge(SCORES, {"small:quiz": scores}, world).values()
     assert broken(found) == {}
