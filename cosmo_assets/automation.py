@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from cosmo_assets.failures import read_failures
 from cosmo_assets.graph import BY_NAME, TABLES
-from cosmo_assets.plan import RUN, Cost, TablePlan, plan_tables, price
+from cosmo_assets.plan import RUN, Cost, Planned, TablePlan, plan_tables, price
+from resources.generations import spent_since
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from cosmo_assets.causes import Whys
     from cosmo_assets.pure.config import Budget
@@ -66,12 +67,14 @@ def find_due(world: World, *, busy: Collection[str] = ()) -> Due:
     plans = plan_tables(world)
     if not any(one.planned for one in plans):
         return Due({}, 0, [], {})
-    held = _over_budget(world, plans)
+    paid = _paid(world, plans)
+    held = _over_budget(world, paid)
     no_money = {one.why: one.reason for one in held}
+    costly = {(table, one.partition) for table, all_ in paid.items() for one in all_}
     failures = {table.name: read_failures(world, table) for table in TABLES}
 
     def veto(table: Table, partition: str, why: Whys) -> str | None:
-        if why in no_money and is_paid(world, table, partition):
+        if why in no_money and (table.name, partition) in costly:
             return no_money[why]
         return failures[table.name].get(partition)
 
@@ -90,30 +93,36 @@ def find_due(world: World, *, busy: Collection[str] = ()) -> Due:
     return Due(now, later, held, {table: names for table, names in failed.items() if names})
 
 
-def is_paid(world: World, table: Table, partition: str) -> bool:
+def is_paid(world: World, table: Table, planned: Planned) -> bool:
     """Whether making a partition calls a generator, or a GPU that is paid by the hour."""
-    if table.calls is not None and table.calls(world, partition):
+    if planned.calls:
         return True
     if not world.config.how.price_gpu_hour:
         return False
     return any(trace.cost.get("gpu_seconds") for trace in world.traces(table.name).values())
 
 
-def _over_budget(world: World, plans: list[TablePlan]) -> list[Held]:
+def _paid(world: World, plans: list[TablePlan]) -> dict[str, list[Planned]]:
+    """List by table what would run and costs money."""
+    return {
+        plan.table: [one for one in plan.to_run() if is_paid(world, BY_NAME[plan.table], one)]
+        for plan in plans
+    }
+
+
+def _over_budget(world: World, paid: Mapping[str, list[Planned]]) -> list[Held]:
     """List the edits whose paid work no budget allows; cheap edits are let through first."""
-    edits: dict[Whys, dict[str, list[str]]] = {}
-    for plan in plans:
-        table = BY_NAME[plan.table]
-        for one in plan.planned:
-            if one.status in RUN and is_paid(world, table, one.partition):
-                edits.setdefault(one.why, {}).setdefault(plan.table, []).append(one.partition)
+    edits: dict[Whys, dict[str, list[Planned]]] = {}
+    for table, planned in paid.items():
+        for one in planned:
+            edits.setdefault(one.why, {}).setdefault(table, []).append(one)
     costs = {
         why: sum((price(world, BY_NAME[t], names) for t, names in tables.items()), start=Cost())
         for why, tables in edits.items()
     }
     how = world.config.how
     today = dt.datetime.now(dt.UTC).date().isoformat()
-    spent = world.lake.catalog.spent_since(today)
+    spent = spent_since(world.lake.catalog, today)
     tokens, money = float(spent.tokens), spent.money
     held: list[Held] = []
     for why, cost in sorted(costs.items(), key=lambda item: (item[1].money.most, item[0])):

@@ -8,7 +8,6 @@ other with it.
 from __future__ import annotations
 
 import dataclasses
-import datetime as dt
 import shutil
 import time
 import traceback
@@ -18,7 +17,6 @@ import polars as pl
 
 from cosmo_assets.causes import Causes, Whys
 from cosmo_assets.failures import Failure, note_failures
-from cosmo_assets.pure.config import money_of
 from cosmo_assets.pure.errors import ContractError, CosmoError
 from cosmo_assets.pure.rows import facet_digests, rows_digest
 from cosmo_assets.pure.trace import Recipe, Trace
@@ -259,8 +257,6 @@ def _publish(
     drafts: list[Draft] = []
     outcomes: list[Outcome] = []
     with interrupts_later():
-        if table.calls:  # before anything else: what is paid for and then refused is paid for
-            _note_spending(table, {partition: made.cost for partition, made, _ in pending}, world)
         verdicts = judge(table, {partition: made.rows for partition, made, _ in pending}, world)
         for partition, made, seconds in pending:
             found = tuple(verdicts[partition])
@@ -296,17 +292,6 @@ def _made(
         verdicts=verdicts,
         cost=trace.cost,
     )
-
-
-def _note_spending(table: Table, costs: dict[str, dict[str, float]], world: World) -> None:
-    """Keep what calls cost, for the budgets."""
-    at = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-    spent = [
-        (at, partition, tokens, money_of(cost, world.config))
-        for partition, cost in costs.items()
-        if (tokens := int(cost.get("prompt_tokens", 0) + cost.get("completion_tokens", 0)))
-    ]
-    world.lake.catalog.spend(world.lake.branch, table.name, spent)
 
 
 def _lay_out(table: Table, partition: str, made: Made, world: World) -> Path:

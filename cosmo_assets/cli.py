@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cosmo_assets import branch_commands, retract_command
+from cosmo_assets import branch_commands, pilot_commands, prompt_commands, retract_command
 from cosmo_assets.console import (
     FAILED,
     ConfigOption,
@@ -33,6 +33,9 @@ app = typer.Typer(
 )
 
 app.add_typer(branch_commands.app, name="branch")
+app.add_typer(prompt_commands.app, name="prompts")
+app.command(epilog=pilot_commands.PILOT_EXAMPLES)(pilot_commands.pilot)
+app.command(epilog=pilot_commands.COMPARE_EXAMPLES)(pilot_commands.compare)
 app.command(epilog=retract_command.RETRACT_EXAMPLES)(retract_command.retract)
 
 # Of Dagster's about itself, which its own command prints at every start.
@@ -169,8 +172,9 @@ def plan(
     def body() -> int:
         import dataclasses  # noqa: PLC0415
 
-        from cosmo_assets.display import show_plan  # noqa: PLC0415
+        from cosmo_assets.display import show_mixture, show_plan  # noqa: PLC0415
         from cosmo_assets.graph import select_tables  # noqa: PLC0415
+        from cosmo_assets.mixture import is_asked_for, read_mixture, tell_mixture  # noqa: PLC0415
         from cosmo_assets.plan import Cost, plan_tables  # noqa: PLC0415
         from cosmo_assets.world import look  # noqa: PLC0415
 
@@ -180,9 +184,12 @@ def plan(
         if as_json:
             told = [dataclasses.asdict(one) for one in plans]
             total = dataclasses.asdict(sum((one.cost for one in plans), start=Cost()))
-            print_json({"branch": world.lake.branch, "plan": told, "total": total})
+            found = {"branch": world.lake.branch, "plan": told, "total": total}
+            print_json({**found, "mixture": read_mixture(world).to_dicts()})
         else:
             tell_branch(world.lake.branch)
+            if is_asked_for(world, plans):
+                show_mixture(tell_mixture(read_mixture(world)))
             show_plan(plans, world, cells=cells)
         return 0
 
@@ -246,16 +253,37 @@ def report(
     guard(config, body)
 
 
-@app.command(epilog="Examples: `cosmo history` · `cosmo history --json`")
-def history(*, config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Print what runs were expected to take, and what they took."""
+@app.command(
+    epilog="Examples: `cosmo history` · `cosmo history --generation` · `cosmo history --json`"
+)
+def history(
+    *,
+    config: ConfigOption = None,
+    generation: Annotated[
+        bool, typer.Option("--generation", help="How generators did, step by step.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Print what runs were expected to take, and what they took; or how generators did."""
 
     def body() -> int:
         from cosmo_assets.display import show_frame  # noqa: PLC0415
-        from cosmo_assets.history import by_run, read_history  # noqa: PLC0415
+        from cosmo_assets.history import (  # noqa: PLC0415
+            by_run,
+            generations_told,
+            read_generations,
+            read_history,
+        )
         from resources.project import find_lake  # noqa: PLC0415
 
         lake = find_lake()
+        if generation:
+            found = read_generations(lake)
+            if as_json:
+                print_json({"branch": lake.branch, "generations": found})
+            else:
+                show_frame("Generations", generations_told(found))
+            return 0
         rows = read_history(lake)
         if as_json:
             print_json({"branch": lake.branch, "history": rows.to_dicts()})

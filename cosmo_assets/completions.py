@@ -2,84 +2,140 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import polars as pl
 
+from cosmo_assets.mixture import check_mixture
+from cosmo_assets.pure.completion_key import sampled_keys, sampled_otherwise
+from cosmo_assets.pure.marks import Mark, mark_text
 from cosmo_assets.tables import Column, Made, Table, same
 from resources.generator import open_generator
+from resources.ledger import open_ledger
+from resources.live import watching
+from resources.stream import Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from cosmo_assets.batch import Step
+    from cosmo_assets.pure import config
     from cosmo_assets.world import World
-    from resources.generator import Completion
+    from resources.generator import Generator
+    from resources.live import Watch
 
-# Prompts handed to the generator at once: enough to keep endpoints full, few enough that a killed
-# run has published most of what it paid for.
-WINDOW = 2_000
+WINDOW = 2_000  # prompts that are looked up in the ledger together
 
 
 def _make(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
-    """Ask cell after cell, several cells at once."""
+    """Answer prompts as fast as they are taken, and make each cell once it has its last."""
     step.world.require_generator()
+    check_mixture(step.world)
     settings = step.world.config.generator
-    with open_generator(settings, env=os.environ) as generator:
-        for cells in _windows(step):
-            prompts = (
-                step.scan("prompts", cells).select("partition", "prompt_id", "prompt").collect()
-            )
-            replies = generator.complete(prompts["prompt"].to_list())
-            rows = _rows(prompts, replies).with_columns(
-                pl.lit(settings.model).alias("model"),
-                pl.lit(settings.revision).alias("revision"),
-                pl.lit(json.dumps(settings.sampling.key(), sort_keys=True)).alias("sampling"),
-            )
-            by_cell = rows.partition_by("partition", as_dict=True, include_key=False)
-            for cell in cells:
-                yield cell, partial(_cell, by_cell.get((cell,), rows.clear().drop("partition")))
-
-
-def _windows(step: Step) -> Iterator[list[str]]:
-    """Group cells until their prompts fill a window."""
     traces = step.world.traces("prompts")
+    wanted = {cell: traces[cell].rows for cell in step.partitions}
+    for cell in (cell for cell, prompts in wanted.items() if not prompts):
+        yield cell, partial(Made, pl.DataFrame(schema=COMPLETIONS.schema))
+    with (
+        open_ledger(step.world.config, step.lake) as ledger,
+        watching(step.lake, step.table.name, settings, total=sum(wanted.values())) as watch,
+        Stream(
+            (_prompts(step, cells) for cells in _windows(wanted)),
+            rows=sum(wanted.values()),
+            open_writer=partial(_writer, settings, watch),
+            ledger=ledger,
+            settings=settings,
+            on_found=watch.found,
+        ) as stream,
+    ):
+        for cell, rows in stream:
+            yield cell, partial(_cell, rows, settings)
+
+
+@contextlib.contextmanager
+def _writer(settings: config.Generator, watch: Watch) -> Iterator[Generator]:
+    with open_generator(settings, env=os.environ) as generator, watch.following(generator):
+        yield generator
+
+
+def _windows(wanted: dict[str, int]) -> Iterator[list[str]]:
+    """Group cells until their prompts fill a window."""
     window: list[str] = []
-    prompts = 0
-    for cell in step.partitions:
-        window.append(cell)
-        prompts += traces[cell].rows
-        if prompts >= WINDOW:
+    filled = 0
+    for cell, prompts in wanted.items():
+        if prompts:
+            window.append(cell)
+            filled += prompts
+        if filled >= WINDOW:
             yield window
-            window, prompts = [], 0
+            window, filled = [], 0
     if window:
         yield window
 
 
-def _rows(prompts: pl.DataFrame, replies: list[Completion]) -> pl.DataFrame:
-    columns = {
-        "text": pl.Series([one.text for one in replies], dtype=pl.String),
-        "finish_reason": pl.Series([one.finish_reason for one in replies], dtype=pl.String),
-        "prompt_tokens": pl.Series([one.prompt_tokens for one in replies], dtype=pl.Int64),
-        "completion_tokens": pl.Series([one.completion_tokens for one in replies], dtype=pl.Int64),
-        "status": pl.Series([one.status for one in replies], dtype=pl.String),
-        "error": pl.Series([one.error for one in replies], dtype=pl.String),
-    }
-    return prompts.select("partition", "prompt_id").with_columns(**columns)
+def _prompts(step: Step, cells: list[str]) -> pl.DataFrame:
+    prompts = step.scan("prompts", cells)
+    cell = pl.col("partition").alias("cell")
+    return prompts.select(cell, "prompt_id", "prompt", "sampling").collect()
 
 
-def _cell(rows: pl.DataFrame) -> Made:
-    kept = rows.select(list(COMPLETIONS.columns))
-    tokens = {
-        "prompt_tokens": int(rows["prompt_tokens"].sum()),
-        "completion_tokens": int(rows["completion_tokens"].sum()),
+def _cell(rows: pl.DataFrame, settings: config.Generator) -> Made:
+    """Make a cell. Only what was asked for now was paid for now."""
+    rows = rows.with_columns(
+        pl.lit(settings.model).alias("model"),
+        pl.lit(settings.revision).alias("revision"),
+        pl.col("sampling").replace_strict(
+            {
+                one: json.dumps(sampled_otherwise(settings, one).sampling.key(), sort_keys=True)
+                for one in rows["sampling"].unique()
+            },
+            return_dtype=pl.String,
+        ),
+        pl.Series(
+            "mark",
+            [
+                text and mark_text(text, cut=reason == "length")
+                for text, reason in rows.select("text", "finish_reason").iter_rows()
+            ],
+            dtype=pl.String,
+        ),
+    )
+    asked = rows.filter("asked")
+    counts = {
+        "failed": rows.filter(status="failed").height,
+        **{mark: rows.filter(mark=mark).height for mark in get_args(Mark)},
+        "asked": asked.height,
+        "found_in_ledger": rows.height - asked.height,
     }
-    failed = int((rows["status"] == "failed").sum())
-    cut = int((rows["finish_reason"] == "length").sum())
-    return Made(kept, metadata={"failed": failed, "cut_at_limit": cut, **tokens}, cost=dict(tokens))
+    cost = {"calls": asked.height, **_tokens(asked)}
+    return Made(
+        rows.select(list(COMPLETIONS.columns)), metadata=counts | _tokens(rows), cost=dict(cost)
+    )
+
+
+def _tokens(rows: pl.DataFrame) -> dict[str, int]:
+    return {name: int(rows[name].sum()) for name in ("prompt_tokens", "completion_tokens")}
+
+
+def _unanswered(world: World, cells: Sequence[str]) -> dict[str, int]:
+    """Count the prompts of cells that the ledger has no answer to; one of several cells, once."""
+    traces = world.traces("prompts")
+    counts = dict.fromkeys(cells, 0)
+    seen: set[str] = set()
+    with open_ledger(world.config, world.lake) as ledger:
+        for window in _windows({cell: traces[cell].rows for cell in cells}):
+            rows = world.lake.scan("prompts", world.versions("prompts", window))
+            prompts = rows.select("partition", "prompt", "sampling").collect()
+            keyed = prompts.with_columns(sampled_keys(prompts, world.config.generator))
+            new = keyed.unique("key", keep="first", maintain_order=True)
+            new = new.filter(~ledger.has(new["key"]) & ~new["key"].is_in(seen))
+            seen.update(new["key"])
+            counts.update(new.group_by("partition").len().iter_rows())
+    return counts
 
 
 def _calls(world: World, cell: str) -> int:
@@ -104,14 +160,16 @@ COMPLETIONS = Table(
         "finish_reason": Column(pl.String, "stop, or length where the token limit cut it"),
         "prompt_tokens": Column(pl.Int64, "tokens read"),
         "completion_tokens": Column(pl.Int64, "tokens written"),
+        "mark": Column(pl.String, "what is odd about the text: refusing, looping or truncated"),
         "status": Column(pl.String, "ok or failed"),
         "error": Column(pl.String, "why it failed"),
     },
     key=("prompt_id",),
-    code="1",
+    code="2",
     work=_make,
     parents=(same("prompts"),),
     settings=lambda config, _: {f"generator.{k}": v for k, v in config.generator.key().items()},
     calls=_calls,
+    unanswered=_unanswered,
     kinds=("openai", "parquet"),
 )

@@ -207,6 +207,10 @@ class StepEvents:
         """Say that a partition was made."""
         DagsterEvent.asset_materialization(self, event)  # pyright: ignore[reportArgumentType]
 
+    def observe(self, event: dg.AssetObservation) -> None:
+        """Say what was seen of an asset; it makes nothing new."""
+        DagsterEvent.asset_observation(self, event)  # pyright: ignore[reportArgumentType]
+
     def check(self, event: dg.AssetCheckEvaluation) -> None:
         """Say how a partition fared in a check. Unlike a yielded one, it fails no step."""
         DagsterEvent.asset_check_evaluation(self, event)  # pyright: ignore[reportArgumentType]

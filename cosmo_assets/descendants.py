@@ -180,6 +180,18 @@ def list_versions(lake: Lake) -> dict[str, list[tuple[str, str]]]:
     return {name: found.get(name, []) for name in {*found, *BY_NAME}}
 
 
+def prompt_texts(lake: Lake, found: Found) -> pl.Series:
+    """Read what was sent of every descending prompt, in whatever version."""
+    rows = found.descent.rows["prompts"]
+    files = {
+        str(lake.rows_file("prompts", *place)): place
+        for place in rows.select(AT).unique().iter_rows()
+    }
+    sent = _scan(files, {"prompt_id": pl.String, "prompt": pl.String})
+    mine = sent.join(rows.lazy(), on=[*AT, "prompt_id"], how="semi")
+    return mine.select(pl.col("prompt").unique()).collect()["prompt"]
+
+
 def scan_versions(lake: Lake, table: str, places: Iterable[tuple[str, str]]) -> pl.LazyFrame:
     """Open versions as one frame: ``partition, version``, the table's key and what is needed."""
     schema = BY_NAME[table].schema
@@ -244,7 +256,7 @@ def _is_of(place: Place, target: Retracted) -> bool:
     by = BY_NAME[table].by
     if by == "source_shards":
         return part(partition, 0) in target.sources
-    styles = {"styles": 0, "cells": 1}
+    styles = {"styles": 0, "cells": 1, "grounded_cells": 1}
     return by in styles and part(partition, styles[by]) in target.templates
 
 

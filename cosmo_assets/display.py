@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -10,17 +11,10 @@ import polars as pl
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    Progress,
-    SpinnerColumn,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-)
 from rich.table import Table as Grid
 
 from cosmo_assets.graph import BY_NAME
+from cosmo_assets.live_page import RunPage
 from cosmo_assets.marks import tell_mark
 from cosmo_assets.plan import RUN, Cost, Forecast, price
 from cosmo_assets.progress import read_progress
@@ -29,9 +23,11 @@ from resources.project import open_lake, read_config
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from rich.progress import TaskID
+
     from cosmo_assets.branches import Line
     from cosmo_assets.comparison import Diff
-    from cosmo_assets.plan import TablePlan, Word
+    from cosmo_assets.plan import Planned, TablePlan, Word
     from cosmo_assets.runs import Layer
     from cosmo_assets.tables import Table
     from cosmo_assets.world import State, World
@@ -45,18 +41,12 @@ SHADES = {"fresh": "green", "stale": "yellow", "missing": "blue", "waiting": "ma
 
 
 def watch(events: Iterator[tuple[Table, Layer | None]], *, quiet: bool) -> list[Layer]:
-    """Follow a run with one progress line a layer."""
+    """Follow a run with one progress line a layer, and a panel where one generates."""
     console = Console(stderr=True, quiet=quiet)
     lake = open_lake(read_config())
     layers: list[Layer] = []
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description:<21}"),
-        BarColumn(bar_width=30),
-        TextColumn("{task.fields[told]}"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
+    page = RunPage(console, plain=not sys.stdout.isatty())
+    with page.listening(), page as progress:
         tasks: dict[str, TaskID] = {}
         ended = threading.Event()
 
@@ -68,15 +58,17 @@ def watch(events: Iterator[tuple[Table, Layer | None]], *, quiet: bool) -> list[
                         progress.update(at, completed=done, total=of, told=f"{done:,}/{of:,}")
 
         threading.Thread(target=poll, daemon=True).start()
-        for table, layer in events:
-            if layer is None:
-                tasks[table.name] = progress.add_task(table.name, total=None, told="")
-                continue
-            layers.append(layer)
-            at = tasks.pop(table.name)
-            progress.update(at, completed=1, total=1, told=_told(layer))
-            progress.stop_task(at)
-        ended.set()
+        try:
+            for table, layer in events:
+                if layer is None:
+                    tasks[table.name] = progress.add_task(table.name, total=None, told="")
+                    continue
+                layers.append(layer)
+                at = tasks.pop(table.name)
+                progress.update(at, completed=1, total=1, told=_told(layer))
+                progress.stop_task(at)
+        finally:
+            ended.set()
     return layers
 
 
@@ -203,16 +195,30 @@ def show_plan(plans: list[TablePlan], world: World, *, cells: bool) -> None:
     console.print(summary_line(plans, world), markup=False, highlight=False)
 
 
+def show_mixture(told: pl.DataFrame) -> None:
+    """Print which share of the prompts is of what."""
+    grid = Grid(title="Mixture", title_justify="left", box=SIMPLE_HEAD)
+    for name in told.columns[1:]:
+        grid.add_column(name, justify="left" if name == "name" else "right", no_wrap=True)
+    for (by,), rows in told.group_by("by", maintain_order=True):
+        grid.add_row(f"[dim]{by}[/dim]")
+        for _, *cells in rows.iter_rows():
+            shade = "red" if str(cells[-1]).endswith(", over") else None
+            grid.add_row(*(_cell(value) for value in cells), style=shade)
+        grid.add_section()
+    Console().print(grid)
+
+
 def _edits_grid(plans: list[TablePlan], world: World) -> Grid:
     """Say what each edit leads to; what goes back to several is told of the first."""
     grid = Grid(title="Why", title_justify="left", box=SIMPLE_HEAD)
     grid.add_column("edit", overflow="fold")
     for name in ("partitions", "calls", "M tokens", "money"):
         grid.add_column(name, justify="right", no_wrap=True)
-    edits: dict[str, list[tuple[str, str]]] = {}
+    edits: dict[str, list[tuple[str, Planned]]] = {}
     for plan in plans:
         for one in plan.planned:
-            edits.setdefault(one.why[0], []).append((plan.table, one.partition))
+            edits.setdefault(one.why[0], []).append((plan.table, one))
     currency = world.config.generator.how.currency
     for edit, reached in list(edits.items())[:EDITS_SHOWN]:
         paid = {table for table, _ in reached if BY_NAME[table].calls}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from cosmo_assets.clusters import EMBEDDINGS, TOPIC_ASSIGNMENTS, TOPIC_MODEL
 from cosmo_assets.completions import COMPLETIONS
 from cosmo_assets.evals import EVAL_SCORES
+from cosmo_assets.grounding import GROUNDINGS, PASSAGES
 from cosmo_assets.prompts import CELLS, PROMPT_TEMPLATES, PROMPTS
 from cosmo_assets.pure.errors import BadInputError
 from cosmo_assets.quality import BENCHMARK_INDEX, CONTAMINATION, DOCUMENTS, DUPLICATES
@@ -30,6 +31,8 @@ TABLES: tuple[Table, ...] = (
     TOPICS,
     PROMPT_TEMPLATES,
     CELLS,
+    PASSAGES,
+    GROUNDINGS,
     PROMPTS,
     COMPLETIONS,
     DOCUMENTS,

@@ -1,17 +1,20 @@
-"""What runs were expected to cost and what they did: a small file a run, kept with the lake."""
+"""What runs were expected to cost and what they did, a small file a run; how generations went."""
 
 from __future__ import annotations
 
 import datetime as dt
 import json
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from cosmo_assets.plan import RUN
 from cosmo_assets.pure.config import money_of
+from resources.catalog import MAIN
+from resources.generations import last_of_each, read_samples
 from resources.lake import write_atomically
+from resources.samples import told_failures
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,6 +40,19 @@ SCHEMA = {
     "money": pl.Float64,
     "gpu_hours_expected": pl.Float64,
     "gpu_hours": pl.Float64,
+}
+TOLD = {
+    "began": pl.String,
+    "table": pl.String,
+    "model": pl.String,
+    "ended": pl.String,
+    "prompts": pl.String,
+    "failed": pl.Int64,
+    "M tokens": pl.String,
+    "per s": pl.String,
+    "s": pl.String,
+    "money": pl.String,
+    "troubles": pl.String,
 }
 
 
@@ -92,6 +108,35 @@ def by_run(rows: pl.DataFrame) -> pl.DataFrame:
         )
         .filter(pl.col("made") + pl.col("failed") > 0)
     )
+
+
+def read_generations(lake: Lake) -> list[dict[str, Any]]:
+    """List how each generation of the lake stands or ended, oldest first, on all branches."""
+    rows = last_of_each(read_samples(lake.catalog)).rename({"tbl": "table"}).to_dicts()
+    return [
+        row | {name: json.loads(row[name]) for name in ("failures", "endpoints")} for row in rows
+    ]
+
+
+def generations_told(found: Iterable[dict[str, Any]]) -> pl.DataFrame:
+    """Shorten generations to a line each."""
+    rows = [
+        {
+            "began": row["began"][:16].replace("T", " "),
+            "table": row["table"] + ("" if row["branch"] == MAIN else f" on {row['branch']}"),
+            "model": row["model"],
+            "ended": row["standing"],
+            "prompts": f"{row['done']:,}/{row['total']:,}",
+            "failed": row["failed"],
+            "M tokens": f"{(row['prompt_tokens'] + row['completion_tokens']) / 1e6:,.2f}",
+            "per s": f"{row['tokens_s']:,.0f}",
+            "s": f"{row['elapsed_s']:,.0f}",
+            "money": f"{row['currency']}{row['money']:,.2f}",
+            "troubles": told_failures(row["failures"]),
+        }
+        for row in found
+    ]
+    return pl.DataFrame(rows, schema=TOLD)
 
 
 def _spent(world: World, table: str, made: set[str]) -> dict[str, float]:

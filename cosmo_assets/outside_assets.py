@@ -25,6 +25,7 @@ OUTSIDE = {
     "seed_documents": ("source_files", "The files that a source shard is read from."),
     "topics": ("topic_overrides", "What people say of a topic."),
     "prompt_templates": ("template_files", "A prompt style's file."),
+    "passages": ("corpus_files", "The files that a reference corpus is read from."),
     "benchmark_index": ("benchmark_files", "The files that a benchmark is read from."),
 }
 PLAN = "run_plan"

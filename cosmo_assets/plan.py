@@ -15,7 +15,7 @@ from cosmo_assets.pure.errors import BadInputError
 from cosmo_assets.world import World
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from cosmo_assets.pure.trace import Trace
     from cosmo_assets.tables import Dimension, Table
@@ -95,6 +95,10 @@ class TablePlan:
         """Count partitions by status."""
         return sum(one.status in statuses for one in self.planned)
 
+    def to_run(self) -> list[Planned]:
+        """List what would run."""
+        return [one for one in self.planned if one.status in RUN]
+
     def names(self, *statuses: Word) -> list[str]:
         """List partitions by status."""
         return [one.partition for one in self.planned if one.status in statuses]
@@ -139,6 +143,12 @@ class Supposed(World):
         """Return the versions of those of ``partitions`` that exist or are planned."""
         found = {name: self.version(table, name) for name in partitions}
         return {name: version for name, version in found.items() if version}
+
+    def version_of_facets(self, table: str, partition: str) -> str | None:
+        """Return the version of a partition's facets, a made-up one where it is planned."""
+        if partition in self.supposed.get(table, ()):
+            return self.version(table, partition)
+        return super().version_of_facets(table, partition)
 
     def facet(self, table: str, value: str) -> dict[str, str]:
         """Return the versions of a facet, made-up ones where its partition is planned."""
@@ -185,7 +195,7 @@ def narrow(
         table = BY_NAME[plan.table]
         chosen = [one for one in plan.planned if wanted(plan.table, one.partition)]
         less = dataclasses.replace(_without_cost(world, table, chosen), fresh=plan.fresh)
-        found.append(dataclasses.replace(less, cost=price(world, table, less.names(*RUN))))
+        found.append(dataclasses.replace(less, cost=price(world, table, less.to_run())))
     return found
 
 
@@ -231,11 +241,21 @@ class _Walk:
 
     def plan(self, table: Table) -> TablePlan:
         """Plan one table, and take it that its plan is carried out."""
-        planned = self._planned(table)
+        planned = self._less_answered(table, self._planned(table))
         plan = _without_cost(self.world, table, planned)
         self.held |= {f"{table.name}[{name}]" for name in plan.names("held")}
         self.supposed.suppose(table.name, plan.names(*RUN))
-        return dataclasses.replace(plan, cost=price(self.world, table, plan.names(*RUN)))
+        return dataclasses.replace(plan, cost=price(self.world, table, plan.to_run()))
+
+    def _less_answered(self, table: Table, planned: list[Planned]) -> list[Planned]:
+        """Leave out calls that were answered before, where it is known what will be asked."""
+        ready = [one.partition for one in planned if one.ready and one.calls]
+        if not table.unanswered or not ready:
+            return planned
+        left = table.unanswered(self.world, ready)
+        return [
+            dataclasses.replace(one, calls=left.get(one.partition, one.calls)) for one in planned
+        ]
 
     def _planned(self, table: Table) -> list[Planned]:
         """List the partitions that would run, may run, wait, are held or are orphans."""
@@ -283,33 +303,34 @@ def _without_cost(world: World, table: Table, planned: list[Planned]) -> TablePl
     return TablePlan(table.name, len(live) - len(names), sum(kept), round(new), tuple(planned))
 
 
-def price(world: World, table: Table, partitions: list[str]) -> Cost:
+def price(world: World, table: Table, planned: Sequence[Planned]) -> Cost:
     """Forecast what partitions cost, from what earlier ones of the table cost.
 
     Tokens that no earlier run tells of are bounded by the sampling's limit instead.
     """
-    if not partitions:
+    if not planned:
         return Cost()
     costs = [trace.cost for trace in world.traces(table.name).values()]
-    count = len(partitions)
+    count = len(planned)
     seconds = _forecast([cost.get("seconds", 0.0) for cost in costs], count)
     gpu_hours = _forecast([cost.get("gpu_seconds", 0.0) / 3600 for cost in costs], count)
     money = gpu_hours * world.config.how.price_gpu_hour
     if table.calls is None:
         return Cost(seconds, gpu_hours, money=money)
-    calls = sum(table.calls(world, name) for name in partitions)
-    read, written = (_tokens(world, table, what, calls) for what in TOKENS)
+    calls = sum(one.calls for one in planned)
+    read, written = (forecast_tokens(world, table, what, calls) for what in TOKENS)
     how = world.config.generator.how
     money += read * (how.price_prompt_million / 1e6)
     money += written * (how.price_completion_million / 1e6)
     return Cost(seconds, gpu_hours, calls, read, written, money)
 
 
-def _tokens(world: World, table: Table, what: str, calls: int) -> Forecast:
+def forecast_tokens(world: World, table: Table, what: str, calls: int) -> Forecast:
     """Forecast tokens from those of earlier calls; without any, say how many they can be."""
     asked = [trace for trace in world.traces(table.name).values() if trace.cost.get(what)]
     if asked:
-        return _forecast([trace.cost[what] / max(1, trace.rows) for trace in asked], calls)
+        each = [trace.cost[what] / (trace.cost.get("calls") or trace.rows or 1) for trace in asked]
+        return _forecast(each, calls)
     most = world.config.generator.sampling.max_new_tokens
     if what == "prompt_tokens":
         prompts = world.traces("prompts").values()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +14,11 @@ import polars as pl
 from cosmo_assets.pure.digest import digest
 from cosmo_assets.pure.errors import BadInputError, ContractError
 from cosmo_assets.pure.prompts import build_prompts
-from cosmo_assets.pure.template import PromptTemplate
+from cosmo_assets.pure.template import UNORDERED, UNSEEN, PromptTemplate
 from cosmo_assets.quality import by_cell
 from cosmo_assets.seeds import SEED_DOCUMENTS
 from cosmo_assets.tables import Column, Made, Parent, Table, keyed, part, same
+from cosmo_assets.world import corpora_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from cosmo_assets.batch import Step
     from cosmo_assets.pure.config import Config
     from cosmo_assets.world import World
+    from resources.sources import File
 
 
 PROMPT_ID_SQL = """
@@ -45,13 +48,7 @@ def _templates(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
 def _template(step: Step, style: str) -> Made:
     """Read one template file; what cannot reach a prompt is left behind."""
     file = step.world.outside.templates[style]
-    data = Path(file.location).read_bytes()
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        msg = f"{file.name}: not UTF-8 at byte {error.start}; save the file as UTF-8"
-        raise BadInputError(msg) from error
-    template = PromptTemplate.parse(style, text, file=file.name)
+    template = PromptTemplate.parse(style, read_text(file), file=file.name)
     rows = pl.DataFrame(
         {
             "style": [style],
@@ -59,7 +56,7 @@ def _template(step: Step, style: str) -> Made:
             "audience": [template.audience],
             "format": [template.format],
             "kinds": [sorted(template.kinds)],
-            "template": [_canonical(template)],
+            "template": [canonical(template)],
         }
     )
     return Made(
@@ -69,14 +66,30 @@ def _template(step: Step, style: str) -> Made:
             "version": template.version,
             "words": f"```\n{template.body}\n```",
         },
-        facts={"kinds": sorted(template.kinds)},
+        facts={"kinds": sorted(template.kinds), **_grounding_facts(template)},
     )
 
 
-def _canonical(template: PromptTemplate) -> str:
+def _grounding_facts(template: PromptTemplate) -> dict[str, Any]:
+    if not template.passages:
+        return {}
+    return {"passages": template.passages, "corpora": sorted(template.corpora)}
+
+
+def read_text(file: File) -> str:
+    """Read a template file. Raises BadInputError if it is not UTF-8."""
+    data = Path(file.location).read_bytes()
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        msg = f"{file.name}: not UTF-8 at byte {error.start}; save the file as UTF-8"
+        raise BadInputError(msg) from error
+
+
+def canonical(template: PromptTemplate) -> str:
     """Write a template as JSON: what is left unsaid and how lists are ordered do not count."""
-    tree = template.model_dump(mode="json", exclude={"note"}, exclude_defaults=True)
-    unordered = {name: sorted(tree[name]) for name in ("variables", "kinds")}
+    tree = template.model_dump(mode="json", exclude=UNSEEN, exclude_defaults=True)
+    unordered = {name: sorted(tree[name]) for name in UNORDERED if name in tree}
     return json.dumps({**tree, **unordered}, sort_keys=True, ensure_ascii=False)
 
 
@@ -103,8 +116,29 @@ inner join members on members.topic_id = wanted.topic_id and members.kind = want
 qualify row_number() over (
     partition by wanted.cell
     order by md5(members.doc_id || wanted.style)  -- every style draws its own sample
-) <= $most
+) <= greatest(1, floor(
+    0.5 + wanted.weight * coalesce($most, count(*) over (partition by wanted.cell))
+))
 """
+WANTED = {
+    "cell": pl.String,
+    "topic_id": pl.String,
+    "topic": pl.String,
+    "style": pl.String,
+    "style_version": pl.String,
+    "weight": pl.Float64,
+    "kind": pl.String,
+}
+
+
+def weight_of(template: str) -> float:
+    """Read a style's weight from its row of ``prompt_templates``."""
+    return float(json.loads(template).get("weight", 1.0))
+
+
+def most_prompts(weight: float, most: int) -> int:
+    """Say how many prompts a cell of a style of this weight may hold, as ``CELLS_SQL`` does."""
+    return max(1, math.floor(0.5 + weight * most))
 
 
 def _cells(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
@@ -112,6 +146,7 @@ def _cells(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
     world = step.world
     templates = step.scan("prompt_templates", world.partitions("styles")).collect()
     style_rows = {row["style"]: row for row in templates.iter_rows(named=True)}
+    weights = {style: weight_of(row["template"]) for style, row in style_rows.items()}
     labels = world.traces("topics")
     wanted = pl.DataFrame(
         [
@@ -121,12 +156,13 @@ def _cells(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
                 labels[part(cell, 0)].facts["label"],
                 part(cell, 1),
                 style_rows[part(cell, 1)]["version"],
+                weights[part(cell, 1)],
                 kind,
             )
             for cell in step.partitions
             for kind in style_rows[part(cell, 1)]["kinds"]
         ],
-        schema=["cell", "topic_id", "topic", "style", "style_version", "kind"],
+        schema=WANTED,
         orient="row",
     )
     sources = pl.DataFrame(
@@ -140,12 +176,11 @@ def _cells(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
         .filter(pl.col("topic_id").is_in(wanted["topic_id"].unique().to_list()))
         .collect()
     )
-    most = world.config.styles.max_prompts or assigned.height
     with duckdb.connect() as db:
         db.register("wanted", wanted.to_arrow())
         db.register("sources", sources.to_arrow())
         db.register("assigned", assigned.to_arrow())
-        rows = db.sql(CELLS_SQL, params={"most": most}).pl()
+        rows = db.sql(CELLS_SQL, params={"most": world.config.styles.max_prompts}).pl()
     for cell, members in by_cell(rows.sort("doc_id"), step.partitions):
         yield cell, partial(Made, members, facts={"shards": sorted(set(members["shard"]))})
 
@@ -155,15 +190,36 @@ def _prompts(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
     by_style: dict[str, list[str]] = {}
     for cell in step.partitions:
         by_style.setdefault(part(cell, 1), []).append(cell)
-    documents = _documents(step)
+    documents = cell_documents(step)
     for style, cells in by_style.items():
-        row = step.scan("prompt_templates", [style]).select("template").collect()
-        template = PromptTemplate.model_validate_json(row["template"][0])
+        template = style_template(step, style)
         _check_versions(step, cells, template)
         wanted = documents.filter(pl.col("partition").is_in(cells))
-        prompts = _named(wanted, template)
+        if template.passages:
+            wanted = with_passages(wanted, step.scan("groundings", cells).collect())
+        prompts = named_prompts(wanted, template)
         for cell, rows in by_cell(prompts, tuple(cells)):
             yield cell, partial(_prompt_rows, rows)
+
+
+def style_template(step: Step, style: str) -> PromptTemplate:
+    """Read a template from its row."""
+    row = step.scan("prompt_templates", [style]).select("template").collect()
+    return PromptTemplate.model_validate_json(row["template"][0])
+
+
+def with_passages(documents: pl.DataFrame, groundings: pl.DataFrame) -> pl.DataFrame:
+    """Lay each document's passages beside it: ``passages`` (ids) and ``passage_texts``, by rank."""
+    on = ["partition", "doc_id"]
+    listed = (
+        groundings.sort(*on, "rank")
+        .group_by(on, maintain_order=True)
+        .agg(pl.col("passage_id").alias("passages"), pl.col("text").alias("passage_texts"))
+    )
+    none = pl.lit([], pl.List(pl.String))
+    return documents.join(listed, on=on, how="left", maintain_order="left").with_columns(
+        pl.col("passages", "passage_texts").fill_null(none)
+    )
 
 
 def _check_versions(step: Step, cells: list[str], template: PromptTemplate) -> None:
@@ -177,7 +233,7 @@ def _check_versions(step: Step, cells: list[str], template: PromptTemplate) -> N
         raise ContractError(msg)
 
 
-def _named(documents: pl.DataFrame, template: PromptTemplate) -> pl.DataFrame:
+def named_prompts(documents: pl.DataFrame, template: PromptTemplate) -> pl.DataFrame:
     """Build one style's prompts over all cells and name each with its cell's topic.
 
     Two topics may hold one document, so each round takes every document once.
@@ -190,22 +246,26 @@ def _named(documents: pl.DataFrame, template: PromptTemplate) -> pl.DataFrame:
         with duckdb.connect() as db:
             db.register("prompts", rows.to_arrow())
             named = db.sql(PROMPT_ID_SQL).pl()
-        named = named.with_columns(pl.lit(template.version).alias("style_version"))
         found.append(named.select("partition", *PROMPTS.schema))
     return pl.concat(found).sort("partition", "prompt_id")
 
 
-def _documents(step: Step) -> pl.DataFrame:
+def cell_documents(step: Step) -> pl.DataFrame:
     """Read the cells' documents with the label of their topic."""
     traces = step.world.traces("cells")
     shards = sorted({shard for cell in step.partitions for shard in traces[cell].facts["shards"]})
     members = step.scan("cells", step.partitions).select("partition", "doc_id", "shard", "topic")
-    columns = ["doc_id", "kind", "title", "text", "category", "covered"]
+    columns = document_columns()
     if not shards:
         schema = {name: SEED_DOCUMENTS.schema[name] for name in columns}
         return pl.DataFrame(schema={"partition": pl.String, **schema, "topic": pl.String})
     seeds = step.scan("seed_documents", shards).select(pl.col("partition").alias("shard"), *columns)
     return members.join(seeds, on=["doc_id", "shard"]).drop("shard").collect()
+
+
+def document_columns() -> list[str]:
+    """List the columns of a seed document that a prompt may show."""
+    return ["doc_id", "kind", "title", "text", "category", "covered", "siblings"]
 
 
 def _prompt_rows(rows: pl.DataFrame) -> Made:
@@ -233,6 +293,14 @@ def _kinds(config: Config, cell: str) -> dict[str, Any]:
     return {"styles.max_prompts": config.styles.max_prompts, **kinds}
 
 
+def _passages_shown(world: World, cell: str) -> dict[str, str] | None:
+    """Version which passages stand where in a grounded cell; others read none."""
+    if corpora_of(world, part(cell, 1)) is None:
+        return {}
+    version = world.version_of_facets("groundings", cell)
+    return None if version is None else {f"groundings[{cell}]": version}
+
+
 def _files(world: World, style: str) -> dict[str, str] | None:
     file = world.outside.templates.get(style)
     return {f"template {file.name}": file.version} if file else None
@@ -245,14 +313,14 @@ PROMPT_TEMPLATES = Table(
     about="One row is the version of a template file: what of it can reach a prompt.",
     columns={
         "style": Column(pl.String, "the file's stem"),
-        "version": Column(pl.String, "digest of words and settings, notes left out"),
+        "version": Column(pl.String, "digest of all that can reach a prompt or its completion"),
         "audience": Column(pl.String, "who is written for"),
         "format": Column(pl.String, "what is written"),
         "kinds": Column(pl.List(pl.String), "kinds of seed documents it takes"),
         "template": Column(pl.String, "the template as JSON"),
     },
     key=("style",),
-    code="1",
+    code="2",
     work=_templates,
     outside=_files,
     kinds=("markdown", "parquet"),
@@ -271,7 +339,7 @@ CELLS = Table(
         "style_version": Column(pl.String, "version of the style's template"),
     },
     key=("doc_id",),
-    code="1",
+    code="2",
     work=_cells,
     parents=(
         Parent("topic_assignments", _topic_members),
@@ -294,13 +362,24 @@ PROMPTS = Table(
         "style_version": Column(pl.String, "version of the style's template"),
         "audience": Column(pl.String, "who is written for"),
         "format": Column(pl.String, "what is written"),
+        "sampling": Column(pl.String, "what is sampled otherwise than generator.sampling, JSON"),
         "topic_named": Column(pl.Boolean, "whether the prompt names its topic"),
         "extract": Column(pl.String, "what it quotes of the document"),
+        "topic": Column(pl.String, "the topic, where it is named"),
+        "title": Column(pl.String, "the document's title, where the style names it"),
+        "category": Column(pl.String, "the document's course or category, likewise"),
+        "covered": Column(pl.List(pl.String), "titles that came before, likewise"),
+        "siblings": Column(pl.List(pl.String), "titles of the units beside this one, likewise"),
+        "words": Column(pl.List(pl.String), "noun, verb and adjective drawn for a story"),
+        "features": Column(pl.List(pl.String), "what was drawn for a story to have"),
+        "function_name": Column(pl.String, "name drawn for a function to be written"),
+        "passages": Column(pl.List(pl.String), "ids of the passages that it shows, by rank"),
         "prompt": Column(pl.String, "the words sent"),
     },
     key=("prompt_id",),
-    code="1",
+    code="3",
     work=_prompts,
-    # A cell holds its documents, its topic's label and its template's version: all that is read.
-    parents=(same("cells"),),
+    # A cell holds its documents, its topic's label and its template's version: all that is read,
+    # but for the passages of styles that ask for some.
+    parents=(same("cells"), Parent("groundings", _passages_shown, manifest=True)),
 )

@@ -160,7 +160,8 @@ def _show_retraction(one: Report) -> None:
         titles = {"rows": "rows gone"}
         what = ", ".join(" ".join(target) for target in report["targets"])
         show_frame(f"Retracted: {what}", pl.DataFrame(rows).rename(titles))
-    told = f"{report['versions']:,} versions removed from disk and from every branch"
+    told = f"{report['versions']:,} versions removed from disk and from every branch, "
+    told += f"{report['replies']:,} replies from the ledger"
     typer.echo(told)
     for table, names in report["marked"].items():
         if names:

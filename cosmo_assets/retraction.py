@@ -13,17 +13,21 @@ import json
 import shutil
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import polars as pl
+
 from cosmo_assets.batch import beside, make
-from cosmo_assets.descendants import Found, find
+from cosmo_assets.descendants import Found, find, prompt_texts
 from cosmo_assets.graph import BY_NAME
 from cosmo_assets.incision import Cut, cut_table
 from cosmo_assets.marks import read_marks
+from cosmo_assets.pure.completion_key import prompt_keys
 from cosmo_assets.pure.descent import NEEDED, Retracted
 from cosmo_assets.pure.errors import BadInputError
 from cosmo_assets.tables import part
 from cosmo_assets.world import World
 from resources.event_log import redact_events
 from resources.lake import BRANCH_LOCK, Lake, write_atomically
+from resources.ledger import open_ledger
 from resources.retractions import Incision, Retractions
 
 if TYPE_CHECKING:
@@ -41,6 +45,7 @@ CUT = (
     "topics",
     "prompt_templates",
     "cells",
+    "groundings",
     "prompts",
     "completions",
 )
@@ -66,6 +71,7 @@ class Report(NamedTuple):
     unchanged: dict[str, int]  # table → partitions made again, or looked at, with the same rows
     failed: dict[str, str]  # table[partition] → error
     versions: int  # that were removed from disk and from every branch
+    replies: int  # taken out of the ledger: what descending prompts got, what a model wrote
     marked: dict[str, list[str]]  # table → partitions
 
 
@@ -78,8 +84,8 @@ def retract(world: World, targets: Iterable[Target]) -> list[Report]:
     at = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
     with alone(world.lake):
         Retractions(world.lake.catalog).begin(targets, at=at)
-        _cut_and_sweep(world)
-    return _remake_all(world)
+        taken = _cut_and_sweep(world)
+    return _remake_all(world, taken)
 
 
 def finish(world: World) -> list[Report]:
@@ -91,8 +97,8 @@ def finish(world: World) -> list[Report]:
     if not Retractions(world.lake.catalog).unfinished():
         return []
     with alone(world.lake):
-        _cut_and_sweep(world)
-    return _remake_all(world)
+        taken = _cut_and_sweep(world)
+    return _remake_all(world, taken)
 
 
 @contextlib.contextmanager
@@ -107,14 +113,21 @@ def alone(lake: Lake) -> Iterator[None]:
         yield
 
 
-def _cut_and_sweep(world: World) -> None:
-    """Cut out what is not cut yet, then remove from disk what no trace names any more."""
+def _cut_and_sweep(world: World) -> dict[int, int]:
+    """Cut out what is not cut yet, then remove from disk what no trace names any more.
+
+    Returns:
+        How many replies each unfinished retraction took out of the ledger.
+    """
     retractions = Retractions(world.lake.catalog)
     begun = [target for one in retractions.unfinished() if not one.work for target in one.targets]
     if begun:
         cut(world, sorted(set(begun)))
+    taken: dict[int, int] = {}
     for one in retractions.unfinished():
         _sweep(world.lake, one.work)
+        taken[one.id] = _take_from_ledger(world, one.work)
+    return taken
 
 
 def cut(world: World, targets: list[Target]) -> None:
@@ -145,6 +158,8 @@ def cut(world: World, targets: list[Target]) -> None:
         "remake": _to_remake(before, after, found),
         "rows": {name: found.rows(name).height for name in found.descent.rows},
         "versions": len(found.gone),
+        "prompts": sorted(prompt_keys(prompt_texts(lake, found))),
+        "models": sorted(found.target.models),
         **counts,
     }
     retractions.cut(lake.branch, Incision(found.gone, current, marks), work=work)
@@ -202,18 +217,27 @@ def _sweep(lake: Lake, work: Mapping[str, Any]) -> None:
                 write_atomically(path, json.dumps(rest, indent=1, sort_keys=True))
 
 
-def _remake_all(world: World) -> list[Report]:
+def _take_from_ledger(world: World, work: Mapping[str, Any]) -> int:
+    """Take out what descending prompts ever got, whoever asked, and what retracted models wrote."""
+    with open_ledger(world.config, world.lake) as ledger:
+        keys = pl.Series(work["prompts"], dtype=pl.String)
+        return ledger.remove(prompts=keys, models=work["models"]).removed
+
+
+def _remake_all(world: World, taken: Mapping[int, int]) -> list[Report]:
     """Make what is computed from completions, for every retraction that is cut."""
     reports: list[Report] = []
     retractions = Retractions(world.lake.catalog)
     for one in retractions.unfinished():
-        report = _remake(world, one.targets, one.work)
+        report = _remake(world, one.targets, one.work, replies=taken[one.id])
         retractions.finish(one.id)
         reports.append(report)
     return reports
 
 
-def _remake(world: World, targets: tuple[Target, ...], work: Mapping[str, Any]) -> Report:
+def _remake(
+    world: World, targets: tuple[Target, ...], work: Mapping[str, Any], *, replies: int
+) -> Report:
     """Make the partitions that a retraction listed; on another branch a run does so."""
     remade: dict[str, int] = {}
     unchanged: dict[str, int] = {}
@@ -242,6 +266,7 @@ def _remake(world: World, targets: tuple[Target, ...], work: Mapping[str, Any]) 
         unchanged=unchanged,
         failed=failed,
         versions=work["versions"],
+        replies=replies,
         marked=marked,
     )
 

@@ -26,13 +26,16 @@ from cosmo_assets.outside_assets import OUTSIDE
 from cosmo_assets.partitions import PARTITIONS, sync_partitions
 from cosmo_assets.progress import progress_writer
 from cosmo_assets.pure.digest import digest
-from cosmo_assets.tables import Table
+from cosmo_assets.tables import WITHIN, Table
 from cosmo_assets.verdicts import Verdict, judge, rules
 from cosmo_assets.world import World, group_of, look
 from resources.lake import BRANCH_LOCK
+from resources.live import hearing
 from resources.project import find_lake
+from resources.samples import Sample
 
 FAILURES_TOLD = 20
+LOGGED_EVERY_S = 30.0  # how a generation does
 # Dagster hears of this many partitions at once, or of fewer when the first has waited so long.
 TOLD_TOGETHER, TOLD_AFTER_S = 64, 1.0
 # Tables whose rows decide which partitions others have.
@@ -127,7 +130,7 @@ def _deps(table: Table) -> list[dg.AssetDep]:
     for parent in table.parents:
         if parent.manifest:
             name, mapping = manifest_name(parent.table), dg.AllPartitionMapping()
-        elif BY_NAME[parent.table].by == table.by:
+        elif BY_NAME[parent.table].by in {table.by, WITHIN.get(table.by)}:
             name, mapping = parent.table, dg.IdentityPartitionMapping()
         else:
             name, mapping = parent.table, dg.AllPartitionMapping()
@@ -233,6 +236,35 @@ class Teller:
             )
 
 
+class Pulse:
+    """Tells the run's log how a step's generators do, and the asset's page how they did."""
+
+    def __init__(self, context: dg.AssetExecutionContext, table: Table) -> None:
+        self._context, self._table = context, table
+        self._newest: dict[str, Sample] = {}  # of each generation
+        self._logged = time.monotonic()
+        self._warned = ""
+
+    def hear(self, sample: Sample) -> None:
+        """Take a look's numbers; called from a thread of its own."""
+        self._newest[sample.generation] = sample
+        if sample.trouble != self._warned:
+            self._warned = sample.trouble
+            self._context.log.warning(sample.trouble)
+        now = time.monotonic()
+        if sample.standing != "running" or now - self._logged >= LOGGED_EVERY_S:
+            self._logged = now
+            self._context.log.info(sample.line())
+
+    def tell(self) -> None:
+        """Observe the asset, once for each generation of the run."""
+        events = StepEvents(self._context)
+        for sample in self._newest.values():
+            metadata = {name: _shown(value) for name, value in sample.facts().items()}
+            events.observe(dg.AssetObservation(self._table.name, metadata=metadata))
+        events.store()
+
+
 def _run(context: dg.AssetExecutionContext, table: Table, config: Only) -> None:
     """Make the wanted partitions of one branch, tell Dagster of each, and fail if any failed."""
     with find_lake().lock(BRANCH_LOCK, shared=True):
@@ -245,7 +277,11 @@ def _run_on_branch(context: dg.AssetExecutionContext, table: Table, config: Only
     world = look()
     teller = Teller(context, table)
     teller.plan(partitions)
-    with progress_writer(world.lake, table.name) as say:
+    pulse = Pulse(context, table)
+    with (
+        progress_writer(world.lake, table.name) as say,
+        hearing(pulse.hear, table=table.name, run=context.run.run_id),
+    ):
 
         def said(done: int, of: int) -> None:
             say(done, of)
@@ -261,6 +297,7 @@ def _run_on_branch(context: dg.AssetExecutionContext, table: Table, config: Only
                 teller.add(outcome)
         finally:
             teller.tell()
+            pulse.tell()
     world = look()
     if table.name in MANIFESTS:
         _report_manifests(context.instance, table.name, world)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ Dimension = Literal[
     "topics",  # group-topic
     "styles",  # a template file
     "cells",  # topic:style
+    "corpora",  # a reference corpus
+    "grounded_cells",  # the cells of styles that ask for passages
     "benchmarks",
     "groups",  # dataset group
     "recipes",
@@ -67,6 +69,9 @@ class Made:
     cost: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
+# Cuts that hold some of another's names: an edge between the two is from name to name.
+WITHIN: Mapping[Dimension, Dimension] = {"grounded_cells": "cells"}
+
 Work = Callable[["Step"], Iterator[tuple[str, Callable[[], Made]]]]
 
 
@@ -89,6 +94,8 @@ class Table:
     facet: str | None = None  # a column whose values children depend on apart
     # how often a generator is asked for a partition as things are: such a partition costs money
     calls: Callable[[World, str], int] | None = None
+    # the same of partitions whose inputs stand, less what was answered before: {partition: calls}
+    unanswered: Callable[[World, Sequence[str]], dict[str, int]] | None = None
     kinds: tuple[str, ...] = ("polars", "parquet")
     apart: bool = False  # heavy: runs in a process of its own, as it would in a pod
     empty: bool = True  # a partition may have no rows

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,17 +16,22 @@ from cosmo_assets.pure.errors import BadInputError, ContractError
 from cosmo_assets.pure.labelling import NO_OVERRIDE, Label, labelling_prompt, parse_label
 from cosmo_assets.tables import Column, Made, Parent, Table, part, same
 from cosmo_assets.world import group_of
+from resources.answers import answer
 from resources.generator import open_generator
+from resources.ledger import open_ledger
+from resources.live import watching
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from cosmo_assets.batch import Step
-    from cosmo_assets.pure.config import Config
+    from cosmo_assets.pure.config import Config, Generator
     from cosmo_assets.world import World
-    from resources.generator import Completion
+    from resources.generator import Generator as Writer
+    from resources.live import Watch
 
 LABEL_ATTEMPTS = 3
+Reply = dict[str, Any]  # a row of resources.answers
 BY_HAND = "override"  # stands where a model's name would
 
 
@@ -45,7 +52,7 @@ def _labels(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
         )
         for topic in clustered
     }
-    labels, replies = _ask(config, prompts)
+    labels, replies = _ask(step.world, prompts) if prompts else ({}, {})
     for topic in clustered:
         model = config.generator.model
         yield topic, partial(_labelled, topic, members[topic], labels[topic], model, replies[topic])
@@ -90,38 +97,70 @@ def _members(step: Step) -> dict[str, pl.DataFrame]:
 
 
 def _ask(
-    config: Config, prompts: dict[str, str]
-) -> tuple[dict[str, Label | str], dict[str, list[Completion]]]:
-    """Ask for labels; a reply that is none is asked for again with another seed, a few times."""
+    world: World, prompts: dict[str, str]
+) -> tuple[dict[str, Label | str], dict[str, list[Reply]]]:
+    """Ask for labels; a reply that is none is asked for again with another seed, a few times.
+
+    Where all that the ledger has of a topic is no label, it is asked anew, as another rollout.
+    """
     found: dict[str, Label | str] = {}
-    replies: dict[str, list[Completion]] = {topic: [] for topic in prompts}
-    for attempt in range(LABEL_ATTEMPTS):
-        left = [topic for topic in prompts if not isinstance(found.get(topic), Label)]
-        if not left:
-            break
-        sampling = config.generator.sampling
-        settings = config.generator.model_copy(
-            update={"sampling": sampling.model_copy(update={"seed": sampling.seed + attempt})}
-        )
-        with open_generator(settings, env=os.environ) as generator:
-            answers = generator.complete([prompts[topic] for topic in left])
-        for topic, reply in zip(left, answers, strict=True):
-            found[topic] = _label(reply)
-            replies[topic].append(reply)
+    replies: dict[str, list[Reply]] = {topic: [] for topic in prompts}
+    tries = (
+        (rollout, attempt) for rollout in itertools.count() for attempt in range(LABEL_ATTEMPTS)
+    )
+    generator = world.config.generator
+    with (
+        open_ledger(world.config, world.lake) as ledger,
+        watching(world.lake, "topic_labels", generator) as watch,
+    ):
+        while left := [topic for topic in prompts if _is_open(found.get(topic), replies[topic])]:
+            rollout, attempt = next(tries)
+            settings = _with_seed(generator, attempt)
+            with contextlib.ExitStack() as opened:
+                rows = answer(
+                    pl.Series([prompts[topic] for topic in left]),
+                    partial(_open, opened, watch, settings),
+                    ledger,
+                    settings,
+                    rollout=rollout,
+                )
+            for topic, reply in zip(left, rows.iter_rows(named=True), strict=True):
+                found[topic] = _label(reply)
+                replies[topic].append(reply)
     return found, replies
 
 
-def _label(reply: Completion) -> Label | str:
-    if reply.text is None:
-        return reply.error or "the generator gave no reply"
+def _open(opened: contextlib.ExitStack, watch: Watch, settings: Generator) -> Writer:
+    """Open the generator of an attempt, in sight."""
+    writer = opened.enter_context(open_generator(settings, env=os.environ))
+    return opened.enter_context(watch.following(writer))
+
+
+def _is_open(found: Label | str | None, replies: list[Reply]) -> bool:
+    """Whether a topic is to be asked for: it has no label, and no rollout was in vain."""
+    if isinstance(found, Label):
+        return False
+    told = len(replies) and len(replies) % LABEL_ATTEMPTS == 0
+    return not (told and any(reply["asked"] for reply in replies))
+
+
+def _with_seed(generator: Generator, attempt: int) -> Generator:
+    """Return the settings of another attempt."""
+    sampling = generator.sampling.model_copy(update={"seed": generator.sampling.seed + attempt})
+    return generator.model_copy(update={"sampling": sampling})
+
+
+def _label(reply: dict[str, Any]) -> Label | str:
+    if reply["text"] is None:
+        return reply["error"] or "the generator gave no reply"
     try:
-        return parse_label(reply.text)
+        return parse_label(reply["text"])
     except ContractError as error:
         return str(error)
 
 
 def _labelled(
-    topic: str, members: pl.DataFrame, label: Label | str, model: str, replies: list[Completion]
+    topic: str, members: pl.DataFrame, label: Label | str, model: str, replies: list[Reply]
 ) -> Made:
     if isinstance(label, str):
         msg = f"{topic}: no label after {LABEL_ATTEMPTS} attempts: {label}"
@@ -139,8 +178,8 @@ def _labelled(
         schema_overrides={"score": pl.Float64},
     )
     cost = {
-        "prompt_tokens": sum(one.prompt_tokens or 0 for one in replies),
-        "completion_tokens": sum(one.completion_tokens or 0 for one in replies),
+        what: sum(reply[what] or 0 for reply in replies if reply["asked"])
+        for what in ("prompt_tokens", "completion_tokens")
     }
     metadata = {"label": label.label, "score": label.score, "attempts": len(replies)}
     return Made(rows, metadata=metadata, cost=dict(cost) if replies else {})

@@ -124,7 +124,7 @@ class World:
 
     def fingerprint(self) -> str:
         """Name all that lies outside the lake: settings, files, overrides."""
-        shards, templates, benchmarks, overrides = (
+        shards, templates, benchmarks, overrides, corpora = (
             getattr(self.outside, field.name) for field in dataclasses.fields(self.outside)
         )
         return digest(
@@ -137,6 +137,7 @@ class World:
                 {style: file.version for style, file in templates.items()},
                 {name: _versions(files) for name, files in benchmarks.items()},
                 {topic: override.key() for topic, override in overrides.items()},
+                {name: _versions(files) for name, files in corpora.items()},
             ]
         )
 
@@ -179,6 +180,11 @@ class World:
                 if value in traces[name].facets
             }
         return self._facets[at]
+
+    def version_of_facets(self, table: str, partition: str) -> str | None:
+        """Version which values of the facet column stand at which keys; None if never made."""
+        trace = self.traces(table).get(partition)
+        return digest(trace.facets) if trace else None
 
     def partitions(self, by: Dimension) -> tuple[str, ...]:
         """List the names along one cut of the graph, in a fixed order."""
@@ -306,7 +312,8 @@ def _cells(world: World) -> list[str]:
     styles = {
         style: set(trace.facts["kinds"])
         for style, trace in world.traces("prompt_templates").items()
-        if style in world.outside.templates
+        # a style that asks for passages waits for a corpus
+        if style in world.outside.templates and corpora_of(world, style) != ()
     }
     live = set(world.partitions("topics"))
     return sorted(
@@ -316,6 +323,20 @@ def _cells(world: World) -> list[str]:
         for style, kinds in styles.items()
         if kinds & set(trace.facts["kinds"])
     )
+
+
+def corpora_of(world: World, style: str) -> tuple[str, ...] | None:
+    """Name the reference corpora that a style takes passages from; None where it asks for none."""
+    trace = world.traces("prompt_templates").get(style)
+    if trace is None or not trace.facts.get("passages"):
+        return None
+    return tuple(trace.facts["corpora"]) or tuple(sorted(world.config.corpora))
+
+
+def _grounded_cells(world: World) -> list[str]:
+    styles = world.traces("prompt_templates")
+    grounded = {style for style in styles if corpora_of(world, style)}
+    return [cell for cell in world.partitions("cells") if cell.split(":")[1] in grounded]
 
 
 def _groups(world: World) -> list[str]:
@@ -333,6 +354,8 @@ CUTS: Mapping[Dimension, Callable[[World], list[str]]] = {
     "topics": _topics,
     "styles": _styles,
     "cells": _cells,
+    "corpora": lambda world: sorted(world.config.corpora),
+    "grounded_cells": _grounded_cells,
     "benchmarks": lambda world: sorted(world.config.benchmarks),
     "groups": _groups,
     "recipes": lambda world: sorted(world.config.recipes),

@@ -1,4 +1,4 @@
-"""The lake's catalog: traces, branches, retractions and spending, in one SQLite file.
+"""The lake's catalog: traces, branches, retractions and generations, in one SQLite file.
 
 A trace is never changed or removed but by a retraction; what is current on a branch is a pointer
 to one. So a branch is a copy of pointers, a reverted edit finds its old trace, and a process killed
@@ -17,14 +17,14 @@ from cosmo_assets.pure.errors import BadInputError
 from cosmo_assets.pure.trace import Recipe, Trace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 MAIN = "main"
 BRANCH_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 BUSY_S = 60.0
 MEND = "check rights and free space, then run again: what is finished is kept"
-LAYOUT = 2
+LAYOUT = 4
 SCHEMA = """
 create table if not exists traces (
     id integer primary key,
@@ -65,15 +65,26 @@ create table if not exists marks (
     mark text not null,
     primary key (tbl, partition, version, mark)
 ) without rowid;
-create table if not exists spending (
+create table if not exists generation (
+    generation text not null,
     at text not null,
+    run text not null,
     branch text not null,
     tbl text not null,
-    partition text not null,
-    tokens integer not null,
-    money real not null
+    model text not null,
+    standing text not null,
+    elapsed_s real not null,
+    done integer not null,
+    total integer not null,
+    failed integer not null,
+    prompt_tokens integer not null,
+    completion_tokens integer not null,
+    tokens_s real not null,
+    money real not null,
+    currency text not null,
+    failures text not null,
+    endpoints text not null
 );
-create index if not exists spending_by_time on spending (at);
 """
 
 
@@ -85,17 +96,10 @@ class Branch(NamedTuple):
     settings: dict[str, str]  # "generator.model" → YAML text
 
 
-class Spent(NamedTuple):
-    """What paid steps used up."""
-
-    tokens: int
-    money: float
-
-
 class Catalog:
     """One SQLite file. Every method is one transaction.
 
-    What is retracted: resources/retractions.py.
+    What is retracted: resources/retractions.py. How generations went: resources/generations.py.
     """
 
     def __init__(self, path: Path) -> None:
@@ -202,21 +206,6 @@ class Catalog:
         with self.transaction() as db:
             db.execute("begin immediate")
             _end_branch(db, name)
-
-    def spend(self, branch: str, table: str, rows: Iterable[tuple[str, str, int, float]]) -> None:
-        """Note what paid partitions used: (time in UTC as ISO, partition, tokens, money)."""
-        given = [(at, branch, table, *rest) for at, *rest in rows]
-        with self.transaction() as db:
-            db.executemany("insert into spending values (?, ?, ?, ?, ?, ?)", given)
-
-    def spent_since(self, at: str) -> Spent:
-        """Sum what was used since a time (UTC, ISO), on any branch."""
-        if not self.path.exists():
-            return Spent(0, 0.0)
-        with self.transaction() as db:
-            query = "select coalesce(sum(tokens), 0), coalesce(sum(money), 0) from spending"
-            ((tokens, money),) = db.execute(f"{query} where at >= ?", (at,)).fetchall()
-        return Spent(tokens, money)
 
 
 def point(

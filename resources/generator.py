@@ -1,17 +1,24 @@
-"""What writes completions: the protocol every backend keeps, and the choice among them."""
+"""What writes completions: the ways of every backend, and the choice among them."""
 
 from __future__ import annotations
 
+import abc
 import dataclasses
-from typing import TYPE_CHECKING, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
 from cosmo_assets.pure.digest import digest
+from cosmo_assets.pure.marks import Mark, mark_text
 from cosmo_assets.pure.rehearsal import rehearse
+from resources.signals import heeding_signals
+from resources.tally import Stats, Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from cosmo_assets.pure import config
+
+    OnReply = Callable[[int, "Completion"], None]
+    OnProgress = Callable[[int], None]
 
 FinishReason = Literal["stop", "length"]
 
@@ -20,7 +27,8 @@ FinishReason = Literal["stop", "length"]
 class Completion:
     """What became of one prompt.
 
-    ``ok`` has a text that is more than white space; ``failed`` has none, and says why.
+    ``ok`` has a text that is more than white space; ``failed`` has none, and says why. Two are
+    equal if the same was written, whoever wrote it and however long that took.
     """
 
     text: str | None
@@ -29,6 +37,9 @@ class Completion:
     completion_tokens: int | None
     status: Literal["ok", "failed"]
     error: str | None
+    mark: Mark | None = None  # what is odd about a text that was written
+    latency_s: float | None = dataclasses.field(default=None, compare=False)  # of the last request
+    endpoint: str | None = dataclasses.field(default=None, compare=False)
 
     @classmethod
     def written(
@@ -42,7 +53,8 @@ class Completion:
         """Make the row of a prompt that was answered; a blank answer is a failure."""
         if not text.strip():
             return cls.failure("the model answered with an empty text")
-        return cls(text, finish_reason, prompt_tokens, completion_tokens, "ok", None)
+        mark = mark_text(text, cut=finish_reason == "length")
+        return cls(text, finish_reason, prompt_tokens, completion_tokens, "ok", None, mark)
 
     @classmethod
     def failure(cls, reason: str) -> Self:
@@ -50,29 +62,85 @@ class Completion:
         return cls(None, None, None, None, "failed", reason)
 
 
-class Generator(Protocol):
+class Ask(NamedTuple):
+    """A prompt, and how its completion is sampled."""
+
+    prompt: str
+    sampling: config.Sampling
+
+
+class Generator(abc.ABC):
     """A model that answers prompts. Leaving the context closes its connections."""
 
-    model: str
-    revision: str
+    def __init__(self, settings: config.Generator) -> None:
+        self.model = settings.model
+        self.revision = settings.revision
+        self.sampling = settings.sampling
+        self.tally = Tally(settings.how)
+
+    @abc.abstractmethod
+    def answer(self, asks: Iterator[Ask], *, on_reply: OnReply) -> None:
+        """Answer every prompt, in whatever order.
+
+        Args:
+            asks: drawn one by one, when there is room to ask more. What ``operator.length_hint``
+                says of them is how many are still expected.
+            on_reply: told each prompt's number, from 0 in the order they were drawn, and its
+                completion, once, as soon as it is known. What it was told is all that is finished
+                when the call ends with an error.
+
+        Raises:
+            GeneratorError: nothing more is to be had: unreachable, refused, off its protocol.
+            BudgetReachedError: no more may be spent.
+            KeyboardInterrupt: ``interrupt`` was called, and what was being answered had a short
+                time to end.
+        """
+
+    @abc.abstractmethod
+    def interrupt(self, times: int) -> None:
+        """Have ``answer`` end soon; at once, the second time. Any thread may call it."""
+
+    def stats(self) -> Stats:
+        """Say how it goes, from any thread, at any time."""
+        return self.tally.stats(())
 
     def complete(
-        self, prompts: Sequence[str], *, on_progress: Callable[[int], None] | None = None
+        self,
+        prompts: Sequence[str],
+        *,
+        on_progress: OnProgress | None = None,
+        on_reply: OnReply | None = None,
     ) -> list[Completion]:
-        """Answer every prompt, in prompt order.
+        """Answer every prompt, sampled as the settings say, in prompt order.
 
         Args:
             prompts: what to answer, each alone.
             on_progress: told after each answer how many prompts are finished.
+            on_reply: as of ``answer``.
 
         Raises:
-            GeneratorError: nothing more is to be had: unreachable, refused, off its protocol.
+            GeneratorError, BudgetReachedError: as ``answer`` does.
+            KeyboardInterrupt: after Ctrl-C, and a short time for what was being answered.
         """
-        ...
+        answers: dict[int, Completion] = {}
 
-    def __enter__(self) -> Self: ...
+        def keep(row: int, reply: Completion) -> None:
+            answers[row] = reply
+            if on_reply:
+                on_reply(row, reply)
+            if on_progress:
+                on_progress(len(answers))
 
-    def __exit__(self, *exception: object) -> None: ...
+        with heeding_signals(self.interrupt):
+            self.answer(iter([Ask(one, self.sampling) for one in prompts]), on_reply=keep)
+        return [answers[row] for row in range(len(prompts))]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Close what is open; here nothing is."""
+        del exception
 
 
 def open_generator(settings: config.Generator, *, env: Mapping[str, str]) -> Generator:
@@ -107,40 +175,38 @@ def prompt_seed(prompt: str, *, seed: int) -> int:
     return int(digest([prompt, seed]), 16) >> 33
 
 
-class RehearsalGenerator:
+class RehearsalGenerator(Generator):
     """Writes without a model: free, offline, always the same. Its tokens are words."""
 
     def __init__(self, settings: config.Generator) -> None:
-        self.model = settings.model
-        self.revision = settings.revision
-        self._sampling = settings.sampling
+        super().__init__(settings)
+        self._interrupted = False
 
-    def complete(
-        self, prompts: Sequence[str], *, on_progress: Callable[[int], None] | None = None
-    ) -> list[Completion]:
-        """Answer every prompt, in prompt order."""
-        answers: list[Completion] = []
-        for prompt in prompts:
-            answers.append(self._answer(prompt))
-            if on_progress:
-                on_progress(len(answers))
-        return answers
+    def answer(self, asks: Iterator[Ask], *, on_reply: OnReply) -> None:
+        """Answer one after another."""
+        for row, ask in enumerate(self.tally.watch(asks)):
+            if self._interrupted:
+                raise KeyboardInterrupt
+            self.tally.require_budget()
+            reply = _rehearsed(ask)
+            self.tally.count(reply)
+            on_reply(row, reply)
 
-    def _answer(self, prompt: str) -> Completion:
-        text, reason = rehearse(prompt, seed=self._sampling.seed)
-        words = text.split()
-        if len(words) > self._sampling.max_new_tokens:
-            words = words[: self._sampling.max_new_tokens]
-            text, reason = " ".join(words), "length"
-        return Completion.written(
-            text,
-            "length" if reason == "length" else "stop",
-            prompt_tokens=len(prompt.split()),
-            completion_tokens=len(words),
-        )
+    def interrupt(self, times: int) -> None:
+        """End before the next prompt."""
+        del times
+        self._interrupted = True
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(self, *exception: object) -> None:
-        """Nothing is open."""
+def _rehearsed(ask: Ask) -> Completion:
+    text, reason = rehearse(ask.prompt, seed=ask.sampling.seed)
+    words = text.split()
+    if len(words) > ask.sampling.max_new_tokens:
+        words = words[: ask.sampling.max_new_tokens]
+        text, reason = " ".join(words), "length"
+    return Completion.written(
+        text,
+        "length" if reason == "length" else "stop",
+        prompt_tokens=len(ask.prompt.split()),
+        completion_tokens=len(words),
+    )

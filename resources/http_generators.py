@@ -1,202 +1,308 @@
-"""Generators behind HTTP: a window of open requests over all endpoints, kept full.
+"""Generators behind HTTP: one sliding window of requests over a pool of endpoints, kept full.
 
 A wire (``resources.wires``) speaks one protocol, one request at a time, and says what went wrong
-as ``Trouble`` instead of raising. ``HttpGenerator`` decides by the kind of trouble whether to ask
-again, to fail the row, or to give up.
+as ``Trouble`` instead of raising. The pool (``resources.pool``) says which endpoint to ask, and
+whether a failure was its own. ``HttpGenerator`` asks, and decides by the kind of trouble whether
+to ask again, to fail the row, or to give up.
 """
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
-import itertools
-from typing import TYPE_CHECKING, Any, Self
+import time
+from typing import TYPE_CHECKING
 
-from cosmo_assets.pure.digest import share_of
 from cosmo_assets.pure.errors import BadInputError, GeneratorError
-from resources.generator import Completion
+from resources.calls import Call
+from resources.generator import Completion, Generator
+from resources.line import Trouble
+from resources.pool import FEW, Pool, backoff
+from resources.tally import BudgetReachedError
 from resources.wires import OpenAIWire, TgiWire
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from cosmo_assets.pure import config
-    from resources.wires import Kind, Trouble, Wire
+    from resources.generator import Ask, OnReply
+    from resources.line import Kind
+    from resources.pool import Endpoint
+    from resources.tally import Stats
+    from resources.wires import Wire
 
-FIRST_WAIT_S = 1.0  # then 2, 4, 8, … , each times 0.5 to 1.5
-LONGEST_WAIT_S = 60.0
-FEW = 3  # so many refused connections, odd shapes or lost rows before anything went well: give up
-MENDS: dict[Kind, str] = {
-    "prompt": "The server refuses these settings; if it names top_k or repetition_penalty, set "
-    "generator.sampling.top_k to 0 and repetition_penalty to 1, and they are not sent.",
-    "absent": "Start the server, or mend generator.how.endpoints.",
-    "busy": "Lower generator.how.concurrency or raise generator.how.attempts.",
-    "fault": "See the server's log; generator.how.timeout_s is the deadline of a request.",
-    "shape": "Mend generator.how.endpoints or generator.backend: another protocol is spoken there.",
-    "access": "Put a valid key into the environment variable that generator.how.api_key_env names.",
-    "place": "Mend generator.how.endpoints, generator.backend or generator.model.",
-    "model": "Set generator.model to what the endpoint serves, or mend generator.how.endpoints.",
-}
+GRACE_S = 10.0  # for what is in flight when a call is interrupted or fails
+SLOW_ATTEMPTS = 3  # each costs a whole generator.how.timeout_s
+MANY = 25  # so many rows given up, one after another, are no rows' own fault
+WARY = 25  # after so many failures without an answer, ask again what failed before beginning more
+DOUBTFUL: frozenset[Kind] = frozenset(
+    {"absent", "lost", "slow", "busy", "fault", "access", "place"}
+)
 
 
-@dataclasses.dataclass(slots=True)
-class Endpoint:
-    """One server, and how it has been doing."""
-
-    url: str
-    in_flight: int = 0
-    asked: int = 0
-    greeted: bool = False
-    misshapen: int = 0  # answers of a wrong shape since the last good one
-
-
-@dataclasses.dataclass(slots=True)
-class Batch:
-    """The prompts of one call, and how far each has come."""
-
-    prompts: Sequence[str]
-    on_progress: Callable[[int], None] | None
-    workers: int
-    answers: list[Completion | None] = dataclasses.field(init=False)
-    tried: list[int] = dataclasses.field(init=False)
-    ready: asyncio.LifoQueue[int | None] = dataclasses.field(init=False)
-    finished: int = 0
-    written: int = 0
-    lost: int = 0  # rows given up for faults of the server
-
-    def __post_init__(self) -> None:
-        self.answers = [None] * len(self.prompts)
-        self.tried = [0] * len(self.prompts)
-        # Last in, first out: a row asked again goes before those not yet asked.
-        self.ready = asyncio.LifoQueue()
-        for row in reversed(range(len(self.prompts))):
-            self.ready.put_nowait(row)
-
-    def finish(self, row: int, answer: Completion) -> None:
-        """Note one row's answer, and send the workers home after the last."""
-        self.answers[row] = answer
-        self.finished += 1
-        self.written += answer.status == "ok"
-        if self.on_progress:
-            self.on_progress(self.finished)
-        if self.finished == len(self.prompts):
-            for _ in range(self.workers):
-                self.ready.put_nowait(None)
-
-
-class HttpGenerator:
-    """Keeps every endpoint's window full; no prompt waits for another."""
+class HttpGenerator(Generator):
+    """Keeps every endpoint full; no prompt waits for another."""
 
     def __init__(self, settings: config.Generator, wire: Wire, *, secret: str | None) -> None:
-        self.model = settings.model
-        self.revision = settings.revision
+        super().__init__(settings)
         self._how = settings.how
         self._wire = wire
         self._secret = secret
-        self._endpoints = [Endpoint(url.rstrip("/")) for url in settings.how.endpoints]
+        self._pool = Pool(settings, wire)
+        self._charges = 0  # failures of rows, since the last answer
+        self._given_up = 0  # rows, since the last answer
+        self._waiting = 0  # rows that are asked again by the clock
         self._runner = asyncio.Runner()
-
-    def __enter__(self) -> Self:
-        return self
+        self._call: Call | None = None
+        self._interrupted = 0  # times, between calls
 
     def __exit__(self, *exception: object) -> None:
+        """Close the connections."""
         self._runner.run(self._wire.close())
         self._runner.close()
 
-    def complete(
-        self, prompts: Sequence[str], *, on_progress: Callable[[int], None] | None = None
-    ) -> list[Completion]:
-        """Answer every prompt, in prompt order."""
-        return self._runner.run(self._complete(prompts, on_progress)) if prompts else []
+    def stats(self) -> Stats:
+        """Say how it goes."""
+        return self.tally.stats(self._pool.stats())
 
-    async def _complete(
-        self, prompts: Sequence[str], on_progress: Callable[[int], None] | None
-    ) -> list[Completion]:
-        await self._wire.open()
-        await _together(self._greet(place) for place in self._endpoints if not place.greeted)
-        workers = min(len(prompts), self._how.concurrency * len(self._endpoints))
-        batch = Batch(prompts, on_progress, workers)
-        await _together(self._work(batch) for _ in range(workers))
-        return [answer for answer in batch.answers if answer is not None]
+    def interrupt(self, times: int) -> None:
+        """Ask nothing more, and wait a short time for what is in flight; not, the second time."""
+        if (call := self._call) is None:
+            self._interrupted = times
+            return
+        call.closed = call.interrupted = True
+        loop = self._runner.get_loop()
+        loop.call_soon_threadsafe(call.end, None)
+        if times > 1:
+            loop.call_soon_threadsafe(call.hurry.set)
 
-    async def _greet(self, place: Endpoint) -> None:
-        """Make sure of an endpoint before a whole window of prompts is spent on it."""
-        for tried in itertools.count(1):
-            trouble = await self._wire.greet(place.url)
-            if trouble is None:
-                place.greeted = True
+    def answer(self, asks: Iterator[Ask], *, on_reply: OnReply) -> None:
+        """Answer every prompt, as many at once as the endpoints take.
+
+        ``asks`` are drawn and ``on_reply`` is called between requests: while they work, nothing is
+        sent or read.
+        """
+        self._charges = self._given_up = self._waiting = 0
+        self._runner.get_loop()
+        call = self._call = Call(self.tally.watch(asks), on_reply=on_reply)
+        if self._interrupted:
+            call.interrupted = True
+            call.end(None)
+        try:
+            self._runner.run(self._complete(call))
+        except BaseException:
+            # What a callback raised as an interrupt went past everything.
+            call.end(None)
+            self._runner.run(self._wind_down(call))
+            raise
+        finally:
+            self._call = None
+        if call.interrupted:
+            raise KeyboardInterrupt
+
+    async def _complete(self, call: Call) -> None:
+        if not call.over.is_set():
+            await self._wire.open()
+            self._pool.open(self)
+            self.more_room()
+        await call.over.wait()
+        await self._wind_down(call)
+        if call.error:
+            raise call.error
+
+    async def _wind_down(self, call: Call) -> None:
+        """Let what is in flight end, if that does not take long, and stop the rest."""
+        call.closed = True
+        flights = [task for place in self._pool.endpoints for task in place.flights.values()]
+        if flights:
+            landing = asyncio.create_task(asyncio.wait(flights, timeout=_grace(call.error)))
+            hurry = asyncio.create_task(call.hurry.wait())
+            await asyncio.wait({landing, hurry}, return_when=asyncio.FIRST_COMPLETED)
+            landing.cancel()
+            hurry.cancel()
+        for task in flights:
+            task.cancel()
+        await asyncio.gather(*flights, return_exceptions=True)
+        await self._pool.close()
+        for place in self._pool.endpoints:
+            place.flights.clear()
+            place.in_flight = 0
+
+    # What the pool tells.
+
+    def more_room(self) -> None:
+        """Ask as much as endpoints and budgets have room for."""
+        call = self._call
+        if call is None:
+            return
+        most_tokens = self.sampling.max_new_tokens
+        while call.left and not call.closed and (place := self._pool.choose()):
+            flying = sum(each.in_flight for each in self._pool.endpoints)
+            if not flying and (spent := self.tally.spent_budget()):
+                call.end(BudgetReachedError(spent))
                 return
-            if trouble.kind in {"prompt", "access", "place", "model"}:
-                raise self._error(place, trouble, tried)
-            await asyncio.sleep(self._pause(place, trouble, tried, key=place.url))
-
-    async def _work(self, batch: Batch) -> None:
-        """Take rows that are ready until all are finished."""
-        while (row := await batch.ready.get()) is not None:
-            # There are as many workers as places in all windows, so the least busy has room.
-            place = min(self._endpoints, key=lambda place: (place.in_flight, place.asked))
+            if not self.tally.affords(flying, most_tokens=most_tokens):
+                return
+            fresh = self._charges < WARY or not (flying or self._waiting)
+            row = call.take(limit=self._pool.limit, fresh=fresh)
+            if row is None:
+                return
             place.in_flight += 1
             place.asked += 1
-            batch.tried[row] += 1
-            try:
-                answer = await self._wire.ask(place.url, batch.prompts[row])
-            finally:
-                place.in_flight -= 1
-            if isinstance(answer, Completion):
-                place.misshapen = 0
-                batch.finish(row, answer)
-            else:
-                self._settle(batch, row, place, answer)
+            task = asyncio.create_task(self._ask(call, row, place))
+            place.flights[row] = task
+            task.add_done_callback(lambda task: _tell(call, task))
 
-    def _settle(self, batch: Batch, row: int, place: Endpoint, trouble: Trouble) -> None:
-        """Fail the row, put it back for later, or raise GeneratorError."""
-        tried, prompt = batch.tried[row], batch.prompts[row]
-        if trouble.kind == "prompt":
-            batch.finish(row, Completion.failure(self._hide(trouble.reason)))
-        elif trouble.kind == "fault" and tried >= self._how.attempts:
-            batch.lost += 1
-            if not batch.written and batch.lost >= FEW:
-                raise self._error(place, trouble, tried)
-            reason = self._hide(f"{place.url}: {trouble.reason}, {tried} times")
-            batch.finish(row, Completion.failure(reason))
+    def blame_rows(self, place: Endpoint, rows: dict[int, Trouble]) -> None:
+        """Take back rows that failed at an endpoint that is well."""
+        if call := self._call:
+            # A server that fell and was up again at once leaves many broken connections.
+            fell = sum(trouble.kind == "lost" for trouble in rows.values()) >= FEW
+            for row, trouble in rows.items():
+                if fell and trouble.kind == "lost":
+                    self._mourn(call, row, place)
+                else:
+                    self._charge(call, row, place, trouble)
+
+    def excuse_rows(self, place: Endpoint, rows: dict[int, Trouble]) -> None:
+        """Take back rows that failed with their endpoint."""
+        if call := self._call:
+            for row, trouble in rows.items():
+                if trouble.kind == "lost":
+                    self._mourn(call, row, place)
+                else:
+                    call.put_back(row)
+
+    def give_up(self, error: GeneratorError) -> None:
+        """End the call."""
+        if self._call:
+            self._call.end(type(error)(self._hide(str(error))))
+
+    # One row.
+
+    async def _ask(self, call: Call, row: int, place: Endpoint) -> None:
+        sent = time.monotonic()
+        try:
+            answer = await self._wire.ask(place.url, call.ask(row))
+        except asyncio.CancelledError:
+            if not place.silent or call.closed:
+                raise
+            answer = Trouble("lost", "gave no sign of life any more")
+        now = time.monotonic()
+        full = place.in_flight >= place.window.limit
+        place.in_flight -= 1
+        del place.flights[row]
+        place.silent = place.silent and bool(place.flights)
+        call.land(row)
+        if isinstance(answer, Completion):
+            tokens = answer.completion_tokens
+            place.window.answered(sent=sent, now=now, tokens=tokens, full=full)
+            self._charges = self._given_up = 0
+            self._pool.well(place)
+            self._finish(call, row, place, answer, seconds=now - sent)
         else:
-            # Back into the queue by the clock: its place in the window is free meanwhile.
-            pause = self._pause(place, trouble, tried, key=prompt)
-            asyncio.get_running_loop().call_later(pause, batch.ready.put_nowait, row)
+            if answer.kind in {"busy", "slow"}:
+                place.window.refused(sent=sent, now=now)
+            self._settle(call, row, place, answer)
+        self.more_room()
 
-    def _pause(self, place: Endpoint, trouble: Trouble, tried: int, *, key: str) -> float:
-        """Return how many seconds to wait before asking again. Raises if there is no use."""
-        place.misshapen += trouble.kind == "shape"
-        attempts = self._how.attempts
-        if trouble.kind == "absent" and not place.greeted:
-            attempts = min(attempts, FEW)
-        lasting = trouble.kind in {"access", "place", "model"} or place.misshapen >= FEW
-        if lasting or tried >= attempts:
-            raise self._error(place, trouble, tried)
-        if trouble.wait_s is not None:
-            return min(trouble.wait_s, self._how.timeout_s)
-        backoff = min(FIRST_WAIT_S * 2 ** (tried - 1), LONGEST_WAIT_S)
-        return backoff * (0.5 + share_of("backoff", key, str(tried)))
+    def _finish(
+        self, call: Call, row: int, place: Endpoint, answer: Completion, *, seconds: float | None
+    ) -> None:
+        answer = dataclasses.replace(answer, latency_s=seconds, endpoint=place.url)
+        self.tally.count(answer, prompt_chars=len(call.ask(row).prompt))
+        call.finish(row, answer)
 
-    def _error(self, place: Endpoint, trouble: Trouble, tried: int) -> GeneratorError:
-        times = "once" if tried == 1 else f"{tried} times"
-        msg = f"{place.url}: asked {times} for model {self.model!r}: {trouble.reason}."
-        return GeneratorError(self._hide(f"{msg} {MENDS[trouble.kind]}"))
+    def _settle(self, call: Call, row: int, place: Endpoint, trouble: Trouble) -> None:
+        """Fail the row, put it back, leave it with the pool, or give up."""
+        self.tally.failures[trouble.kind] += 1
+        if trouble.kind == "prompt":
+            self._fail(call, row, place, trouble, trouble.reason)
+        elif trouble.kind == "model":
+            self.give_up(self._pool.error(place, trouble, place.asked))
+        elif trouble.kind in DOUBTFUL:
+            self._date(call, row, trouble)
+            self._pool.doubt(place, row, trouble)
+        elif not self._pool.misshapen(place, row, trouble):
+            self._date(call, row, trouble)
+            self._charge(call, row, place, trouble)
+
+    def _date(self, call: Call, row: int, trouble: Trouble) -> None:
+        """Say when a row may be asked again: as the server told, or later each time."""
+        past = call.past(row)
+        wait = trouble.wait_s
+        wait = backoff(1 + past.charged + past.refused) if wait is None else wait
+        past.ready = time.monotonic() + min(wait, self._how.timeout_s)
+
+    def _charge(self, call: Call, row: int, place: Endpoint, trouble: Trouble) -> None:
+        """Hold a failure against the row; put it back for later unless it had its chances."""
+        past, now = call.past(row), time.monotonic()
+        self._charges += 1
+        if trouble.kind == "busy":
+            past.since = past.since if past.refused else now
+            past.refused += 1
+            tried = past.refused
+            done = tried >= self._how.attempts and now - past.since >= self._how.outage_s
+        else:
+            past.charged += 1
+            tried = past.charged
+            few = min(self._how.attempts, SLOW_ATTEMPTS)
+            done = tried >= (few if trouble.kind == "slow" else self._how.attempts)
+        if done:
+            reason = f"{place.url}: {trouble.reason}, {tried} times"
+            self._fail(call, row, place, trouble, reason)
+            return
+        # Back by the clock: its place in the window is free meanwhile.
+        self._waiting += 1
+        pause = max(0.0, past.ready - now)
+        asyncio.get_running_loop().call_later(pause, self._ready, call, row)
+
+    def _mourn(self, call: Call, row: int, place: Endpoint) -> None:
+        """Note that the endpoint died under a row."""
+        if call.is_killer(row, limit=self._pool.limit):
+            deaths = call.past(row).deaths + 1
+            reason = f"{place.url}: went down each of the {deaths} times it was asked this"
+            self._finish(call, row, place, Completion.failure(reason), seconds=None)
+            return
+        call.past(row).deaths += 1
+        call.put_back(row)
+
+    def _fail(self, call: Call, row: int, place: Endpoint, trouble: Trouble, reason: str) -> None:
+        """Fail a row alone; give up if no row does better."""
+        self._given_up += 1
+        few = MANY if self.tally.answered or trouble.kind == "prompt" else FEW
+        none_did = trouble.kind != "prompt" or not self.tally.answered
+        if self._given_up >= few and none_did and call.left > 1:
+            self.give_up(self._pool.error(place, trouble, place.asked))
+            return
+        self._finish(call, row, place, Completion.failure(self._hide(reason)), seconds=None)
+
+    def _ready(self, call: Call, row: int) -> None:
+        if not call.closed:
+            self._waiting -= 1
+            call.put_back(row)
+            self.more_room()
 
     def _hide(self, text: str) -> str:
         """Take the key out of what a server echoed."""
         return text.replace(self._secret, "[key]") if self._secret else text
 
 
-async def _together(work: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Run all at once; the first error ends the others."""
-    tasks = [asyncio.create_task(each) for each in work]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+def _grace(error: BaseException | None) -> float | None:
+    """Return how long what is in flight may take, now that a call ends.
+
+    All the time it needs when a budget is spent: it is paid for, and no one waits. None when the
+    caller cannot take it.
+    """
+    if isinstance(error, BudgetReachedError):
+        return None
+    return GRACE_S if error is None or isinstance(error, GeneratorError) else 0.0
+
+
+def _tell(call: Call, task: asyncio.Task[None]) -> None:
+    """End a call with what its callback raised; what is no Exception goes past all by itself."""
+    if not task.cancelled() and isinstance(error := task.exception(), Exception):
+        call.end(error)
 
 
 def open_http_generator(settings: config.Generator, *, env: Mapping[str, str]) -> HttpGenerator:

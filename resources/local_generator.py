@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+import itertools
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
@@ -15,15 +16,18 @@ from transformers.generation.logits_process import (
 from transformers.generation.stopping_criteria import StoppingCriteria, StoppingCriteriaList
 
 from cosmo_assets.pure.errors import GeneratorError
-from resources.generator import Completion, prompt_seed
+from resources.generator import Completion, Generator, prompt_seed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Iterator
 
     from cosmo_assets.pure import config
+    from resources.generator import Ask, OnReply
+
+AHEAD = 64  # batches that are sorted by length together
 
 
-class LocalGenerator:
+class LocalGenerator(Generator):
     """Answers with a model loaded here.
 
     Each prompt has its own stream of chance, keyed by the prompt and ``sampling.seed``, so it is
@@ -32,47 +36,56 @@ class LocalGenerator:
     """
 
     def __init__(self, settings: config.Generator) -> None:
-        self.model = settings.model
-        self.revision = settings.revision
-        self._sampling = settings.sampling
+        super().__init__(settings)
+        self._interrupted = False
         self._batch_size = settings.how.batch_size
         self._device = torch.device(_device(settings.how.device))
         self._tokenizer, self._network = _load(settings, self._device)
         self._ends = _end_tokens(self._tokenizer, self._network)
         self._context = getattr(self._network.config, "max_position_embeddings", None)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        """Let go of the model; its memory is freed with the generator."""
-
-    def complete(
-        self, prompts: Sequence[str], *, on_progress: Callable[[int], None] | None = None
-    ) -> list[Completion]:
-        """Answer every prompt, in prompt order.
+    def answer(self, asks: Iterator[Ask], *, on_reply: OnReply) -> None:
+        """Answer every prompt, and tell of them a batch at a time.
 
         Raises:
             GeneratorError: a batch does not fit into the device's memory.
+            KeyboardInterrupt: after the batch at work.
         """
-        tokens = [self._encode(prompt) for prompt in prompts]
-        answers = {
-            row: Completion.failure(reason)
-            for row, ids in enumerate(tokens)
-            if (reason := self._misfit(len(ids)))
-        }
-        # Prompts of like length share a batch: less padding.
-        rows = sorted((row for row in range(len(tokens)) if row not in answers),
-                      key=lambda row: len(tokens[row]))  # fmt: skip
-        for start in range(0, len(rows), self._batch_size):
-            part = rows[start : start + self._batch_size]
-            seeds = [prompt_seed(prompts[row], seed=self._sampling.seed) for row in part]
-            written = self._write([tokens[row] for row in part], seeds)
-            for row, answer in zip(part, written, strict=True):
-                answers[row] = answer
-                if on_progress:
-                    on_progress(len(answers))
-        return [answers[row] for row in range(len(prompts))]
+        rows = enumerate(self.tally.watch(asks))
+        while ahead := list(itertools.islice(rows, AHEAD * self._batch_size)):
+            for batch in self._batches(ahead, on_reply):
+                if self._interrupted:
+                    raise KeyboardInterrupt
+                self.tally.require_budget()
+                seeds = [prompt_seed(ask.prompt, seed=ask.sampling.seed) for _, ask, _ in batch]
+                sampling = batch[0][1].sampling
+                written = self._write([tokens for *_, tokens in batch], seeds, sampling)
+                for (row, _, _), reply in zip(batch, written, strict=True):
+                    self.tally.count(reply)
+                    on_reply(row, reply)
+
+    def interrupt(self, times: int) -> None:
+        """End after the batch at work."""
+        del times
+        self._interrupted = True
+
+    def _batches(
+        self, ahead: list[tuple[int, Ask]], on_reply: OnReply
+    ) -> Iterator[list[tuple[int, Ask, list[int]]]]:
+        """Put prompts sampled alike and of like length together: less padding."""
+        groups: dict[config.Sampling, list[tuple[int, Ask, list[int]]]] = {}
+        for row, ask in ahead:
+            tokens = self._encode(ask.prompt)
+            if reason := self._misfit(len(tokens), ask.sampling.max_new_tokens):
+                reply = Completion.failure(reason)
+                self.tally.count(reply)
+                on_reply(row, reply)
+            else:
+                groups.setdefault(ask.sampling, []).append((row, ask, tokens))
+        for group in groups.values():
+            group.sort(key=lambda one: len(one[2]))
+            for start in range(0, len(group), self._batch_size):
+                yield group[start : start + self._batch_size]
 
     def _encode(self, prompt: str) -> list[int]:
         """Return a prompt's tokens, inside the model's chat template if it has one."""
@@ -84,11 +97,10 @@ class LocalGenerator:
         # The template writes the special tokens; the tokenizer would add a second beginning.
         return self._tokenizer(text, add_special_tokens=False)["input_ids"]
 
-    def _misfit(self, tokens: int) -> str | None:
-        """Say why a prompt of so many tokens cannot be answered."""
+    def _misfit(self, tokens: int, longest: int) -> str | None:
+        """Say why a prompt of so many tokens cannot be answered with so many more."""
         if not tokens:
             return "the prompt has no tokens"
-        longest = self._sampling.max_new_tokens
         if self._context is not None and tokens + longest > self._context:
             return (
                 f"a prompt of {tokens} tokens and {longest} new ones (sampling.max_new_tokens) "
@@ -97,7 +109,9 @@ class LocalGenerator:
         return None
 
     @torch.inference_mode()
-    def _write(self, prompts: list[list[int]], seeds: list[int]) -> list[Completion]:
+    def _write(
+        self, prompts: list[list[int]], seeds: list[int], sampling: config.Sampling
+    ) -> list[Completion]:
         """Answer one batch of tokenised prompts."""
         width = max(map(len, prompts))
         padding = self._ends[0] if self._ends else 0
@@ -112,15 +126,13 @@ class LocalGenerator:
                     do_sample=False,  # the chance lies in the logits processor
                     num_beams=1,
                     repetition_penalty=1.0,
-                    max_new_tokens=self._sampling.max_new_tokens,
+                    max_new_tokens=sampling.max_new_tokens,
                     pad_token_id=padding,
                     eos_token_id=self._ends or None,
                 ),
-                logits_processor=LogitsProcessorList([KeyedSampler(self._sampling, seeds, mask)]),
+                logits_processor=LogitsProcessorList([KeyedSampler(sampling, seeds, mask)]),
                 stopping_criteria=StoppingCriteriaList(
-                    [StopTexts(self._sampling.stop, self._tokenizer, width)]
-                    if self._sampling.stop
-                    else []
+                    [StopTexts(sampling.stop, self._tokenizer, width)] if sampling.stop else []
                 ),
             )
         except torch.OutOfMemoryError as error:
@@ -128,16 +140,16 @@ class LocalGenerator:
             msg += f"memory of {self._device}; lower generator.how.batch_size"
             raise GeneratorError(msg) from error
         return [
-            self._read(ids[width:].tolist(), prompt_tokens=len(prompt))
+            self._read(ids[width:].tolist(), sampling, prompt_tokens=len(prompt))
             for ids, prompt in zip(out, prompts, strict=True)
         ]
 
-    def _read(self, ids: list[int], *, prompt_tokens: int) -> Completion:
+    def _read(self, ids: list[int], sampling: config.Sampling, *, prompt_tokens: int) -> Completion:
         """Cut one row of new tokens at its end."""
         ended = next((place for place, token in enumerate(ids) if token in self._ends), None)
         count = len(ids) if ended is None else ended + 1
         text = self._tokenizer.decode(ids[:ended], skip_special_tokens=True)
-        stops = [place for stop in self._sampling.stop if (place := text.find(stop)) >= 0]
+        stops = [place for stop in sampling.stop if (place := text.find(stop)) >= 0]
         return Completion.written(
             text[: min(stops)] if stops else text,
             "length" if ended is None and not stops else "stop",

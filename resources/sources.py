@@ -72,6 +72,7 @@ class Outside:
     templates: dict[str, File]  # style → file
     benchmarks: dict[str, tuple[File, ...]]
     overrides: dict[str, Override]  # topic → what people say of it
+    corpora: dict[str, tuple[File, ...]] = dataclasses.field(default_factory=dict)
 
     def shard(self, partition: str) -> tuple[File, ...]:
         """Return the files of ``source:shard``."""
@@ -80,7 +81,7 @@ class Outside:
 
 
 def observe(config: Config, *, memory: Path) -> Outside:
-    """Look at every source, template and benchmark the configuration names.
+    """Look at every source, template, benchmark and corpus the configuration names.
 
     Args:
         config: what to look for.
@@ -117,8 +118,17 @@ def observe(config: Config, *, memory: Path) -> Outside:
         for name, one in config.benchmarks.items()
     }
     overrides = _overrides(config.labelling.how.overrides, digests)
+    corpora = {
+        name: _files(
+            one.how.path,
+            f"corpora.{name}.how.path",
+            digests,
+            Hub(one.how.hub_config, one.how.hub_split, one.revision),
+        )
+        for name, one in config.corpora.items()
+    }
     digests.save()
-    return Outside(shards, templates, benchmarks, overrides)
+    return Outside(shards, templates, benchmarks, overrides, corpora)
 
 
 def _overrides(path: str, digests: _Digests) -> dict[str, Override]:

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
-import email.utils
-import json
-import time
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+import functools
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
-import aiohttp
 import pydantic
 
-from resources.generator import Completion, FinishReason, prompt_seed
+from resources.generator import Ask, Completion, FinishReason, prompt_seed
+from resources.line import Line, Trouble, shown
 
 if TYPE_CHECKING:
     from cosmo_assets.pure import config
 
 PROBE = "Answer with the word yes."
-CONNECT_S = 30.0  # a server that takes longer to pick up is absent
-SHOWN_CHARS = 300  # of what a server said, in messages
-
-Kind = Literal["prompt", "absent", "busy", "fault", "shape", "access", "place", "model"]
 
 # What servers call the two ends of a text.
 FINISH: dict[str | None, FinishReason | None] = {
@@ -32,27 +25,22 @@ FINISH: dict[str | None, FinishReason | None] = {
 }
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Trouble:
-    """Why a request brought no completion."""
-
-    kind: Kind
-    reason: str
-    wait_s: float | None = None  # what the server asked for
-
-
 class Wire(Protocol):
-    """One protocol. Neither method raises for what an endpoint does."""
+    """One protocol. No method raises for what an endpoint does."""
 
     async def open(self) -> None:
         """Make ready, inside the running loop; called again, do nothing."""
         ...
 
-    async def greet(self, url: str) -> Trouble | None:
+    async def greet(self, url: str, *, timeout_s: float) -> Trouble | None:
         """Find out, by next to no work, whether ``url`` speaks the protocol and has the model."""
         ...
 
-    async def ask(self, url: str, prompt: str) -> Completion | Trouble:
+    async def is_alive(self, url: str, *, timeout_s: float) -> bool:
+        """Whether anybody picks up, however busy the model is."""
+        ...
+
+    async def ask(self, url: str, ask: Ask) -> Completion | Trouble:
         """Have one prompt answered."""
         ...
 
@@ -89,6 +77,32 @@ class _Info(pydantic.BaseModel):
     model_id: str
 
 
+class _Model(pydantic.BaseModel):
+    id: str
+
+
+class _Models(pydantic.BaseModel):
+    """What of ``/v1/models`` is read."""
+
+    data: Annotated[list[_Model], pydantic.Field(min_length=1)]
+
+
+class _Details(pydantic.BaseModel):
+    finish_reason: str
+    generated_tokens: int
+    prefill: list[Any] = []
+
+
+class _Generated(pydantic.BaseModel):
+    """What of TGI's answer is read."""
+
+    generated_text: str
+    details: _Details
+
+
+_GENERATED = pydantic.TypeAdapter(Annotated[list[_Generated], pydantic.Field(min_length=1)])
+
+
 class OpenAIWire:
     """``POST /v1/chat/completions``, as vLLM, TGI, llama.cpp and many others serve it.
 
@@ -99,8 +113,27 @@ class OpenAIWire:
 
     def __init__(self, settings: config.Generator, *, key: str | None) -> None:
         self._model = settings.model
-        self._sampling = settings.sampling
-        self._line = _Line(settings.how.timeout_s, key)
+        self._probe = Ask(PROBE, settings.sampling.over({"max_new_tokens": 1}))
+        self._line = Line(settings.how.timeout_s, key)
+        self._bodies: dict[config.Sampling, dict[str, Any]] = {}
+
+    def _body(self, sampling: config.Sampling) -> dict[str, Any]:
+        """Return what requests sampled alike have in common."""
+        if sampling not in self._bodies:
+            body: dict[str, Any] = {
+                "model": self._model,
+                "temperature": sampling.temperature,
+                "top_p": sampling.top_p,
+                "max_tokens": sampling.max_new_tokens,
+            }
+            if sampling.stop:
+                body["stop"] = list(sampling.stop)
+            if sampling.top_k:
+                body["top_k"] = sampling.top_k
+            if sampling.repetition_penalty != 1:
+                body["repetition_penalty"] = sampling.repetition_penalty
+            self._bodies[sampling] = body
+        return self._bodies[sampling]
 
     async def open(self) -> None:
         """Open the session."""
@@ -110,39 +143,48 @@ class OpenAIWire:
         """Close the session."""
         await self._line.close()
 
-    async def greet(self, url: str) -> Trouble | None:
-        """Have one token written."""
-        answer = await self._chat(url, PROBE, max_tokens=1)
-        return answer if isinstance(answer, Trouble) else None
+    async def greet(self, url: str, *, timeout_s: float) -> Trouble | None:
+        """Have one token written, then see whether the model is among those it lists.
 
-    async def ask(self, url: str, prompt: str) -> Completion | Trouble:
+        Some servers call themselves whatever they were asked for, so the answer's own word is not
+        enough. Others list nothing, which is no fault.
+        """
+        answer = await self._chat(url, self._probe, timeout_s=timeout_s)
+        if isinstance(answer, Trouble):
+            return answer
+        listed = await self._line.get(_root(url) + "/v1/models", timeout_s=timeout_s)
+        try:
+            models = [] if isinstance(listed, Trouble) else _Models.model_validate_json(listed).data
+        except pydantic.ValidationError:
+            return None
+        if models and not any(_same_model(self._model, each.id) for each in models):
+            names = ", ".join(repr(each.id) for each in models[:5])
+            return Trouble("model", f"/v1/models says it serves {names}")
+        return None
+
+    async def is_alive(self, url: str, *, timeout_s: float) -> bool:
+        """Whether ``/health`` gets any answer but a server's error."""
+        return await self._line.is_alive(_root(url), timeout_s=timeout_s)
+
+    async def ask(self, url: str, ask: Ask) -> Completion | Trouble:
         """Have one prompt answered."""
-        return await self._chat(url, prompt, max_tokens=self._sampling.max_new_tokens)
+        return await self._chat(url, ask)
 
-    async def _chat(self, url: str, prompt: str, *, max_tokens: int) -> Completion | Trouble:
-        sampling = self._sampling
-        body: dict[str, Any] = {
-            "model": self._model,
-            "messages": [{"role": "user", "content": prompt}],
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "max_tokens": max_tokens,
-            "seed": prompt_seed(prompt, seed=sampling.seed),
+    async def _chat(
+        self, url: str, ask: Ask, *, timeout_s: float | None = None
+    ) -> Completion | Trouble:
+        body = self._body(ask.sampling) | {
+            "messages": [{"role": "user", "content": ask.prompt}],
+            "seed": prompt_seed(ask.prompt, seed=ask.sampling.seed),
         }
-        if sampling.stop:
-            body["stop"] = list(sampling.stop)
-        if sampling.top_k:
-            body["top_k"] = sampling.top_k
-        if sampling.repetition_penalty != 1:
-            body["repetition_penalty"] = sampling.repetition_penalty
-        answer = await self._line.send("POST", _chat_url(url), body)
+        answer = await self._line.post(_chat_url(url), body, timeout_s=timeout_s)
         return answer if isinstance(answer, Trouble) else self._read(answer)
 
-    def _read(self, answer: str) -> Completion | Trouble:
+    def _read(self, answer: bytes) -> Completion | Trouble:
         try:
             chat = _Chat.model_validate_json(answer)
         except pydantic.ValidationError:
-            return Trouble("shape", f"answered with no chat completion but {_shown(answer)}")
+            return Trouble("shape", f"answered with no chat completion but {shown(answer)}")
         if not _same_model(self._model, chat.model):
             return Trouble("model", f"the model that answered calls itself {chat.model!r}")
         usage = chat.usage or _Usage()
@@ -155,135 +197,91 @@ class OpenAIWire:
 
 
 class TgiWire:
-    """TGI's own ``POST /`` through the text-generation package.
+    """TGI's own ``POST /``; requests are made by the text-generation package.
 
     The prompt reaches the model as it is: TGI applies no chat template here (its OpenAI-style
-    endpoint does). The package keeps a status or a header only of answers that are not JSON, so
-    ``Retry-After`` counts when a proxy sends it.
+    endpoint does). The package's own client opens a connection a request and hides status and
+    headers of an error, so what it asks for is sent over the connections kept here.
     """
 
     def __init__(self, settings: config.Generator, *, key: str | None) -> None:
-        # Imported here, since only this backend needs the package.
-        from text_generation import AsyncClient, errors  # noqa: PLC0415
-
         self._model = settings.model
-        self._sampling = settings.sampling
-        self._timeout_s = settings.how.timeout_s
-        self._line = _Line(settings.how.timeout_s, key)
-        self._client = AsyncClient
-        self._kinds: dict[type[Exception], Kind] = {
-            errors.ValidationError: "prompt",
-            errors.BadRequestError: "prompt",
-            errors.NotFoundError: "place",
-            errors.OverloadedError: "busy",
-            errors.RateLimitExceededError: "busy",
-            errors.ShardNotReadyError: "busy",
-            errors.ShardTimeoutError: "busy",
-            errors.GenerationError: "fault",
-            errors.IncompleteGenerationError: "fault",
-            errors.UnknownError: "fault",
-        }
+        self._probe = Ask(PROBE, settings.sampling.over({"max_new_tokens": 1}))
+        self._line = Line(settings.how.timeout_s, key)
+        self._bodies: dict[config.Sampling, dict[str, Any]] = {}
+
+    def _body(self, sampling: config.Sampling) -> dict[str, Any]:
+        """Return what requests sampled alike have in common."""
+        # Imported here, since only this backend needs the package.
+        from text_generation.types import Parameters, Request  # noqa: PLC0415
+
+        if sampling not in self._bodies:
+            warm = sampling.temperature > 0
+            parameters = Parameters(
+                details=True,
+                do_sample=warm,
+                max_new_tokens=sampling.max_new_tokens,
+                temperature=sampling.temperature if warm else None,
+                top_p=sampling.top_p if warm and sampling.top_p < 1 else None,
+                top_k=sampling.top_k or None if warm else None,
+                repetition_penalty=sampling.repetition_penalty,
+                stop=list(sampling.stop),
+            )
+            request = Request(inputs=PROBE, stream=False, parameters=parameters)
+            self._bodies[sampling] = request.model_dump()
+        return self._bodies[sampling]
 
     async def open(self) -> None:
-        """Open the session that greetings use; the package opens one a request."""
+        """Open the session."""
         self._line.open()
 
     async def close(self) -> None:
         """Close the session."""
         await self._line.close()
 
-    async def greet(self, url: str) -> Trouble | None:
+    async def greet(self, url: str, *, timeout_s: float) -> Trouble | None:
         """Read which model is served, then have one token written."""
-        answer = await self._line.send("GET", f"{url}/info", None)
+        answer = await self._line.get(f"{url}/info", timeout_s=timeout_s)
         if isinstance(answer, Trouble):
             return answer
         try:
             info = _Info.model_validate_json(answer)
         except pydantic.ValidationError:
-            return Trouble("shape", f"/info answered with no model_id but {_shown(answer)}")
+            return Trouble("shape", f"/info answered with no model_id but {shown(answer)}")
         if not _same_model(self._model, info.model_id):
             return Trouble("model", f"/info says the model is {info.model_id!r}")
-        written = await self._generate(url, PROBE, max_new_tokens=1)
+        written = await self._generate(url, self._probe, timeout_s=timeout_s)
         return written if isinstance(written, Trouble) else None
 
-    async def ask(self, url: str, prompt: str) -> Completion | Trouble:
+    async def is_alive(self, url: str, *, timeout_s: float) -> bool:
+        """Whether ``/health`` gets any answer but a server's error."""
+        return await self._line.is_alive(url, timeout_s=timeout_s)
+
+    async def ask(self, url: str, ask: Ask) -> Completion | Trouble:
         """Have one prompt answered."""
-        return await self._generate(url, prompt, max_new_tokens=self._sampling.max_new_tokens)
+        return await self._generate(url, ask)
 
     async def _generate(
-        self, url: str, prompt: str, *, max_new_tokens: int
+        self, url: str, ask: Ask, *, timeout_s: float | None = None
     ) -> Completion | Trouble:
-        sampling, warm = self._sampling, self._sampling.temperature > 0
-        client = self._client(
-            url,
-            headers=self._line.headers,
-            timeout=self._timeout_s,  # pyright: ignore[reportArgumentType]  (aiohttp takes floats)
-        )
+        body = self._body(ask.sampling)
+        seed = {"seed": prompt_seed(ask.prompt, seed=ask.sampling.seed)}
+        body = body | {"inputs": ask.prompt, "parameters": body["parameters"] | seed}
+        answer = await self._line.post(url, body, timeout_s=timeout_s)
+        if isinstance(answer, Trouble):
+            return answer
         try:
-            response = await client.generate(
-                prompt,
-                do_sample=warm,
-                max_new_tokens=max_new_tokens,
-                temperature=sampling.temperature if warm else None,
-                top_p=sampling.top_p if warm and sampling.top_p < 1 else None,
-                top_k=sampling.top_k or None if warm else None,
-                repetition_penalty=sampling.repetition_penalty,
-                seed=prompt_seed(prompt, seed=sampling.seed),
-                stop_sequences=list(sampling.stop),
-            )
-        except tuple(self._kinds) as error:
-            return Trouble(self._kinds[type(error)], f"refused: {_shown(str(error))}")
-        except aiohttp.ContentTypeError as error:
-            return _refusal(error.status, error.headers, "an answer that is not JSON")
-        except (aiohttp.ClientError, TimeoutError) as error:
-            return _unheard(error, self._timeout_s)
-        # What the package meets when an answer has another shape than it expects.
-        except (pydantic.ValidationError, ValueError, LookupError, TypeError) as error:
-            return Trouble("shape", f"answered off protocol ({type(error).__name__})")
-        text = response.generated_text
-        ended = next((stop for stop in sampling.stop if text.endswith(stop)), "")
+            written = _GENERATED.validate_json(answer)[0]
+        except pydantic.ValidationError:
+            return Trouble("shape", f"answered off protocol: {shown(answer)}")
+        text = written.generated_text
+        ended = next((stop for stop in ask.sampling.stop if text.endswith(stop)), "")
         return _completion(
             text.removesuffix(ended),
-            response.details.finish_reason.value,
-            prompt_tokens=len(response.details.prefill) or None,
-            completion_tokens=response.details.generated_tokens,
+            written.details.finish_reason,
+            prompt_tokens=len(written.details.prefill) or None,
+            completion_tokens=written.details.generated_tokens,
         )
-
-
-class _Line:
-    """One aiohttp session, and how its failures are told."""
-
-    def __init__(self, timeout_s: float, key: str | None) -> None:
-        self.headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._timeout_s = timeout_s
-        self._session: aiohttp.ClientSession | None = None
-
-    def open(self) -> None:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0),  # the window is the limit
-                timeout=aiohttp.ClientTimeout(
-                    total=self._timeout_s, sock_connect=min(CONNECT_S, self._timeout_s)
-                ),
-                headers=self.headers,
-            )
-
-    async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
-
-    async def send(self, method: str, url: str, body: dict[str, Any] | None) -> str | Trouble:
-        """Return the text of a good answer."""
-        assert self._session is not None
-        try:
-            async with self._session.request(method, url, json=body) as response:
-                answer = (await response.read()).decode("utf-8", "replace")
-        except (aiohttp.ClientError, TimeoutError) as error:
-            return _unheard(error, self._timeout_s)
-        if response.status != 200:  # noqa: PLR2004
-            return _refusal(response.status, response.headers, answer)
-        return answer
 
 
 def _completion(
@@ -303,46 +301,7 @@ def _completion(
     )
 
 
-def _unheard(error: Exception, timeout_s: float) -> Trouble:
-    """Tell of a request that brought no whole answer."""
-    if isinstance(error, aiohttp.InvalidURL):
-        return Trouble("place", "not a URL that can be asked")
-    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
-        return Trouble("absent", f"no connection ({error})")
-    if isinstance(error, TimeoutError):
-        return Trouble("fault", f"no answer within {timeout_s:g} s")
-    return Trouble("busy", f"connection lost ({type(error).__name__})")
-
-
-def _refusal(status: int, headers: Any, answer: str) -> Trouble:
-    """Tell of an answer that is an error."""
-    reason = f"HTTP {status}: {_shown(answer)}"
-    if status == 200:  # noqa: PLR2004
-        return Trouble("shape", reason)
-    if status in {400, 413, 422}:
-        return Trouble("prompt", reason)
-    if status in {401, 403}:
-        return Trouble("access", reason)
-    if status in {408, 425, 429, 502, 503, 504}:
-        return Trouble("busy", reason, _seconds((headers or {}).get("Retry-After")))
-    return Trouble("fault" if status >= 500 else "place", reason)  # noqa: PLR2004
-
-
-def _seconds(retry_after: str | None) -> float | None:
-    """Read a ``Retry-After`` header, seconds or a date. What cannot be read was not said."""
-    if retry_after is None:
-        return None
-    try:
-        return max(0.0, float(retry_after))
-    except ValueError:
-        pass
-    try:
-        moment = email.utils.parsedate_to_datetime(retry_after)
-    except ValueError:
-        return None
-    return max(0.0, moment.timestamp() - time.time())
-
-
+@functools.cache
 def _same_model(asked: str, served: str) -> bool:
     """Whether an endpoint serves what was asked for, by its name or under its last part.
 
@@ -352,12 +311,13 @@ def _same_model(asked: str, served: str) -> bool:
     return served == asked or served.endswith("/" + asked.rstrip("/").rpartition("/")[2])
 
 
+def _root(url: str) -> str:
+    """Return the server of an endpoint given in any way."""
+    return url.removesuffix("/chat/completions").removesuffix("/v1")
+
+
 def _chat_url(url: str) -> str:
     """Complete an endpoint given as a server, as its ``/v1``, or in full."""
     if url.endswith("/chat/completions"):
         return url
     return f"{url}/chat/completions" if url.endswith("/v1") else f"{url}/v1/chat/completions"
-
-
-def _shown(answer: str) -> str:
-    return json.dumps(" ".join(answer.split())[:SHOWN_CHARS], ensure_ascii=False)

@@ -31,8 +31,9 @@ ATTEMPTS = 3  # of a run that ends without a word about its partitions
 
 
 def _seeds(world: World) -> object:
-    """Version what data is read from: sources and benchmarks."""
-    files = [*world.outside.shards.items(), ("", world.outside.benchmarks)]
+    """Version what data is read from: sources, benchmarks and reference corpora."""
+    outside = world.outside
+    files = [*outside.shards.items(), ("", outside.benchmarks), (":", outside.corpora)]
     return [
         [name, [[shard, [[f.name, f.version] for f in all_]] for shard, all_ in found.items()]]
         for name, found in files
@@ -120,7 +121,7 @@ def _has_died(instance: dg.DagsterInstance, request: dg.RunRequest) -> bool:
 
 
 SENSORS = [
-    _sensor("seeds_changed", "Source and benchmark files, here and on S3.", _seeds),
+    _sensor("seeds_changed", "Source, benchmark and corpus files, here and on S3.", _seeds),
     _sensor("templates_edited", "The files of the prompt styles.", _templates),
     _sensor("overrides_edited", "What people say of topics.", _overrides),
 ]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from aiohttp import web
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
 PROBE = "Answer with the word yes."
 
@@ -52,6 +52,10 @@ class FakeEndpoint:
         api_key: what it wants as a bearer token, if anything.
         write: the answer to a prompt; cut at the tokens asked for, one word each.
         delay_s: how long a prompt takes.
+        slots: prompts it works at at once; the others wait in line.
+        refuses_over: prompts at once above which it says 429.
+        echoes_model: it calls itself whatever it was asked for; what it lists stays true.
+        dies_of: a prompt that holds this word takes it down for ``dead_s``, with all it works at.
     """
 
     def __init__(
@@ -61,6 +65,11 @@ class FakeEndpoint:
         api_key: str | None = None,
         write: Callable[[str], str] = lambda prompt: f"an answer to {prompt}",
         delay_s: Callable[[str], float] = lambda _prompt: 0.0,
+        slots: int | None = None,
+        refuses_over: int | None = None,
+        echoes_model: bool = False,
+        dies_of: str = "",
+        dead_s: float = 0.1,
     ) -> None:
         self.model = model
         self.api_key = api_key
@@ -70,7 +79,16 @@ class FakeEndpoint:
         self.url = ""
         self._write = write
         self._delay_s = delay_s
+        self._slots = asyncio.Semaphore(slots or 1_000_000)
+        self._refuses_over = refuses_over or 1_000_000
+        self._echoes_model = echoes_model
+        self._dies_of = dies_of
+        self._dead_s = dead_s
+        self.deaths = 0
+        self._awake = asyncio.Event()
+        self._awake.set()
         self._at_once = 0
+        self._port = 0
         self._loop = asyncio.new_event_loop()
         self._up = threading.Event()
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -89,21 +107,54 @@ class FakeEndpoint:
         """The prompts it was asked, probes left out."""
         return [asked.prompt for asked in self.asked if asked.prompt not in {"", PROBE}]
 
+    def hang(self) -> None:
+        """Take everything and answer nothing, until ``wake``."""
+        self._loop.call_soon_threadsafe(self._awake.clear)
+
+    def wake(self) -> None:
+        """Answer again."""
+        self._loop.call_soon_threadsafe(self._awake.set)
+
+    def go_down(self) -> None:
+        """Drop all connections and take no more, until ``come_up``."""
+        asyncio.run_coroutine_threadsafe(self._go_down(), self._loop).result(20)
+
+    def come_up(self) -> None:
+        """Listen again, under the same URL."""
+        asyncio.run_coroutine_threadsafe(self._come_up(), self._loop).result(20)
+
+    async def _go_down(self) -> None:
+        self.deaths += 1
+        await self._site.stop()
+        server = self._runner.server
+        assert server is not None
+        for connection in list(server.connections):
+            if connection.transport is not None:
+                connection.transport.abort()
+
+    async def _come_up(self) -> None:
+        self._site = web.TCPSite(self._runner, "127.0.0.1", self._port)
+        await self._site.start()
+
+    async def _die(self) -> None:
+        await self._go_down()
+        await asyncio.sleep(self._dead_s)
+        await self._come_up()
+
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
-        app = web.Application()
+        app = web.Application(middlewares=[self._hang])
         app.router.add_get("/health", self._health)
         app.router.add_get("/info", self._info)
         app.router.add_get("/v1/models", self._models)
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_post("/generate", self._generate)
         app.router.add_post("/", self._generate)
-        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        self._runner = runner = web.AppRunner(app, shutdown_timeout=0.1)
         self._loop.run_until_complete(runner.setup())
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        self._loop.run_until_complete(site.start())
-        host, port = runner.addresses[0][:2]
-        self.url = f"http://{host}:{port}"
+        self._loop.run_until_complete(self._come_up())
+        host, self._port = runner.addresses[0][:2]
+        self.url = f"http://{host}:{self._port}"
         self._up.set()
         self._loop.run_forever()
         self._loop.run_until_complete(self._stop(runner))
@@ -115,6 +166,13 @@ class FakeEndpoint:
         for handler in handlers:
             handler.cancel()
         await asyncio.gather(*handlers, return_exceptions=True)
+
+    @web.middleware
+    async def _hang(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        await self._awake.wait()
+        return await handler(request)
 
     async def _health(self, _request: web.Request) -> web.Response:
         return web.Response()
@@ -148,7 +206,7 @@ class FakeEndpoint:
                 "id": "chatcmpl-1",
                 "object": "chat.completion",
                 "created": 0,
-                "model": self.model,
+                "model": body["model"] if self._echoes_model else self.model,
                 "choices": [choice],
                 "usage": usage,
             }
@@ -184,8 +242,11 @@ class FakeEndpoint:
     async def _answer(self, prompt: str, limit: int) -> tuple[str, str]:
         self._at_once += 1
         self.most_at_once = max(self.most_at_once, self._at_once)
-        await asyncio.sleep(self._delay_s(prompt))
-        self._at_once -= 1
+        try:
+            async with self._slots:
+                await asyncio.sleep(self._delay_s(prompt))
+        finally:
+            self._at_once -= 1
         words = self._write(prompt).split(" ")
         return " ".join(words[:limit]), "stop" if len(words) <= limit else "length"
 
@@ -193,6 +254,10 @@ class FakeEndpoint:
         if self.api_key and request.headers.get("Authorization") != f"Bearer {self.api_key}":
             given = request.headers.get("Authorization", "nothing")
             return self._error(request, 401, f"wrong key: {given}", "unauthorized")
+        if self._dies_of and self._dies_of in prompt:
+            self._dying = self._loop.create_task(self._die())
+        if self._at_once >= self._refuses_over:
+            return self._error(request, 429, "too many at once", "overloaded")
         for fault in self.faults:
             if fault.times and fault.only in prompt and fault.path in {"", request.path}:
                 fault.times -= 1

@@ -332,8 +332,8 @@ class Watch:
     """Sees what a run makes current, and kills it before the operation of number ``dies_at``.
 
     Operations are those that leave something on the disk: a draft opened, rows half written or
-    written, a folder about to be renamed or renamed, a trace about to be stored or stored, money
-    noted. The process that is killed is another one for the lake, so that its drafts are swept.
+    written, a folder about to be renamed or renamed, a trace about to be stored or stored. The
+    process that is killed is another one for the lake, so that its drafts are swept.
     """
 
     def __init__(self, dies_at: int | None, *, process: int) -> None:
@@ -355,7 +355,7 @@ class Watch:
             patch.setattr(lake, "this_process", lambda: self._process)
             patch.setattr(batch, "write_rows", self._write_rows)
             patch.setattr(Catalog, "set_current", self._around(Catalog.set_current, self._note))
-            for owner, name in ((Lake, "draft"), (Catalog, "spend"), (Path, "rename")):
+            for owner, name in ((Lake, "draft"), (Path, "rename")):
                 patch.setattr(owner, name, self._around(getattr(owner, name)))
             patch.setattr(catalog, "_keep", self._around(catalog._keep))
             yield

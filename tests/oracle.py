@@ -187,6 +187,12 @@ class Reads:
             for cell, (topic, style) in self._cells_of.items()
         }
 
+    def _passages(self) -> dict[str, Any]:
+        return {}  # there is no corpus
+
+    def _groundings(self) -> dict[str, Any]:
+        return {}
+
     def _prompts(self) -> dict[str, Any]:
         return {cell: self._bytes("cells", [cell]) for cell in self._cells_of}
 

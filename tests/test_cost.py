@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from edits import put, settle
@@ -10,16 +10,17 @@ from tiny import write_template
 
 from cosmo_assets import completions, topics
 from cosmo_assets.batch import make
-from cosmo_assets.graph import TABLES
+from cosmo_assets.graph import BY_NAME, TABLES
 from cosmo_assets.plan import Cost, plan_tables
 from cosmo_assets.world import drop_orphans, look
-from resources.generator import open_generator
+from resources.generator import Generator, open_generator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from resources.generator import Completion, Generator
+    from cosmo_assets.pure import config
+    from resources.generator import Ask, OnReply
 
 TOPICS, STYLES = 100, 12
 CHEAP = [table for table in TABLES if not table.apart]
@@ -39,23 +40,23 @@ recipes: {{small: {{weights: {{units: 1.0}}, steps: 1}}}}
 """
 
 
-class Counted:
+class Counted(Generator):
     """A generator that counts what it is asked."""
 
-    def __init__(self, asked: list[str], inner: Generator) -> None:
+    def __init__(self, asked: list[str], settings: config.Generator, inner: Generator) -> None:
+        super().__init__(settings)
         self.asked, self.inner = asked, inner
-        self.model, self.revision = inner.model, inner.revision
 
-    def __enter__(self) -> Self:
-        return self
+    def answer(self, asks: Iterator[Ask], *, on_reply: OnReply) -> None:
+        def drawn() -> Iterator[Ask]:
+            for ask in asks:
+                self.asked.append(ask.prompt)
+                yield ask
 
-    def __exit__(self, *_: object) -> None: ...
+        self.inner.answer(drawn(), on_reply=on_reply)
 
-    def complete(
-        self, prompts: Sequence[str], *, on_progress: Callable[[int], None] | None = None
-    ) -> list[Completion]:
-        self.asked.extend(prompts)
-        return self.inner.complete(prompts, on_progress=on_progress)
+    def interrupt(self, times: int) -> None:
+        self.inner.interrupt(times)
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +80,8 @@ def asked(root: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """List every prompt that the generator was given."""
     found: list[str] = []
 
-    def opened(*args: Any, **named: Any) -> Counted:
-        return Counted(found, open_generator(*args, **named))
+    def opened(settings: config.Generator, **named: Any) -> Counted:
+        return Counted(found, settings, open_generator(settings, **named))
 
     monkeypatch.setenv("COSMO_CONFIG", str(root / "cosmo.yaml"))
     monkeypatch.setattr(completions, "open_generator", opened)
@@ -138,9 +139,32 @@ def test_an_edit_costs_exactly_the_prompts_it_changes(root: Path, asked: list[st
     expected = planned()
     made = run()
     assert made["completions"] == STYLES
+    cells = [f"units-course_000:style_{number:02}" for number in range(STYLES)]
     new = look().traces("prompts")
-    assert (
-        len(asked)
-        == 2 * STYLES
-        == sum(new[f"units-course_000:style_{n:02}"].rows for n in range(STYLES))
-    )
+    assert sum(new[cell].rows for cell in cells) == 2 * STYLES
+    assert len(asked) == len(set(asked)) == STYLES, "of a cell's two prompts one is answered"
+    assert len(asked) <= expected.calls, "a plan is never too short"
+    assert all("Part 1 of Course 000" in prompt for prompt in asked)
+    costs = [look().traces("completions")[cell].cost for cell in cells]
+    assert [cost["calls"] for cost in costs] == [1] * STYLES
+    assert sum(cost["prompt_tokens"] for cost in costs) == sum(len(one.split()) for one in asked)
+
+
+def test_a_plan_knows_what_the_ledger_has(root: Path, asked: list[str]) -> None:
+    """After other settings and back, after a run that broke off, and of one cell alone."""
+    run()
+    assert planned() == Cost()
+    prompts = sum(trace.rows for trace in look().traces("prompts").values())
+    settle(root, put("generator", {"sampling": {"seed": 5}}))
+    assert planned().calls == prompts
+    asked.clear()
+    world = look()
+    some = world.partitions("cells")[:7]
+    outcomes = list(make(BY_NAME["completions"], some, world))
+    assert all(one.good for one in outcomes)
+    paid = len(asked)
+    assert planned().calls == prompts - paid
+    look().lake.catalog.set_current("main", "completions", dict.fromkeys(some))
+    assert planned().calls == prompts - paid, "what was answered is free, row or no row"
+    settle(root, put("generator", {}))
+    assert planned().calls == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
+import threading
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -39,14 +40,20 @@ from cosmo_assets.dagster_internals import (
 from cosmo_assets.definitions import defs
 from cosmo_assets.graph import BY_NAME
 from cosmo_assets.partitions import PARTITIONS
+from cosmo_assets.pure.config import Generator
 from cosmo_assets.runs import launch
 from cosmo_assets.verdicts import Verdict, rules
+from resources.generator import open_generator
+from resources.live import hearing, watching
+from resources.project import find_lake
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from dagster._core.events.log import EventLogEntry
+
+    from resources.samples import Sample
 
 PROMPTS = BY_NAME["prompts"]
 KEY = dg.AssetKey("prompts")
@@ -303,6 +310,46 @@ def test_a_running_step_shows_what_it_made_and_what_it_is_to_make(
     running = {*CELLS[:3], CELLS[5]}
     assert [one["running"] for one in seen] == [running - told for told in made]
     assert status(instance) == {"materialized": running, "failed": set(), "running": set()}
+
+
+def test_a_generation_stands_in_the_runs_log_and_on_the_assets_page(
+    instance: dg.DagsterInstance, script: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the thread that looks, while the step goes on."""
+    monkeypatch.setattr(steps, "LOGGED_EVERY_S", 0.0)
+    looked = threading.Event()
+    runs: list[str] = []
+
+    def heard(sample: Sample) -> None:
+        runs.append(sample.run)
+        if sample.stats.done:
+            looked.set()
+
+    def generate(cell: str) -> None:
+        settings = Generator()
+        with (
+            watching(find_lake(), "prompts", settings, every_s=0.01) as watch,
+            open_generator(settings, env={}) as generator,
+            watch.following(generator),
+        ):
+            generator.complete([f"Write about {cell}", "Write about honey"])
+            with hearing(heard):
+                assert looked.wait(20)
+
+    script(before=generate)
+    run_id = run(instance, CELLS[:1], fails=False)
+    assert set(runs) == {run_id}
+    (seen,) = instance.fetch_observations(KEY, limit=9).records
+    assert seen.asset_observation
+    metadata = {name: one.value for name, one in seen.asset_observation.metadata.items()}
+    assert metadata["generation"] == "done"
+    assert (metadata["prompts done"], metadata["prompts asked"]) == (2, 2)
+    assert metadata["completion tokens"] > 0
+    told = [entry.user_message for entry in instance.all_logs(run_id)]
+    lines = [one for one in told if one.startswith("prompts: 2 of 2 prompts")]
+    assert len(lines) > 1
+    assert "done after" in lines[-1]
+    assert latest_versions(instance, "prompts") == {CELLS[0]: f"v-{CELLS[0]}"}
 
 
 def test_a_step_that_breaks_keeps_what_it_made_and_fails_the_rest(

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import contextlib
+import shutil
 import socket
 import subprocess
 import sys
 import time
+import urllib.request
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,12 +16,11 @@ from fake_endpoint import PROBE, FakeEndpoint, Fault
 from cosmo_assets.pure import config
 from cosmo_assets.pure.errors import BadInputError, GeneratorError
 from cosmo_assets.pure.rehearsal import rehearse
-from resources import http_generators
+from resources import pool
 from resources.generator import Completion, open_generator, prompt_seed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 HTTP = ("openai", "tgi")
 PROMPTS = [f"prompt number {n}" for n in range(8)]
@@ -25,7 +28,7 @@ PROMPTS = [f"prompt number {n}" for n in range(8)]
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_generators, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(pool, "FIRST_WAIT_S", 0.01)
 
 
 @pytest.fixture
@@ -42,7 +45,14 @@ def settings(
             "backend": backend,
             "model": model,
             "sampling": sampling or {},
-            "how": {"endpoints": urls, "attempts": 4, "timeout_s": 20, "concurrency": 4} | how,
+            "how": {
+                "endpoints": urls,
+                "attempts": 4,
+                "timeout_s": 20,
+                "concurrency": 4,
+                "outage_s": 0.5,
+            }
+            | how,
         }
     )
 
@@ -592,6 +602,56 @@ def test_a_chat_template_is_applied(tiny: Path, tmp_path: Path) -> None:
     tokenizer.save_pretrained(tmp_path)
     answers = complete(local(tmp_path), TINY_PROMPTS)
     assert [each.prompt_tokens for each in answers] == [6, 5, 11, 5, 7]
+
+
+@pytest.fixture(scope="module")
+def chatty(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model with a chat template, which servers ask for."""
+    from transformers import AutoTokenizer  # noqa: PLC0415
+
+    folder = tmp_path_factory.mktemp("chatty")
+    shutil.copytree(tiny, folder, dirs_exist_ok=True)
+    tokenizer = AutoTokenizer.from_pretrained(tiny)
+    tokenizer.chat_template = "<s> user {{ messages[0]['content'] }} says"
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def served(chatty: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a real ``transformers serve`` with that model."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    log = tmp_path_factory.mktemp("served") / "log"
+    command = [Path(sys.executable).with_name("transformers"), "serve", chatty]
+    options = ["--device", "cpu", "--host", "127.0.0.1", "--port", port]
+    with log.open("wb") as out:
+        server = subprocess.Popen([*command, *options], stdout=out, stderr=out)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(600):
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/health", timeout=5):
+                break
+            assert server.poll() is None, log.read_text()
+            time.sleep(0.2)
+        yield url
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+
+
+def test_transformers_serve_writes_what_the_model_writes_here(served: str, chatty: Path) -> None:
+    greedy = {"temperature": 0.0, "max_new_tokens": 12, "top_k": 0, "repetition_penalty": 1.0}
+    here = complete(settings("transformers", model=str(chatty), sampling=greedy), TINY_PROMPTS)
+    there = complete(settings("openai", served, model=str(chatty), sampling=greedy), TINY_PROMPTS)
+    assert [each.text for each in there] == [each.text for each in here]
+    cut = [each.finish_reason == "length" for each in there]  # of the others it says nothing
+    assert cut == [each.finish_reason == "length" for each in here]
+    assert True in cut
+    assert False in cut
+    assert [each.prompt_tokens for each in there] == [each.prompt_tokens for each in here]
+    assert len({each.text for each in here}) > 1
 
 
 def test_sampling_follows_the_models_odds() -> None:

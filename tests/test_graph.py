@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pytest
-from tiny import LEAK, write_lines, write_project, write_template
+from tiny import LEAK, ground_courses, write_lines, write_project, write_template
 
 from cosmo_assets.graph import TABLES
 from resources.lake import Lake
@@ -69,6 +69,7 @@ def recipes(root: Path) -> dict[str, Any]:
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run. Tests that change it mend it again."""
     config = write_project(tmp_path_factory.mktemp("tiny"))
+    ground_courses(config)
     assert made(config).keys() >= {"seed_documents", "topics", "prompts", "eval_scores"}
     return config
 
@@ -89,6 +90,7 @@ def test_two_clean_runs_are_equal_to_the_byte(
 ) -> None:
     """Another folder, hash seed, thread count and order of lines; the same bytes."""
     other = write_project(tmp_path_factory.mktemp("elsewhere"))
+    ground_courses(other)
     assert made(other, PYTHONHASHSEED="7", POLARS_MAX_THREADS="1")
     ours, theirs = contents(project.parent), contents(other.parent)
     assert ours.keys() == theirs.keys()

@@ -17,7 +17,7 @@ import pytest
 from cosmo_assets.pure.errors import BadInputError, ContractError
 from cosmo_assets.pure.rows import rows_digest
 from cosmo_assets.pure.trace import Recipe, Trace
-from resources.catalog import Branch, Catalog, Spent
+from resources.catalog import Branch, Catalog
 from resources.lake import Draft, Lake, write_atomically, write_rows
 from resources.warehouse import open_warehouse
 
@@ -207,28 +207,21 @@ def test_a_branch_needs_a_name_of_its_own(lake: Lake, name: str) -> None:
         lake.catalog.create_branch(Branch("idea", "main", {}))
 
 
-def test_spending_is_summed_from_a_time_on(lake: Lake) -> None:
-    assert lake.catalog.spent_since("2026-01-01") == Spent(0, 0.0)
-    lake.catalog.spend("main", "completions", [("2026-01-01T23:59", "a", 10, 0.5)])
-    lake.catalog.spend("idea", "topics", [("2026-01-02T00:00", "b", 7, 0.25)] * 2)
-    assert lake.catalog.spent_since("2026-01-02") == Spent(14, 0.5)
-
-
 def test_many_processes_may_open_a_new_catalog_at_once(tmp_path: Path) -> None:
     """The first to come lays it out; none sees it half laid out."""
     code = (
-        "import sys; from pathlib import Path; from resources.catalog import Catalog\n"
+        "import sys; from pathlib import Path; from resources.catalog import Branch, Catalog\n"
         "print('ready', flush=True); sys.stdin.readline()\n"
-        "Catalog(Path(sys.argv[1])).spend('main', 't', [('2026', 'p', 1, 0.0)])"
+        "Catalog(Path(sys.argv[1])).create_branch(Branch(sys.argv[2], 'main', {}))"
     )
     path = tmp_path / "new" / "catalog.sqlite"
     with contextlib.ExitStack() as all_of_them:
-        found = [all_of_them.enter_context(process(code, str(path))) for _ in range(4)]
+        found = [all_of_them.enter_context(process(code, str(path), f"b{n}")) for n in range(4)]
         for one in found:
             assert one.stdin is not None
             print(file=one.stdin, flush=True)
         assert [one.wait() for one in found] == [0] * 4
-    assert Catalog(path).spent_since("") == Spent(4, 0.0)
+    assert {"b0", "b1", "b2", "b3"} <= Catalog(path).branches().keys()
 
 
 def test_a_partition_let_go_of_has_no_trace_and_keeps_its_history(lake: Lake) -> None:

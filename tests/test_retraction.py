@@ -31,6 +31,7 @@ from stand_ins import (
 from cosmo_assets.descendants import MAP, find, name_targets
 from cosmo_assets.graph import BY_NAME
 from cosmo_assets.marks import read_marks
+from cosmo_assets.pure.completion_key import completion_keys
 from cosmo_assets.pure.digest import digest, digest_bytes
 from cosmo_assets.pure.errors import BadInputError
 from cosmo_assets.retraction import Report, finish, list_retractions, retract, tell_listing
@@ -38,6 +39,7 @@ from cosmo_assets.training import mixture_cells, write_mixture
 from resources.catalog import Branch
 from resources.event_log import redact_events
 from resources.lake import Lake
+from resources.ledger import open_ledger
 from resources.retractions import Retractions
 
 if TYPE_CHECKING:
@@ -132,6 +134,16 @@ def lake_holds(root: Path, *words: str) -> list[str]:
     return found
 
 
+def ledger_holds(path: Path) -> dict[str, bool]:
+    """Tell of each current prompt whether the ledger has its reply."""
+    world = look_at(path)
+    rows = world.lake.scan("prompts", world.versions("prompts", world.partitions("cells")))
+    sent = rows.select("prompt_id", "prompt").collect()
+    with open_ledger(world.config, world.lake) as ledger:
+        found = ledger.has(completion_keys(sent["prompt"], world.config.generator))
+    return dict(zip(sent["prompt_id"], found, strict=True))
+
+
 def a_document(path: Path, source: str = "pages:trains", row: int = 1) -> dict[str, Any]:
     world = look_at(path)
     return (
@@ -192,6 +204,35 @@ def test_nothing_is_fitted_labelled_or_written_anew_and_only_training_is_stale(
         "checkpoints",
         "eval_scores",
     }
+
+
+def test_the_ledger_lets_go_of_what_was_written_from_a_document(project: Path) -> None:
+    doc = a_document(project)["doc_id"]
+    mine = prompts_of(project, doc)
+    before = ledger_holds(project)
+    assert all(before.values())
+    world = look_at(project)
+    prompts = world.lake.scan("prompts", world.versions("prompts", world.partitions("cells")))
+    sent = prompts.filter(pl.col("doc_id") == doc).collect()["prompt"]
+    assert take(project, ("doc", doc)).replies == len(sent)
+    assert ledger_holds(project) == {one: True for one in before if one not in mine}
+    with open_ledger(world.config, world.lake) as ledger:
+        assert not ledger.has(completion_keys(sent, world.config.generator)).any()
+
+
+def test_the_ledger_lets_go_of_what_a_model_wrote(project: Path) -> None:
+    world = look_at(project)
+    model = world.config.generator.model
+    with open_ledger(world.config, world.lake) as ledger:
+        assert {each["model"] for each in ledger.settings().values()} == {model}
+    assert take(project, ("model", model)).replies >= len(prompts_of_all(world))
+    kept = [path.suffix for path in (project.parent / "lake" / "ledger").iterdir()]
+    assert {".zst", ".keys", ".log"}.isdisjoint(kept)
+
+
+def prompts_of_all(world: World) -> set[str]:
+    rows = world.lake.scan("prompts", world.versions("prompts", world.partitions("cells")))
+    return set(rows.collect()["prompt"])
 
 
 def test_the_text_of_a_document_goes_from_topics_and_they_count_what_is_left(
@@ -462,6 +503,7 @@ class Killed(BaseException):
 
 PLACES = [
     "cosmo_assets.retraction.cut",
+    "cosmo_assets.retraction._take_from_ledger",
     "cosmo_assets.incision._write",
     "resources.retractions.Retractions.cut",
     "cosmo_assets.retraction._sweep",

@@ -175,14 +175,16 @@ def test_a_variable_in_a_path_is_filled_in(
     assert list(look("${COSMO_HERE}/b.*", memory).shards["s"]) == ["b"]
 
 
-def test_templates_and_benchmarks_are_looked_at_too(folder: Path, memory: Path) -> None:
+def test_templates_benchmarks_and_corpora_are_looked_at_too(folder: Path, memory: Path) -> None:
     (folder / "story.md").write_text("x")
     (folder / "essay.md").write_text("y")
     styles: Any = {"how": {"folder": str(folder)}}
     tree = configure({"path": str(folder / "a.jsonl")}).model_dump()
     tree["styles"] = styles
     tree["benchmarks"] = {"quiz": {"how": {"path": str(folder / "[ab].jsonl")}}}
+    tree["corpora"] = {"wiki": {"licence": "MIT", "how": {"path": str(folder / "b.jsonl")}}}
     found = observe(Config.model_validate(tree), memory=memory)
+    assert [one.name for one in found.corpora["wiki"]] == ["b.jsonl"]
     assert list(found.templates) == ["essay", "story"]
     assert [one.name for one in found.benchmarks["quiz"]] == ["a.jsonl", "b.jsonl"]
     styles["only"] = ["story"]

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the configuration of a finished project. Nobody changes it."""
-    return finish_project(tmp_path_factory.mktemp("finished"))
+    return finish_project(tmp_path_factory.mktemp("finished"), grounded=True)
 
 
 # ---- every leaf of the configuration ----------------------------------------------------------
@@ -110,9 +110,27 @@ LEAVES: dict[str, Flip | Moved] = {
     "labelling.extract_chars": Flip(100, "topic_labels[*]"),
     "labelling.min_score": Flip(1, "topics[web-*]"),  # curated topics have no score
     "labelling.how.overrides": Moved(),
-    "styles.only": Flip(["page_young", "page_college", "unit_college"]),  # all there are
+    # all there are
+    "styles.only": Flip(["page_young", "page_college", "unit_college", "unit_grounded"]),
     "styles.max_prompts": Flip(4, "cells[*]"),
     "styles.how.folder": Moved(),
+    "corpora.*.licence": Flip("MIT", "passages[{}]"),
+    "corpora.*.columns": Flip({"title": "=T"}, "passages[{}]"),
+    "corpora.*.filters": Flip(["n_words > 3"], "passages[{}]"),
+    "corpora.*.revision": Flip("v2", "passages[{}]"),
+    "corpora.*.note": Flip("ask Ada"),
+    "corpora.*.how.path": Moved(),
+    "corpora.*.how.hub_config": Flip("en"),
+    "corpora.*.how.hub_split": Flip("test"),
+    "grounding.words": Flip(60, "passages[*]"),
+    "grounding.k1": Flip(2.0, "groundings[*]"),
+    "grounding.b": Flip(0.5, "groundings[*]"),
+    "mixture.shares.group": Flip({"web": 0.5}),
+    "mixture.shares.audience": Flip({"children": 0.5}),
+    "mixture.shares.format": Flip({"textbook": 0.5}),
+    "mixture.caps.group": Flip({"web": 0.1}),
+    "mixture.caps.audience": Flip({"children": 0.1}),
+    "mixture.caps.format": Flip({"textbook": 0.1}),
     "generator.backend": Flip("transformers", "topic_labels[web-*] completions[*]"),
     "generator.model": Flip("other", "topic_labels[web-*] completions[*]"),
     "generator.revision": Flip("v2", "topic_labels[web-*] completions[*]"),
@@ -126,13 +144,21 @@ LEAVES: dict[str, Flip | Moved] = {
     "generator.how.endpoints": Flip(["http://localhost:9/v1"]),
     "generator.how.api_key_env": Flip("A_KEY"),
     "generator.how.concurrency": Flip(2),
+    "generator.how.concurrency_start": Flip(2),
     "generator.how.timeout_s": Flip(5.0),
     "generator.how.attempts": Flip(1),
+    "generator.how.outage_s": Flip(5.0),
+    "generator.how.max_tokens_run": Flip(1000),
+    "generator.how.max_money_run": Flip(5.0),
+    "generator.how.max_seconds_run": Flip(60.0),
     "generator.how.device": Flip("cpu"),
     "generator.how.batch_size": Flip(2),
+    "generator.how.ledger": Flip("elsewhere"),
     "generator.how.price_prompt_million": Flip(1.0),
     "generator.how.price_completion_million": Flip(2.0),
     "generator.how.currency": Flip("€"),
+    "generator.how.track": Flip("trackio"),
+    "models": Flip({"other": {"model": "other"}}),  # only compared with
     "quality.min_words": Flip(20, "documents[*]"),
     "quality.max_words": Flip(900, "documents[*]"),
     "quality.duplicate_similarity": Flip(0.9, "duplicates[*]"),
@@ -178,6 +204,7 @@ LEAVES: dict[str, Flip | Moved] = {
 ENTRIES = {
     "sources": ("pages", "courses"),
     "groups": ("web", "curated"),
+    "corpora": ("wiki",),
     "benchmarks": ("quiz", "trivia"),
     "recipes": ("mixed", "web_only"),
 }

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import yaml
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -87,11 +89,17 @@ def write_lines(path: Path, rows: list[dict[str, object]] | list[dict[str, str]]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def write_template(root: Path, style: str, *, kind: str, audience: str, words: str = "") -> None:
-    """Write one prompt style."""
+def write_template(
+    root: Path, style: str, *, kind: str, audience: str, words: str = "", passages: int = 0
+) -> None:
+    """Write one prompt style, grounded on so many passages."""
     path = root / "templates" / f"{style}.md"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(TEMPLATE.format(kind=kind, audience=audience, words=words))
+    text = TEMPLATE.format(kind=kind, audience=audience, words=words)
+    if passages:
+        text = text.replace("extract, topic]", "extract, topic, passages]")
+        text = text.replace("topic_share", f"passages: {passages}\ntopic_share") + "$passages\n"
+    path.write_text(text)
 
 
 def write_project(root: Path) -> Path:
@@ -122,3 +130,28 @@ def write_project(root: Path) -> Path:
     path = root / "cosmo.yaml"
     path.write_text(CONFIG.format(root=root))
     return path
+
+
+# What a reference corpus says of the two courses, a file each.
+WIKI = {
+    "algebra": ["Algebra asks what a group is.", "Rings are what algebra goes on with."],
+    "plants": ["Botany counts petals and sepals.", "Roots anchor what botany looks at."],
+}
+
+
+def write_corpus(root: Path, file: str, *texts: str) -> None:
+    """Write one file of the reference corpus."""
+    rows = [{"title": f"{file} {number}", "text": text} for number, text in enumerate(texts)]
+    write_lines(root / "wiki" / f"{file}.jsonl", rows)
+
+
+def ground_courses(path: Path) -> None:
+    """Add a reference corpus to a project, and a style that shows a passage of it."""
+    root = path.parent
+    for file, texts in WIKI.items():
+        write_corpus(root, file, *texts)
+    write_template(root, "unit_grounded", kind="outline", audience="adults", passages=1)
+    tree = yaml.safe_load(path.read_text())
+    how = {"path": f"{root}/wiki/*.jsonl"}
+    tree["corpora"] = {"wiki": {"licence": "CC0-1.0", "how": how}}
+    path.write_text(yaml.safe_dump(tree, sort_keys=False))

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["web", "outline", "math", "instruction", "code"]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
-DocumentColumn = Literal["title", "text", "category", "covered"]
+DocumentColumn = Literal["title", "text", "category", "covered", "siblings"]
 ENV_PREFIX = "COSMO__"
 LAKE = ("how", "lake")
 # Infinite numbers have no JSON, so no version could name them.
@@ -68,6 +68,22 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def check_formats(columns: dict[Any, str]) -> dict[Any, str]:
+    """Refuse a mapping of document columns that holds what is no format string of columns."""
+    for column, given in columns.items():
+        if given.startswith("="):
+            continue
+        try:
+            pieces = list(string.Formatter().parse(given))
+        except ValueError as error:
+            msg = f"{column}: {given!r} is no format string: {error}"
+            raise ValueError(msg) from error
+        if any(field == "" or spec or turn for _, field, spec, turn in pieces):
+            msg = f"{column}: in {given!r} braces may hold the name of an input column, no more"
+            raise ValueError(msg)
+    return columns
+
+
 class SourceHow(How):
     """Where a source is read from."""
 
@@ -92,21 +108,7 @@ class Source(Settings):
     note: str = ""
     how: SourceHow
 
-    @field_validator("columns")
-    @classmethod
-    def _formats(cls, columns: dict[DocumentColumn, str]) -> dict[DocumentColumn, str]:
-        for column, given in columns.items():
-            if given.startswith("="):
-                continue
-            try:
-                pieces = list(string.Formatter().parse(given))
-            except ValueError as error:
-                msg = f"{column}: {given!r} is no format string: {error}"
-                raise ValueError(msg) from error
-            if any(field == "" or spec or turn for _, field, spec, turn in pieces):
-                msg = f"{column}: in {given!r} braces may hold the name of an input column, no more"
-                raise ValueError(msg)
-        return columns
+    _check_formats = field_validator("columns")(check_formats)
 
 
 class Group(Settings):
@@ -159,6 +161,44 @@ class Labelling(Settings):
     how: LabellingHow = LabellingHow()
 
 
+class CorpusHow(How):
+    """Where a reference corpus is read from."""
+
+    path: str  # as of a source, but python:…
+    hub_config: str | None = None
+    hub_split: str = "train"
+
+    @field_validator("path")
+    @classmethod
+    def _files(cls, path: str) -> str:
+        if path.startswith("python:"):
+            msg = "a reference corpus is read from files; give a path, a glob, s3://…, hub:…"
+            raise ValueError(msg)
+        return path
+
+
+class Corpus(Settings):
+    """A reference corpus, from whose passages styles take what they quote."""
+
+    licence: str = Field(min_length=1)
+    # as of a source
+    columns: dict[Literal["title", "text"], str] = Field(default_factory=dict)
+    filters: tuple[str, ...] = ()
+    revision: str = ""  # of a hub data set
+    note: str = ""
+    how: CorpusHow
+
+    _check_formats = field_validator("columns")(check_formats)
+
+
+class Grounding(Settings):
+    """How passages are cut and found: BM25."""
+
+    words: int = Field(default=120, ge=10, le=5_000)  # a passage, about
+    k1: float = Field(default=1.2, ge=0)
+    b: float = Field(default=0.75, ge=0, le=1)
+
+
 class StylesHow(How):
     """Where prompt templates lie."""
 
@@ -184,20 +224,32 @@ class Sampling(Settings):
     stop: tuple[str, ...] = ()
     seed: int = 0
 
+    def over(self, overrides: Mapping[str, Any]) -> Sampling:
+        """Return the same with some parameters replaced, as a style's template gives them."""
+        return Sampling.model_validate({**self.model_dump(), **overrides})
+
 
 class GeneratorHow(How):
     """Where a generator answers, and how hard it is asked."""
 
     endpoints: tuple[str, ...] = ()
     api_key_env: str | None = None  # the name of an environment variable, never the key
-    concurrency: int = Field(default=64, ge=1)
+    concurrency: int = Field(default=512, ge=1)  # open requests at an endpoint, at most
+    concurrency_start: int = Field(default=64, ge=1)  # where the search for the best number starts
     timeout_s: float = Field(default=600.0, gt=0)
-    attempts: int = Field(default=6, ge=1)
+    attempts: int = Field(default=6, ge=1)  # at a prompt that fails while others are answered
+    outage_s: float = Field(default=900.0, gt=0)  # how long to wait with every endpoint down
+    max_tokens_run: int | None = Field(default=None, ge=1)  # read and written, of one generator
+    max_money_run: float | None = Field(default=None, gt=0)
+    max_seconds_run: float | None = Field(default=None, gt=0)  # of asking
     device: str = "auto"
     batch_size: int = Field(default=8, ge=1)
+    # where every completion is kept that was ever paid for: a folder, or s3://…
+    ledger: str = Field(default="{lake}/ledger", min_length=1)
     price_prompt_million: float = Field(default=0.0, ge=0)  # money for a million tokens read
     price_completion_million: float = Field(default=0.0, ge=0)  # and for a million written
     currency: str = "$"
+    track: Literal["trackio", "wandb"] | None = None  # what draws the curves of a generation
 
 
 class Generator(Settings):
@@ -301,6 +353,25 @@ class Budget(How):
     money: float | None = Field(default=None, ge=0)
 
 
+Part = Literal["group", "audience", "format"]  # the fields of Shares
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+class Shares(How):
+    """Shares of all prompts, by what a prompt is of."""
+
+    group: dict[Name, Share] = Field(default_factory=dict)
+    audience: dict[str, Share] = Field(default_factory=dict)
+    format: dict[str, Share] = Field(default_factory=dict)
+
+
+class Mixture(How):
+    """What the prompts are to be made up of; it decides whether completions start."""
+
+    shares: Shares = Shares()  # wanted; `cosmo plan` says what is amiss
+    caps: Shares = Shares()  # the most; beyond one, no completion is asked for
+
+
 class ConfigHow(How):
     """Where the lake lies, what machines cost, and what sensors may spend."""
 
@@ -319,7 +390,12 @@ class Config(Settings):
     clustering: Clustering = Clustering()
     labelling: Labelling = Labelling()
     styles: Styles = Styles()
+    corpora: dict[Name, Corpus] = Field(default_factory=dict)
+    grounding: Grounding = Grounding()
+    mixture: Mixture = Mixture()
     generator: Generator = Generator()
+    # others, for `cosmo compare`: what each sets over ``generator``; part of no version
+    models: dict[Name, dict[str, Any]] = Field(default_factory=dict)
     quality: Quality = Quality()
     benchmarks: dict[Name, Benchmark] = Field(default_factory=dict)
     tokenizer: TokenizerSettings = TokenizerSettings()
@@ -344,6 +420,50 @@ class Config(Settings):
                 raise ValueError(msg)
             if not sum(recipe.weights.values()) > 0:
                 msg = f"recipes.{name}.weights: at least one must be above 0"
+                raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _models_are_generators(self) -> Config:
+        for name in self.models:
+            try:
+                self.generator_of(name)
+            except ValidationError as error:
+                problem = error.errors()[0]
+                where = ".".join(["models", name, *map(str, problem["loc"])])
+                told = str(problem["msg"]).removeprefix("Value error, ")
+                msg = f"{where}: {told}; an entry sets keys of generator"
+                raise ValueError(msg) from None
+        return self
+
+    def generator_of(self, name: str) -> Generator:
+        """Return the generator that an entry of ``models`` makes of the one in use.
+
+        What the entry does not set is as in ``generator``; the revision is another model's, and
+        so is not taken over.
+        """
+        given = self.models[name]
+        tree: dict[str, Any] = self.generator.model_dump()
+        if "model" in given:
+            tree["revision"] = ""
+        for key, value in given.items():
+            inner = tree.get(key)
+            if isinstance(inner, dict) and isinstance(value, dict):
+                tree[key] = {**inner, **value}
+            else:
+                tree[key] = value
+        return Generator.model_validate(tree)
+
+    @model_validator(mode="after")
+    def _mixes_what_exists(self) -> Config:
+        known = ", ".join(sorted(self.groups))
+        for what, given in (("shares", self.mixture.shares), ("caps", self.mixture.caps)):
+            if unknown := sorted(given.group.keys() - self.groups.keys()):
+                msg = f"mixture.{what}.group: {unknown} are not among groups: {known}"
+                raise ValueError(msg)
+        for name in get_args(Part):
+            if sum(getattr(self.mixture.shares, name).values()) > 1 + 1e-9:
+                msg = f"mixture.shares.{name}: the shares add up to more than 1; lower some"
                 raise ValueError(msg)
         return self
 

@@ -24,6 +24,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "topics": {"topic_id": pl.String, "extracts": pl.List(pl.String), "model": pl.String},
     "prompt_templates": {"style": pl.String},
     "cells": {"doc_id": pl.String, "shard": pl.String},
+    "groundings": {"doc_id": pl.String},
     "prompts": {"prompt_id": pl.String, "doc_id": pl.String},
     "completions": {"prompt_id": pl.String, "model": pl.String},
     "documents": {"prompt_id": pl.String, "doc_id": pl.String, "model": pl.String},
@@ -91,13 +92,14 @@ def find_descendants(
     pairs = (
         found["cells"].lazy().filter(of_source).join(other, on=["partition", "doc_id"], how="anti")
     )
-    own = pl.concat(
-        [
-            rows["prompts"].filter(of_doc | styled),
-            rows["prompts"].join(pairs, on=["partition", "doc_id"], how="semi"),
-        ]
-    )
-    found["prompts"] = own.unique().collect()
+    for name in ("groundings", "prompts"):
+        own = pl.concat(
+            [
+                rows[name].filter(of_doc | styled),
+                rows[name].join(pairs, on=["partition", "doc_id"], how="semi"),
+            ]
+        )
+        found[name] = own.unique().collect()
     ids = found["prompts"]["prompt_id"].unique().implode()
     written = pl.col("prompt_id").is_in(ids) | styled
     for name in ("completions", "contamination", "token_shards"):

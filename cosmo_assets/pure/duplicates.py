@@ -32,6 +32,7 @@ SIGNATURE_SCHEMA = pl.Schema({"doc_id": pl.String(), "bands": pl.List(pl.UInt64(
 DUPLICATE_SCHEMA = pl.Schema(
     {"doc_id": pl.String(), "partner_id": pl.String(), "similarity": pl.Float64()}
 )
+NEAREST_SCHEMA = pl.Schema({"doc_id": pl.String(), "own": pl.Float64(), "other": pl.Float64()})
 
 _SHINGLES_AT_ONCE = 1 << 16  # stay in the processor's cache while every permutation reads them
 _TEXTS_AT_ONCE = 10_000  # bounds memory; each time, new words are hashed again
@@ -123,6 +124,52 @@ def find_duplicates(
         },
         schema=DUPLICATE_SCHEMA,
     )
+
+
+def find_nearest(
+    documents: pl.DataFrame, signatures: pl.DataFrame, *, ngram: int = 5
+) -> pl.DataFrame:
+    """Say how near each document comes to another of its own group, and to one of other groups.
+
+    Unlike ``find_duplicates`` nothing is removed: of two alike both are near.
+
+    Args:
+        documents: doc_id (a key), text and group.
+        signatures: What ``signatures`` returned for these documents and the same ``ngram``.
+        ngram: Words in a shingle.
+
+    Returns:
+        ``NEAREST_SCHEMA``, a row a document, in doc_id order: the greatest similarity to a
+        document that shares a band, 0 where none does.
+
+    Raises:
+        ContractError: A doc_id repeats, a text is missing, or the two tables do not agree.
+    """
+    require_texts(documents, key=("doc_id",))
+    _require_signed(documents, signatures)
+    # Copies stand for one another, or a model that always says the same would cost the square.
+    copies = ["text", "group"]
+    first = documents.group_by(copies).agg(pl.col("doc_id").min(), pl.len().alias("copies"))
+    keys = signatures.join(first, on="doc_id", how="semi").explode("bands", empty_as_null=False)
+    shared = keys.unique().filter(pl.col("bands").is_duplicated())
+    names = shared["doc_id"].unique().sort()
+    known = names.to_frame().join(first, on="doc_id", maintain_order="left")
+    group = known["group"].cast(pl.Categorical).to_physical().to_numpy()
+    buckets, sets = _fill_buckets(shared, names), _collect_shingles(known["text"], ngram)
+    nearest = np.zeros((2, len(names)))  # of its own group, of others
+    marked = np.zeros(len(sets.shingle), dtype=np.bool_)
+    for doc in range(len(names)):
+        later = _find_later(buckets, doc)
+        found = _similarities(sets, doc, later, marked)
+        apart = (group[later] != group[doc]).astype(np.int64)
+        nearest[apart, later] = np.maximum(nearest[apart, later], found)
+        np.maximum.at(nearest[:, doc], apart, found)
+    near = pl.DataFrame({"doc_id": names, "own": nearest[0], "other": nearest[1]})
+    signed = pl.col("doc_id").is_in(signatures["doc_id"].implode())
+    copied = pl.when(signed & (pl.col("copies") > 1)).then(1.0).otherwise("own").alias("own")
+    each = first.join(near, on="doc_id", how="left").with_columns(copied)
+    rows = documents.select("doc_id", *copies).join(each.drop("doc_id"), on=copies)
+    return rows.select("doc_id", pl.col("own", "other").fill_null(0.0)).sort("doc_id")
 
 
 def _compare(

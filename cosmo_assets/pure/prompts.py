@@ -2,50 +2,57 @@
 
 from __future__ import annotations
 
+import json
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-import numpy as np
 import polars as pl
 
-from cosmo_assets.pure.digest import digest
+from cosmo_assets.pure.chances import draw_features, draw_function_name, draw_words, places
 from cosmo_assets.pure.errors import ContractError
+from cosmo_assets.pure.extracts import quote
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import numpy as np
+
     from cosmo_assets.pure.template import Piece, PromptTemplate
 
+# What stands in the holes, null where a style has no such hole. With the template it is all that
+# ``render`` needs to write the prompt again.
+VARIABLES = {
+    "extract": pl.String,  # as it is quoted; empty where nothing is
+    "topic": pl.String,  # null as well where it is not named
+    "title": pl.String,
+    "category": pl.String,
+    "covered": pl.List(pl.String),  # as it is shown
+    "siblings": pl.List(pl.String),  # as it is shown
+    "words": pl.List(pl.String),
+    "features": pl.List(pl.String),
+    "function_name": pl.String,
+    "passages": pl.List(pl.String),  # their ids; ``render`` is given what they say
+}
 SCHEMA = {
     "doc_id": pl.String,
     "style": pl.String,
+    "style_version": pl.String,
     "audience": pl.String,
     "format": pl.String,
+    "sampling": pl.String,
     "topic_named": pl.Boolean,
-    "extract": pl.String,
+    **VARIABLES,
     "prompt": pl.String,
 }
-SOURCES = {  # hole → column of the documents
-    "extract": "text",
-    "topic": "topic",
-    "title": "title",
-    "category": "category",
-    "covered": "covered",
+SOURCES = {"extract": "text", "topic": "topic", "title": "title", "category": "category"}
+# Lists that a document may lack: how many are shown, which end of the list, what stands for none.
+LISTS = {
+    "covered": (6, "tail", "nothing so far"),  # the nearest, which a unit might repeat
+    "siblings": (8, "head", "no other units"),
 }
-COVERED_SHOWN = 6  # earlier units named in a prompt: the nearest, which a unit might repeat
-NOTHING_COVERED = "nothing so far"
-# A word ends a sentence by a mark after three letters ("e.g." and "Dr." end none), then closers.
-CLOSER = r"""\x22')\]\x{2019}\x{201D}"""
-ENDING = rf"[^\s.]{{3}}[.!?][{CLOSER}]*"
-# The words that end none: the longest run of them up to the end starts after a sentence's end.
-# Anchored at the end only, it is searched from there backwards, so long texts cost nothing.
-OTHER = rf"(?:(?:\S*[^\s.!?{CLOSER}])?|(?:\S*\.)?[^\s.]{{0,2}}[.!?])[{CLOSER}]*"
-AFTER_LAST_ENDING = rf"\s+(?:{OTHER}[^\S\n]+)*\S*$"
-AFTER_LAST_WORD = r"\s+\S*$"
-LAST_CHARACTER = r"(?s).$"
-UP_TO_FIRST_LINE = r"^[^\n]*\n(?:[^\S\n]*\n)*"
-UP_TO_FIRST_ENDING = rf"^(?s:.*?){ENDING}\s+"
-UP_TO_FIRST_WORD = r"^\S*\s+"
-FIRST_CHARACTER = r"^(?s:.)"
+NO_PASSAGES = "no passage was found"
+DRAWN = {"words": draw_words, "features": draw_features, "function_name": draw_function_name}
+WORDS = ('the noun "', '", the verb "', '" and the adjective "', '"')
 
 
 def build_prompts(documents: pl.DataFrame, template: PromptTemplate) -> pl.DataFrame:
@@ -54,12 +61,12 @@ def build_prompts(documents: pl.DataFrame, template: PromptTemplate) -> pl.DataF
     Args:
         documents: ``doc_id: str`` (16 hex digits, a digest of the document), ``kind: str`` and
             the columns of the template's variables: ``text, title, category, topic: str``,
-            ``covered: list[str]`` (null, or the column absent: nothing came before).
+            ``covered`` and ``siblings: list[str]`` (null, or the column absent: there are none),
+            ``passages, passage_texts: list[str]`` (ids and words, the best first).
         template: the style to write in.
 
     Returns:
-        ``SCHEMA``, one row per prompt, sorted by ``doc_id``. ``extract`` is what is quoted of
-        the text, empty if nothing is.
+        ``SCHEMA``, one row per prompt, sorted by ``doc_id``.
 
     Raises:
         ContractError: a document lacks what a hole needs, or its ``doc_id`` is no digest.
@@ -69,55 +76,131 @@ def build_prompts(documents: pl.DataFrame, template: PromptTemplate) -> pl.DataF
     """
     taken = documents.filter(pl.col("kind").is_in(template.kinds)).sort("doc_id")
     _require_values(taken, template)
+    numbers = _numbers(taken["doc_id"])
+    share = template.topic_share if "topic" in template.variables else 0.0
+    named = pl.Series("topic_named", places(numbers, "topic named", template.style) < share)
     rows = taken.select(
         "doc_id",
         pl.lit(template.style).alias("style"),
+        pl.lit(template.version).alias("style_version"),
         pl.lit(template.audience).alias("audience"),
         pl.lit(template.format).alias("format"),
-        _topic_named(taken["doc_id"], template),
-        *(pl.col(SOURCES[name]) for name in template.variables if SOURCES[name] in taken.columns),
+        pl.lit(sampling_json(template)).alias("sampling"),
+        named,
+        *(_values(taken, numbers, named, name, template) for name in VARIABLES),
+        *([passages_shown(taken)] if "passages" in template.variables else []),
     )
-    rows = _fill_holes(rows, template)
-    rows = rows.with_columns(_joined(template.pieces).alias("prompt"))
-    return rows.select(list(SCHEMA))
+    return rows.select(*list(SCHEMA)[:-1], _joined(template.pieces, template).alias("prompt"))
 
 
-def render(template: PromptTemplate, variables: Mapping[str, str | Sequence[str] | None]) -> str:
+def passages_shown(documents: pl.DataFrame) -> pl.Series:
+    """Write each document's passages, numbered, each with its id: ``1. [corpus:id] words``."""
+    lines = (
+        documents.select("passages", "passage_texts")
+        .with_row_index("row")
+        .explode("passages", "passage_texts", empty_as_null=False)
+        .with_columns((pl.int_range(pl.len()).over("row") + 1).alias("number"))
+        .group_by("row", maintain_order=True)
+        .agg(pl.format("{}. [{}] {}", "number", "passages", "passage_texts").alias("shown"))
+        .with_columns(pl.col("shown").list.join("\n"))
+    )
+    rows = pl.DataFrame({"row": range(documents.height)}, schema={"row": pl.UInt32})
+    shown = rows.join(lines, on="row", how="left", maintain_order="left")["shown"]
+    return shown.fill_null(NO_PASSAGES)
+
+
+def sampling_json(template: PromptTemplate) -> str:
+    """Write what a style samples otherwise than ``generator.sampling`` says."""
+    return json.dumps(template.sampling, sort_keys=True)
+
+
+def render(
+    template: PromptTemplate,
+    variables: Mapping[str, str | Sequence[str] | None],
+    passages: Mapping[str, str] = MappingProxyType({}),
+) -> str:
     """Write one prompt: what ``build_prompts`` writes for a document with these ``variables``.
 
     Args:
         template: the style to write in.
-        variables: a value for each of ``template.variables``: ``extract`` as it is quoted,
-            ``topic`` or None where it is not named, ``covered`` a list, or None.
+        variables: a value for each of ``template.variables``, as the columns of ``SCHEMA`` have
+            it: ``topic`` is None where it is not named, ``covered`` and ``siblings`` are lists or
+            None, ``words`` is a list of noun, verb and adjective, ``passages`` of ids.
+        passages: what passages say, by id, as ``groundings`` has it.
 
     Raises:
-        ContractError: a variable is missing, or one too many.
+        ContractError: a variable is missing, or one too many; a passage is not known.
     """
     if set(variables) != set(template.variables):
         msg = f"{template.style}: needs {sorted(template.variables)}, got {sorted(variables)}"
         raise ContractError(msg)
-    values = dict(variables)
-    if "covered" in values:
-        shown = list(values["covered"] or ())[-COVERED_SHOWN:]
-        values["covered"] = "; ".join(shown) or NOTHING_COVERED
+    values = {name: _text(name, value) for name, value in variables.items()}
+    if "passages" in values:
+        values["passages"] = _passages(variables["passages"] or (), passages)
     if "topic" in values:
-        named = values["topic"] is not None
+        named = variables["topic"] is not None
         values["topic"] = _write(template.topic_pieces, values) if named else ""
     return _write(template.pieces, values)
 
 
-def _write(pieces: Sequence[Piece], values: Mapping[str, object]) -> str:
-    return "".join(str(values[text]) if hole else text for text, hole in pieces)
+def _text(name: str, value: str | Sequence[str] | None) -> str:
+    """Say in words what stands in a hole."""
+    if isinstance(value, str):
+        return value
+    found = list(value or ())
+    if name == "words":
+        return "".join(f"{before}{word}" for before, word in zip(WORDS, found, strict=False)) + '"'
+    if name in LISTS:
+        most, end, none = LISTS[name]
+        return "; ".join(found[-most:] if end == "tail" else found[:most]) or none
+    return "; ".join(found)
 
 
-def _joined(pieces: Sequence[Piece]) -> pl.Expr:
-    """Put ``pieces`` together, each hole the column of its name."""
-    return pl.concat_str([pl.col(text) if hole else pl.lit(text) for text, hole in pieces])
+def _passages(ids: Sequence[str], texts: Mapping[str, str]) -> str:
+    """Write passages as ``passages_shown`` does."""
+    if unknown := [one for one in ids if one not in texts]:
+        msg = f"passage {unknown[0]} is not known; read its words from the cell's groundings"
+        raise ContractError(msg)
+    lines = (f"{number}. [{one}] {texts[one]}" for number, one in enumerate(ids, 1))
+    return "\n".join(lines) or NO_PASSAGES
+
+
+def _write(pieces: Sequence[Piece], values: Mapping[str, str]) -> str:
+    return "".join(values[text] if hole else text for text, hole in pieces)
+
+
+def _joined(pieces: Sequence[Piece], template: PromptTemplate) -> pl.Expr:
+    """Put ``pieces`` together, each hole the words of its column."""
+    parts = [_worded(text, template) if hole else pl.lit(text) for text, hole in pieces]
+    return pl.concat_str(parts)
+
+
+def _worded(name: str, template: PromptTemplate) -> pl.Expr:
+    """Say in words what stands in a hole, as ``_text`` does."""
+    column = pl.col(name)
+    if name == "topic":
+        parts = [column if hole else pl.lit(text) for text, hole in template.topic_pieces]
+        return pl.when("topic_named").then(pl.concat_str(parts)).otherwise(pl.lit(""))
+    if name == "words":
+        words = [pl.lit(WORDS[0])]
+        for at, after in enumerate(WORDS[1:]):
+            words += [column.list.get(at), pl.lit(after)]
+        return pl.concat_str(words)
+    if name == "passages":
+        return pl.col("shown")
+    if name in LISTS:
+        shown = column.list.join("; ")
+        empty = shown.is_null() | (shown == "")
+        return pl.when(empty).then(pl.lit(LISTS[name][2])).otherwise(shown)
+    return column.list.join("; ") if name == "features" else column
 
 
 def _require_values(documents: pl.DataFrame, template: PromptTemplate) -> None:
     """Raise ContractError unless every hole has something to stand in it."""
-    for name in sorted(set(template.variables) - {"covered"}):
+    if "passages" in template.variables and "passages" not in documents.columns:
+        msg = f"documents have no passages; style {template.style} shows some: ground them first"
+        raise ContractError(msg)
+    for name in sorted(set(template.variables) & set(SOURCES)):
         column = SOURCES[name]
         use = f"style {template.style} fills ${name} from it"
         if column not in documents.columns:
@@ -131,87 +214,31 @@ def _require_values(documents: pl.DataFrame, template: PromptTemplate) -> None:
             raise ContractError(msg)
 
 
-def _fill_holes(rows: pl.DataFrame, template: PromptTemplate) -> pl.DataFrame:
-    """Give each hole a column of its name that holds what is written there."""
-    if "topic" in template.variables:
-        phrase = pl.when("topic_named").then(_joined(template.topic_pieces)).otherwise(pl.lit(""))
-        rows = rows.with_columns(phrase.alias("topic"))
-    if "covered" in template.variables:
-        titles = pl.col("covered") if "covered" in rows.columns else pl.lit(None)
-        shown = titles.cast(pl.List(pl.String)).list.tail(COVERED_SHOWN).list.join("; ")
-        empty = shown.is_null() | (shown == "")
-        rows = rows.with_columns(
-            pl.when(empty).then(pl.lit(NOTHING_COVERED)).otherwise(shown).alias("covered")
-        )
-    if template.extract_chars is None:
-        return rows.with_columns(pl.lit("").alias("extract"))
-    text = rows["text"]
-    if text.str.contains(r"^\s").any() or text.str.contains(r"\s$").any():
-        text = text.str.strip_chars()  # seldom needed, and dearer than asking
-    cut = _cut_end if template.extract_from == "start" else _cut_start
-    return rows.with_columns(cut(text, template.extract_chars).alias("extract"))
+def _values(
+    taken: pl.DataFrame, numbers: np.ndarray, named: pl.Series, name: str, template: PromptTemplate
+) -> pl.Expr | pl.Series:
+    """Fill one column of ``VARIABLES``."""
+    if name not in template.variables:
+        return pl.lit("" if name == "extract" else None, VARIABLES[name]).alias(name)
+    if name == "extract":
+        return quote(taken["text"], template).alias(name)
+    if name == "topic":
+        return pl.when(named).then("topic").alias(name)
+    if name in DRAWN:
+        return DRAWN[name](numbers, template.style)
+    if name in LISTS:
+        most, end, _ = LISTS[name]
+        given = pl.col(name) if name in taken.columns else pl.lit(None)
+        listed = given.cast(VARIABLES[name])
+        return (listed.list.tail(most) if end == "tail" else listed.list.head(most)).alias(name)
+    return pl.col(name)
 
 
-def _cut_end(text: pl.Series, budget: int) -> pl.Series:
-    """Keep at most ``budget`` characters from the start of each text.
-
-    The extract ends at the last sentence or paragraph end of the budget's second half; where
-    there is none, at its last word end; where there is none either, at the budget.
-    """
-    # one character more, to see whether a word ends at the budget
-    rows = pl.select(window=text.str.head(budget + 1))
-    window = pl.col("window")
-    rows = rows.with_columns(
-        bytes=window.str.len_bytes(),
-        ending=window.str.find(AFTER_LAST_ENDING),
-        word=window.str.find(AFTER_LAST_WORD),
-    )
-    late = pl.col("bytes") // 2  # finds are offsets in bytes
-    end = (
-        pl.when(window.str.len_chars() <= budget)
-        .then("bytes")
-        .when(pl.col("ending") >= late)
-        .then("ending")
-        .when(pl.col("word") >= late)
-        .then("word")
-        .otherwise(window.str.find(LAST_CHARACTER))
-    )
-    return rows.select(window.cast(pl.Binary).bin.head(end).cast(pl.String)).to_series()
-
-
-def _cut_start(text: pl.Series, budget: int) -> pl.Series:
-    """Keep at most ``budget`` characters from the end of each text.
-
-    The extract starts at the first line of the budget's first half, so that code keeps its
-    lines; where none starts there, at the first sentence, the first word, or the budget.
-    """
-    rows = pl.select(window=text.str.tail(budget + 1))
-    window = pl.col("window")
-    early = window.str.head((budget + 1) // 2 + 1)
-    ways = (UP_TO_FIRST_LINE, UP_TO_FIRST_ENDING, UP_TO_FIRST_WORD, FIRST_CHARACTER)
-    start = (
-        pl.when(window.str.len_chars() <= budget)
-        .then(0)
-        .otherwise(pl.coalesce(early.str.extract(way, 0).str.len_bytes() for way in ways))
-    )
-    return rows.select(window.cast(pl.Binary).bin.slice(start).cast(pl.String)).to_series()
-
-
-def _topic_named(doc_ids: pl.Series, template: PromptTemplate) -> pl.Series:
-    """Flip one coin a document, keyed by its id and the style: the order of rows is no matter."""
+def _numbers(doc_ids: pl.Series) -> np.ndarray:
+    """Read digests as numbers, which coins are keyed by: the order of rows is no matter."""
     numbers = doc_ids.str.to_integer(base=16, dtype=pl.UInt64, strict=False)
     if numbers.null_count():
         bad = doc_ids.filter(numbers.is_null())[0]
         msg = f"doc_id {bad!r} is not 16 hex digits; make it with cosmo_assets.pure.digest"
         raise ContractError(msg)
-    share = template.topic_share if "topic" in template.variables else 0.0
-    return pl.Series("topic_named", _places(numbers.to_numpy(), template.style) < share)
-
-
-def _places(numbers: np.ndarray, style: str) -> np.ndarray:
-    """Place 64-bit digests on [0, 1), anew for each style (finaliser of SplitMix64)."""
-    mixed = numbers ^ np.uint64(int(digest(["topic named", style]), 16))
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed ^= mixed >> np.uint64(31)
-    return (mixed >> np.uint64(11)) / 2**53
+    return numbers.to_numpy()

@@ -13,17 +13,28 @@ from cosmo_assets.pure.errors import BadInputError
 if TYPE_CHECKING:
     from cosmo_assets.pure.config import DocumentColumn, Source
 
-# All that a prompt can quote names a document, so that what is built on its name is exact.
+# All that a prompt can quote names a document, so that what is built on its name is exact. A null
+# is passed over: documents without siblings keep the names they had before there were any.
 DOC_ID_SQL = """
 select
     left(
-        md5(concat_ws(chr(31), title, category, coalesce(covered::varchar, ''), text)), 16
+        md5(
+            concat_ws(
+                chr(31),
+                title,
+                category,
+                coalesce(covered::varchar, ''),
+                text,
+                siblings::varchar
+            )
+        ),
+        16
     ) as doc_id
 from documents
 order by row
 """
 MAX_CHARS = 1_000_000  # a longer "document" is a broken file, and would stall every later step
-COLUMNS = ("title", "text", "category", "covered")
+SIBLINGS = 8  # of a unit are kept: the nearest ones, so that a long outline costs no more
 
 
 def seed_documents(rows: pl.DataFrame, source: Source, *, name: str, file: str) -> pl.DataFrame:
@@ -33,13 +44,16 @@ def seed_documents(rows: pl.DataFrame, source: Source, *, name: str, file: str) 
         rows: what the file holds.
         source: its settings; ``columns`` maps document columns to input columns, to format
             strings over input columns, or to a constant behind ``=``; ``filters`` are SQL
-            conditions over the result.
+            conditions over the result. ``siblings`` maps to what the units of one chapter share
+            (the others that pass the filters are then a unit's siblings, the nearest eight in
+            the order of the rows), or to a column of lists.
         name: the source's name.
         file: for messages.
 
     Returns:
-        ``doc_id, source, kind, title, text, category, covered, licence, n_words``; ``doc_id`` is
-        the first 16 hex digits of the MD5 of title, category, covered and text. Unsorted.
+        ``doc_id, source, kind, title, text, category, covered, siblings, licence, n_words``;
+        ``doc_id`` is the first 16 hex digits of the MD5 of title, category, covered, text and
+        siblings. Unsorted.
 
     Raises:
         BadInputError: an empty table, a column that is missing or holds no text, an empty or
@@ -53,9 +67,10 @@ def seed_documents(rows: pl.DataFrame, source: Source, *, name: str, file: str) 
         _column(rows, source, "text", file),
         _column(rows, source, "category", file).fill_null(""),
         _covered(rows, source, file),
+        _listed_or_shared(rows, source, file),
     ).with_row_index("row", offset=1)
     _check_texts(documents, file)
-    return _named(_filtered(documents, source, file), source, name)
+    return _named(_beside(_filtered(documents, source, file)), source, name)
 
 
 def keep_sample(documents: pl.DataFrame, most: int | None) -> pl.DataFrame:
@@ -113,6 +128,47 @@ def _covered(rows: pl.DataFrame, source: Source, file: str) -> pl.Expr:
     listed = isinstance(rows.schema.get(given), pl.List)
     column = pl.col(given) if listed else pl.lit(None)
     return column.cast(pl.List(pl.String)).alias("covered")
+
+
+def _listed_or_shared(rows: pl.DataFrame, source: Source, file: str) -> pl.Expr:
+    """Return lists of siblings where the input has them, else what siblings share, if anything."""
+    given = source.columns.get("siblings", "siblings")
+    if isinstance(rows.schema.get(given), pl.List):
+        return pl.col(given).cast(pl.List(pl.String)).alias("siblings")
+    if "siblings" not in source.columns:
+        return pl.lit(None, pl.List(pl.String)).alias("siblings")
+    return _column(rows, source, "siblings", file)
+
+
+def _beside(documents: pl.DataFrame) -> pl.DataFrame:
+    """Turn what siblings share into the titles of the nearest others, in the order of the rows.
+
+    A title that a chapter has twice is one unit, so that a repeated document is seen to be one.
+    """
+    if isinstance(documents.schema["siblings"], pl.List):
+        return documents
+    units = documents.select("siblings", "title").filter(
+        pl.col("siblings").is_not_null(), pl.col("title") != ""
+    )
+    units = units.unique(maintain_order=True)
+    place = pl.int_range(pl.len()).over("siblings")
+    last = (
+        pl.len().over("siblings").cast(pl.Int64) - 1 - SIBLINGS
+    )  # where a full window starts at the latest
+    first = pl.max_horizontal(0, pl.min_horizontal(place - SIBLINGS // 2, last)) - place
+    near = [
+        pl.when(pl.lit(step).is_between(first, first + SIBLINGS)).then(
+            pl.col("title").shift(-step).over("siblings")
+        )
+        for step in range(-SIBLINGS, SIBLINGS + 1)
+        if step
+    ]
+    listed = units.with_columns(pl.concat_list(near).list.drop_nulls().alias("listed"))
+    return (
+        documents.join(listed, on=["siblings", "title"], how="left", maintain_order="left")
+        .drop("siblings")
+        .rename({"listed": "siblings"})
+    )
 
 
 def _require(rows: pl.DataFrame, wanted: list[str], column: str, file: str) -> None:
@@ -173,6 +229,7 @@ def _named(documents: pl.DataFrame, source: Source, name: str) -> pl.DataFrame:
         "text",
         "category",
         "covered",
+        "siblings",
         pl.lit(source.licence).alias("licence"),
         "n_words",
         "row",

@@ -8,20 +8,41 @@ from pathlib import PurePath
 from string import Template
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self, get_args
 
+import polars as pl
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
-from cosmo_assets.pure.config import Kind
+from cosmo_assets.pure.config import Kind, Sampling
 from cosmo_assets.pure.digest import digest
 from cosmo_assets.pure.errors import BadInputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Variable = Literal["extract", "topic", "category", "title", "covered"]
+Variable = Literal[
+    "extract",
+    "topic",
+    "category",
+    "title",
+    "covered",
+    "siblings",
+    "words",
+    "features",
+    "function_name",
+    "passages",
+]
 Kinds = Annotated[tuple[Kind, ...], Field(min_length=1)]
 Text = Annotated[str, Field(pattern=r"\S")]
 FENCE = "---"
+UNSEEN = {"note", "expects"}  # what no row of the lake holds
+UNORDERED = ("variables", "kinds", "corpora")  # lists whose order says nothing
 MENDS = {  # by key, or by pydantic's name for the problem, where its own words do not help
     "style": "name the file in a-z, 0-9 and _ only",
     "body": "write the words of the prompt below the settings",
@@ -51,19 +72,35 @@ class PromptTemplate(BaseModel):
     format: Text
     # characters (code points) of the seed that are quoted, at most
     extract_chars: Annotated[int, Field(ge=1, strict=True)] | None = None
+    # the same in tokens, as ``pure/extracts.py`` counts them; one of the two
+    extract_tokens: Annotated[int, Field(ge=1, strict=True)] | None = None
     extract_from: Literal["start", "end"] = "start"
     topic_share: Annotated[float, Field(ge=0, le=1, strict=True)] = 1.0  # of prompts naming it
     topic_clause: str = ""  # what stands at ``$topic`` when it is named; empty: the topic alone
+    passages: Annotated[int, Field(ge=0, le=50, strict=True)] = 0  # of reference corpora, at most
+    corpora: tuple[Text, ...] = ()  # they are taken from; empty: from all there are
     bans: tuple[Text, ...] = ()  # stock openings; listed where ``$bans`` stands
+    sampling: dict[str, Any] = {}  # over ``generator.sampling``, for this style's completions
+    # times as many prompts a cell as ``styles.max_prompts``; without that, share of the documents
     weight: Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)] = 1.0
+    # what a text is to look like: what it has → a regular expression found in it. Reports hold
+    # texts against it; like the note it is never part of the version
+    expects: dict[Text, Text] = {}
     note: str = ""  # for people; never part of the version
 
     @property
     def version(self) -> str:
-        """Changes with the words and the settings as they take effect; never with the note."""
+        """Changes with whatever can reach a prompt or its completion, as it takes effect.
+
+        Neither the note, nor what is expected, nor the weight can: the weight decides how many
+        documents a cell holds.
+        """
         words = {"body", "bans", "topic_clause"}  # they count as the pieces they make
-        settings = self.model_dump(mode="json", exclude={"style", "note", *words})
-        settings |= {name: sorted(settings[name]) for name in ("variables", "kinds")}
+        unused = set() if self.passages else {"passages", "corpora"}  # as before there were any
+        unused |= set() if self.extract_tokens else {"extract_tokens"}
+        left = UNSEEN | {"style", "weight", *words, *unused}
+        settings = self.model_dump(mode="json", exclude=left)
+        settings |= {name: sorted(settings[name]) for name in UNORDERED if name in settings}
         return digest([settings, self.pieces, self.topic_pieces])
 
     @property
@@ -95,6 +132,32 @@ class PromptTemplate(BaseModel):
             lines = (f"{file}: {_explain(dict(problem))}" for problem in error.errors())
             raise BadInputError("\n".join(lines)) from None
 
+    @field_validator("sampling")
+    @classmethod
+    def _sampling_is_known(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """Take only what ``generator.sampling`` has, as it is read there."""
+        try:
+            read = Sampling.model_validate(given)
+        except ValidationError as error:
+            problem = error.errors()[0]
+            known = ", ".join(Sampling.model_fields)
+            complaint = f"{problem['loc'][0]}: {problem['msg']}; known keys: {known}"
+            raise ValueError(complaint) from None
+        return read.model_dump(mode="json", include=set(given))
+
+    @field_validator("expects")
+    @classmethod
+    def _expectations_are_patterns(cls, given: dict[str, str]) -> dict[str, str]:
+        """Take only what Polars, whose patterns have no look-around, can look for."""
+        for name, pattern in given.items():
+            try:
+                pl.Series([""]).str.contains(pattern)
+            except pl.exceptions.ComputeError as error:
+                told = " ".join(str(error).split())
+                complaint = f"{name}: {pattern!r} is no regular expression: {told}"
+                raise ValueError(complaint) from None
+        return given
+
     @model_validator(mode="after")
     def _holes_and_settings_agree(self) -> Self:
         holes = _holes(self.body, "the words")
@@ -107,14 +170,19 @@ class PromptTemplate(BaseModel):
             raise ValueError(msg)
         self._check_extract()
         self._check_topic()
+        self._check_passages()
         return self
 
     def _check_extract(self) -> None:
         if "extract" in self.variables:
-            if self.extract_chars is None:
-                msg = "extract_chars: required with variable extract; add it, such as 1000"
+            if self.extract_chars is None and self.extract_tokens is None:
+                msg = "extract_chars: required with variable extract; add it, such as 1000, "
+                msg += "or extract_tokens, such as 250"
                 raise ValueError(msg)
-        elif unused := self._given("extract_chars", "extract_from"):
+            if self.extract_chars is not None and self.extract_tokens is not None:
+                msg = "extract_tokens: extract_chars is given as well; drop one of them"
+                raise ValueError(msg)
+        elif unused := self._given("extract_chars", "extract_tokens", "extract_from"):
             msg = f"{unused[0]}: nothing is quoted; use $extract in the words, or drop this key"
             raise ValueError(msg)
 
@@ -130,6 +198,18 @@ class PromptTemplate(BaseModel):
         elif self.topic_share < 1:
             msg = "topic_clause: required when topic_share is below 1; "
             msg += "write the phrase with $topic that is left out when the topic is not named"
+            raise ValueError(msg)
+
+    def _check_passages(self) -> None:
+        if "passages" in self.variables:
+            if not self.passages:
+                msg = "passages: required with variable passages; say how many, such as 3"
+                raise ValueError(msg)
+        elif unused := self._given("passages", "corpora"):
+            msg = f"{unused[0]}: no passage is shown; use $passages in the words, or drop this key"
+            raise ValueError(msg)
+        if len(set(self.corpora)) < len(self.corpora):
+            msg = f"corpora: {list(self.corpora)} names one twice; name it once"
             raise ValueError(msg)
 
     def _given(self, *names: str) -> list[str]:

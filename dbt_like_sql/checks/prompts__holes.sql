@@ -10,7 +10,8 @@ with seen as (
             when contains(prompt, '$')
                 then regexp_extract(
                     replace(prompt, extract, ''),
-                    '\$(extract|topic|title|category|covered|bans)\b'
+                    '\$(extract|topic|title|category|covered|siblings|words|features|function_name'
+                    || '|passages|bans)\b'
                 )
             else ''
         end as hole

@@ -90,7 +90,7 @@ def test_an_unknown_key_is_named_with_the_one_that_was_meant(path: str, meant: s
 @pytest.mark.parametrize(
     ("path", "known"),
     [
-        ("zzz", "benchmarks, clustering, embedding"),
+        ("zzz", "benchmarks, clustering, corpora, embedding"),
         ("recipes.mixed.shape.zzz", "context, heads, hidden, intermediate, kv_heads, layers"),
         ("sources.essays.how.zzz", "hub_config, hub_split, max_files_apart, path"),
         ("groups.web.zzz", "note, topics"),
@@ -134,6 +134,20 @@ def test_an_unknown_key_like_no_other_is_told_the_known_ones(path: str, known: s
         ("sources.Essays", {}, "sources.Essays: String should match pattern"),
         ("generator.backend", "tgi", "generator: backend tgi needs how.endpoints"),
         ("generator.sampling.top_p", 1.5, "generator.sampling.top_p: "),
+        ("corpora", {"Wiki": {}}, "corpora.Wiki: String should match pattern"),
+        ("corpora", {"wiki": {"licence": "MIT"}}, "corpora.wiki.how: this key is required"),
+        (
+            "corpora",
+            {"wiki": {"licence": "MIT", "how": {"path": "python:docs"}}},
+            "corpora.wiki.how.path: a reference corpus is read from files",
+        ),
+        (
+            "corpora",
+            {"wiki": {"licence": "MIT", "columns": {"text": "{}"}, "how": {"path": "x"}}},
+            "corpora.wiki.columns: text: in '{}' braces may hold",
+        ),
+        ("grounding.words", 3, "grounding.words: Input should be greater than or equal to 10"),
+        ("grounding.b", 1.1, "grounding.b: Input should be less than or equal to 1"),
         ("styles", None, "styles: Input should be a valid dictionary"),
     ],
 )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import cosmo_assets
 from cosmo_assets.pure.digest import digest
 from cosmo_assets.pure.errors import ContractError
-from cosmo_assets.pure.prompts import SCHEMA, build_prompts, render
+from cosmo_assets.pure.prompts import SCHEMA, VARIABLES, build_prompts, render
 from cosmo_assets.pure.template import PromptTemplate, load_templates
 
 FOLDER = Path(cosmo_assets.__file__).parent / "templates"
@@ -66,6 +66,8 @@ def documents(count: int = 3, **columns: object) -> pl.DataFrame:
             "text": [f"Text number {number}." for number in range(count)],
             "category": ["Biology"] * count,
             "topic": ["Botany"] * count,
+            "passages": [["wiki:1"]] * count,
+            "passage_texts": [["What is said."]] * count,
             **columns,
         }
     )
@@ -188,6 +190,88 @@ def test_a_unit_names_what_came_before_nearest_last() -> None:
     ]
 
 
+def test_a_unit_points_at_its_first_siblings() -> None:
+    template = PromptTemplate.parse(
+        "unit",
+        "---\nvariables: [title, siblings]\nkinds: [outline]\naudience: a\nformat: b\n---\n"
+        "$title, not $siblings.",
+        file="unit.md",
+    )
+    rows = documents(
+        2, kind=["outline"] * 2, siblings=[[str(number) for number in range(1, 11)], []]
+    )
+    built = build_prompts(rows, template).join(rows, on="doc_id", suffix="_given").sort("title")
+    assert built["prompt"].to_list() == [
+        "Title 0, not 1; 2; 3; 4; 5; 6; 7; 8.",
+        "Title 1, not no other units.",
+    ]
+    assert built["siblings"].to_list() == [list("12345678"), []]
+
+
+def grounded() -> PromptTemplate:
+    return PromptTemplate.parse(
+        "fact",
+        "---\nvariables: [title, passages]\nkinds: [web]\naudience: a\nformat: b\n"
+        "passages: 2\n---\n$title:\n$passages",
+        file="fact.md",
+    )
+
+
+def test_passages_stand_numbered_with_their_ids_by_rank() -> None:
+    ids = [["wiki:b", "wiki:a"], []]
+    rows = documents(2, passages=ids, passage_texts=[["Two.", "One $title."], []])
+    built = build_prompts(rows, grounded()).join(rows, on="doc_id", suffix="_given")
+    assert built.sort("title_given")["prompt"].to_list() == [
+        "Title 0:\n1. [wiki:b] Two.\n2. [wiki:a] One $title.",
+        "Title 1:\nno passage was found",
+    ]
+    assert built.sort("title_given")["passages"].to_list() == ids
+
+
+def test_a_style_that_shows_passages_wants_them_there() -> None:
+    with pytest.raises(ContractError, match="style fact shows some: ground them first"):
+        build_prompts(documents().drop("passages"), grounded())
+    with pytest.raises(ContractError, match="passage wiki:9 is not known"):
+        render(grounded(), {"title": "a", "passages": ["wiki:9"]}, {"wiki:1": "x"})
+
+
+def drawing(style: str = "tale") -> PromptTemplate:
+    return PromptTemplate.parse(
+        style,
+        "---\nvariables: [words, features, function_name]\nkinds: [web]\naudience: a\n"
+        "format: b\nsampling: {top_p: 0.5}\n---\n$words | $features | $function_name",
+        file=f"{style}.md",
+    )
+
+
+def test_words_features_and_names_are_drawn_by_the_document_and_the_style() -> None:
+    rows = documents(300)
+    drawn = ["words", "features", "function_name", "prompt"]
+    built = build_prompts(rows, drawing())
+    assert built.equals(build_prompts(rows.reverse(), drawing()))
+    alone = pl.concat([build_prompts(rows[number], drawing()) for number in range(0, 300, 50)])
+    same = built.join(alone, on="doc_id", how="semi", maintain_order="left")
+    assert alone.sort("doc_id").equals(same)
+    other = build_prompts(rows, drawing("fable"))
+    assert (built["words"] == other["words"]).sum() <= 1
+    assert (built["function_name"] == other["function_name"]).sum() <= 3
+    assert built.select(drawn).null_count().sum_horizontal().to_list() == [0]
+    assert built["prompt"].n_unique() == 300
+
+
+def test_what_is_drawn_is_the_same_in_every_process() -> None:
+    row = build_prompts(documents(1), drawing()).row(0, named=True)
+    assert row["prompt"] == (
+        'the noun "swing", the verb "fold" and the adjective "careful" | somebody learns how to '
+        "treat others better, and nobody says so aloud | total_prefixes_in_order"
+    )
+
+
+def test_a_style_s_sampling_stands_with_each_of_its_prompts() -> None:
+    assert set(build_prompts(documents(3), drawing())["sampling"]) == {'{"top_p": 0.5}'}
+    assert set(build_prompts(documents(3), post())["sampling"]) == {"{}"}
+
+
 def test_covered_may_be_absent_or_all_null() -> None:
     rows = documents(1, kind=["outline"])
     first = "Biology: Title 0, after nothing so far."
@@ -200,20 +284,27 @@ def test_covered_may_be_absent_or_all_null() -> None:
 def test_a_prompt_rendered_alone_is_the_same_to_the_byte(style: str) -> None:
     template = SHIPPED[style]
     count = 24
+    said = {f"w:{n}": f"$passages {n} [Ä]." for n in range(3)}
+    lists = [[f"${n}" for n in range(number % 11)] or None for number in range(count)]
     rows = documents(
         count,
         kind=[template.kinds[0]] * count,
         title=[f'T$opic {number} "x"' for number in range(count)],
         text=[f"Ärger $extract {n}: " + "Words of a text. " * n * n for n in range(1, count + 1)],
         topic=["Größe & $$"] * count,
-        covered=[[f"${n}" for n in range(number % 9)] or None for number in range(count)],
+        covered=lists,
+        siblings=lists[::-1],
+        passages=[[f"w:{n}" for n in range(number % 4)] for number in range(count)],
+        passage_texts=[[said[f"w:{n}"] for n in range(number % 4)] for number in range(count)],
     )
-    built = build_prompts(rows, template).join(rows, on="doc_id", maintain_order="left")
+    built = build_prompts(rows, template)
     assert built.height == count
     for row in built.iter_rows(named=True):
-        row["topic"] = row["topic"] if row["topic_named"] else None
         variables = {name: row[name] for name in template.variables}
-        assert render(template, variables) == row["prompt"]
+        assert render(template, variables, said) == row["prompt"]
+        unused = set(VARIABLES) - set(variables) - {"extract"}
+        assert [name for name in unused if row[name] is not None] == []
+        assert row["style_version"] == template.version
 
 
 @pytest.mark.parametrize(

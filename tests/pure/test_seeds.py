@@ -42,6 +42,7 @@ def test_a_row_becomes_a_document_of_the_one_shape() -> None:
             "text": "Boil  the\nleeks.",
             "category": "",
             "covered": None,
+            "siblings": None,
             "licence": "CC0-1.0",
             "n_words": 3,
             "row": 1,
@@ -88,6 +89,69 @@ def test_columns_are_mapped_by_name_by_format_or_to_a_constant(
 def test_what_a_course_covered_before_comes_along(names: dict[str, str]) -> None:
     rows = {"text": ["a", "b"], names.get("covered", "covered"): [["x", "y"], None]}
     assert seeds(rows, columns=names)["covered"].to_list() == [["x", "y"], None]
+
+
+def outline(**chapters: int) -> dict[str, list[str]]:
+    """Write units 0, 1, … of each chapter, row by row of all chapters in turn."""
+    found = [(n, chapter) for chapter, count in chapters.items() for n in range(count)]
+    return {
+        "title": [f"{chapter}{n}" for n, chapter in sorted(found)],
+        "text": [f"{chapter} {n}" for n, chapter in sorted(found)],
+        "chapter": [chapter for _, chapter in sorted(found)],
+    }
+
+
+def beside(rows: dict[str, list[str]], **settings: Any) -> dict[str, list[str]]:
+    found = seeds(rows, columns={"siblings": "{chapter}"}, **settings)
+    return dict(found.sort("row").select("title", "siblings").iter_rows())
+
+
+def test_siblings_are_the_other_units_of_a_chapter_in_their_order() -> None:
+    assert beside(outline(a=3, b=2, c=1)) == {
+        "a0": ["a1", "a2"],
+        "a1": ["a0", "a2"],
+        "a2": ["a0", "a1"],
+        "b0": ["b1"],
+        "b1": ["b0"],
+        "c0": [],
+    }
+
+
+@pytest.mark.parametrize("count", [8, 9, 10, 20])
+def test_of_a_long_chapter_the_eight_nearest_are_taken(count: int) -> None:
+    found = beside(outline(a=count, b=3))
+    titles = [f"a{n}" for n in range(count)]
+    for at, title in enumerate(titles):
+        first = max(0, min(at - 4, count - 9))
+        window = titles[first : first + 9]
+        assert found[title] == [one for one in window if one != title]
+
+
+def test_what_is_filtered_out_is_no_sibling_and_titles_stand_once() -> None:
+    rows = outline(a=3)
+    rows["title"][0] = "Key Terms"
+    assert beside(rows, filters=["title <> 'Key Terms'"]) == {"a1": ["a2"], "a2": ["a1"]}
+    again = {name: [*values, values[1]] for name, values in rows.items()}
+    found = seeds(again, columns={"siblings": "chapter"})
+    assert check_duplicates(found, source(on_duplicate="drop"), file="a").height == 3
+    assert beside(again)["a1"] == ["Key Terms", "a2"]
+
+
+def test_siblings_given_as_lists_are_taken_as_they_are_and_other_documents_have_none() -> None:
+    rows = {"text": ["a", "b"], "siblings": [["x", "y"], None]}
+    assert seeds(rows)["siblings"].to_list() == [["x", "y"], None]
+    untitled = {"text": ["a", "b"], "title": ["", "t"], "part": ["p", None]}
+    assert seeds(untitled, columns={"siblings": "part"})["siblings"].to_list() == [None, None]
+    assert seeds({"text": ["a"], "siblings": ["yes"]})["siblings"].to_list() == [None]
+    told = refusal({"text": ["a"]}, columns={"siblings": "{chapter}"})
+    assert "no column 'chapter' for 'siblings'" in told
+
+
+def test_siblings_count_in_the_name_and_documents_without_keep_theirs() -> None:
+    plain = seeds({"title": ["a"], "text": ["x"]})["doc_id"][0]
+    assert plain == hashlib.md5(b"a\x1f\x1f\x1fx").hexdigest()[:16]
+    names = [seeds(outline(a=count), columns={"siblings": "chapter"})["doc_id"] for count in (2, 3)]
+    assert names[0][0] != names[1][0]
 
 
 def test_a_column_called_covered_that_holds_no_lists_is_no_course_unless_mapped() -> None:

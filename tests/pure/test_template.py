@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import json
 import re
 from pathlib import Path
 from typing import get_args
@@ -9,7 +10,7 @@ from typing import get_args
 import pytest
 
 import cosmo_assets
-from cosmo_assets.pure.config import Kind
+from cosmo_assets.pure.config import Kind, Sampling
 from cosmo_assets.pure.errors import BadInputError
 from cosmo_assets.pure.template import Piece, PromptTemplate, load_templates
 
@@ -34,6 +35,11 @@ def text(body: str = BODY, **changes: str | None) -> str:
     front = {**FRONT, **changes}
     lines = "".join(f"{key}: {value}\n" for key, value in front.items() if value is not None)
     return f"---\n{lines}---\n{body}\n"
+
+
+def grounded(**changes: str | None) -> str:
+    given = {"variables": "[extract, topic, passages]", "passages": "2", **changes}
+    return text(BODY + "$passages", **given)
 
 
 def parse(source: str) -> PromptTemplate:
@@ -65,6 +71,15 @@ def test_settings_left_out_take_their_defaults() -> None:
     assert template.topic_share == 1.0
     assert template.weight == 1.0
     assert template.bans == ()
+    assert template.sampling == {}
+
+
+def test_sampling_is_read_as_the_configuration_reads_it_and_holds_only_what_is_given() -> None:
+    template = parse(text(sampling="{temperature: '0.9', stop: [END], top_k: 5}"))
+    assert template.sampling == {"temperature": 0.9, "stop": ["END"], "top_k": 5}
+    assert Sampling(seed=7).over(template.sampling) == Sampling(
+        temperature=0.9, stop=("END",), top_k=5, seed=7
+    )
 
 
 def test_two_dollars_are_one_and_bans_are_not_rescanned() -> None:
@@ -117,6 +132,15 @@ def test_two_dollars_are_one_and_bans_are_not_rescanned() -> None:
             text("$extract $bans", variables="[extract]", topic_share=None),
             ["topic_clause", "no topic is named", "use $topic"],
         ),
+        (
+            text(BODY + "$passages", variables="[extract, topic, passages]"),
+            ["passages", "required with variable passages", "such as 3"],
+        ),
+        (text(passages="3"), ["passages", "no passage is shown", "use $passages"]),
+        (text(corpora="[wiki]"), ["corpora", "no passage is shown", "drop this key"]),
+        (text(passages="-1"), ["passages", "found -1", "greater than or equal to 0"]),
+        (grounded(corpora="[wiki, wiki]"), ["corpora", "twice", "name it once"]),
+        (grounded(corpora="wiki"), ["corpora", "found 'wiki'", "write a list"]),
         (text(bans=None), ["bans", "need each other"]),
         (text("$topic $extract"), ["bans", "need each other"]),
         (text(bans="Picture this"), ["bans", "found 'Picture this'", "write a list"]),
@@ -124,6 +148,12 @@ def test_two_dollars_are_one_and_bans_are_not_rescanned() -> None:
         (text(weight=".inf"), ["weight", "found inf", "finite"]),
         (text(weight="true"), ["weight", "found True", "number"]),
         (text(note="[1]"), ["note", "found [1]", "string"]),
+        (text(sampling="hot"), ["sampling", "found 'hot'", "dictionary"]),
+        (
+            text(sampling="{temprature: 1}"),
+            ["sampling", "temprature", "not permitted", "known keys: temperature"],
+        ),
+        (text(sampling="{top_p: 2}"), ["sampling", "top_p", "less than or equal to 1"]),
     ],
 )
 def test_a_malformed_template_is_refused_with_file_key_and_mend(
@@ -160,7 +190,8 @@ def test_every_problem_is_told_at_once() -> None:
         text(topic_clause="' (on $topic)'"),
         text(bans="[Picture this]"),
         text(bans="[Have you ever, Picture this]"),
-        text(weight="2"),
+        text(sampling="{temperature: 0.9}"),
+        text(sampling="{temperature: 0.6}"),  # the project's may be another one
     ],
 )
 def test_the_version_moves_with_whatever_can_reach_a_prompt(changed: str) -> None:
@@ -175,6 +206,8 @@ def test_the_version_moves_with_whatever_can_reach_a_prompt(changed: str) -> Non
         text(variables="[topic, extract]"),
         text(kinds="[math, web]"),
         text(weight="1"),  # the default, said aloud
+        text(weight="2"),  # other cells, and in them the same prompts
+        text(sampling="{}"),
         text(extract_from="start"),
         text(audience="general   # whom we write for"),
         text(audience='"general"'),
@@ -204,7 +237,7 @@ def test_a_template_survives_being_stored(source: str, *, everything: bool) -> N
 
 
 def test_versions_are_the_same_in_every_process() -> None:
-    assert parse(text()).version == "3fb50bf8a0e1d3dc"
+    assert parse(text()).version == "24c6dd2a3a91a481"
 
 
 def test_a_style_is_named_by_the_stem_of_its_file() -> None:
@@ -224,23 +257,52 @@ def test_two_files_for_one_style_are_refused() -> None:
 
 def test_every_kind_of_seed_has_shipped_styles() -> None:
     templates = load_templates(SHIPPED)
-    assert len(templates) == 20
+    assert len(templates) == 25
     kinds = [kind for template in templates.values() for kind in template.kinds]
     assert {kind: kinds.count(kind) for kind in get_args(Kind)} == {
         "web": 7,
-        "outline": 4,
+        "outline": 7,
         "math": 2,
-        "instruction": 5,
-        "code": 2,
+        "instruction": 6,
+        "code": 3,
     }
 
 
 @pytest.mark.parametrize("file", SHIPPED)
 def test_a_shipped_template_is_of_fair_length_and_names_web_topics_half_the_time(file: str) -> None:
     template = PromptTemplate.parse(Path(file).stem, SHIPPED[file], file=file)
-    assert 90 <= len(template.body.split()) <= 220
+    assert 90 <= len(template.body.split()) <= 250
     assert template.topic_share == (0.5 if "web" in template.kinds else 1.0)
-    assert "extract" in template.variables or "outline" in template.kinds
+    assert {"extract", "title", "words", "function_name"} & set(template.variables)
+    assert template.bans
+
+
+@pytest.mark.parametrize(
+    ("family", "audiences"),
+    [
+        ("textbook_", {"general", "college_students"}),
+        (
+            "wikihow_",
+            {"young_children", "high_school_students", "college_students", "researchers"},
+        ),
+        ("math_", {"college_students", "grade_school_students"}),
+        ("code_textbook_", {"middle_school_students", "college_students"}),
+        (
+            "unit_",
+            {
+                "young_children",
+                "middle_school_students",
+                "high_school_students",
+                "college_students",
+                "professionals",
+                "general",
+            },
+        ),
+    ],
+)
+def test_a_family_speaks_to_each_of_its_audiences(family: str, audiences: set[str]) -> None:
+    styles = load_templates(SHIPPED).items()
+    assert {one.audience for name, one in styles if name.startswith(family)} == audiences
 
 
 def test_no_two_shipped_templates_are_near_copies() -> None:
@@ -251,3 +313,13 @@ def test_no_two_shipped_templates_are_near_copies() -> None:
         if difflib.SequenceMatcher(None, bodies[one], bodies[other]).ratio() >= 0.9
     ]
     assert near == []
+
+
+def test_what_a_grounded_style_asks_for_counts_and_other_styles_keep_their_version() -> None:
+    plain = parse(text())
+    assert "passages" not in json.dumps(plain.model_dump(exclude_defaults=True))
+    assert plain.version == "24c6dd2a3a91a481"  # as it was before there were passages
+    one, two = parse(grounded()), parse(grounded(passages="3"))
+    wiki, both = parse(grounded(corpora="[wiki]")), parse(grounded(corpora="[books, wiki]"))
+    assert len({one.version, two.version, wiki.version, both.version}) == 4
+    assert parse(grounded(corpora="[wiki, books]")).version == both.version

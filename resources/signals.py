@@ -1,0 +1,37 @@
+"""Ctrl-C and SIGTERM, told to what is under way, so that it can end well."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@contextlib.contextmanager
+def heeding_signals(note: Callable[[int], None]) -> Iterator[None]:
+    """Have Ctrl-C and SIGTERM told to ``note``, with their number; afterwards they do their work.
+
+    Signals come to the main thread only, so elsewhere there is nothing to heed.
+    """
+    got: list[int] = []
+
+    def heed(number: int, _frame: object) -> None:
+        got.append(number)
+        note(len(got))
+
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) not in {signal.SIG_IGN, None}:
+                before[number] = signal.signal(number, heed)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if got:
+            signal.raise_signal(got[0])

@@ -1,0 +1,306 @@
+"""Prompts that show passages of a reference corpus: what they hold, and which edits reach them.
+
+Expectations are in the words that stand_ins.chosen() reads.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import polars as pl
+import pytest
+from edits import drop, put, removed, replaced, settle, settled
+from stand_ins import (
+    STAND_INS,
+    chosen,
+    copy_of,
+    finish_project,
+    look_at,
+    partitions,
+    remake,
+    standing,
+)
+from tiny import WIKI, write_corpus
+
+from cosmo_assets.batch import make
+from cosmo_assets.graph import BY_NAME
+from cosmo_assets.plan import RUN, plan_tables
+from cosmo_assets.previews import compare_templates, preview
+from cosmo_assets.pure.errors import BadInputError
+from cosmo_assets.pure.prompts import VARIABLES, render
+from cosmo_assets.pure.template import PromptTemplate
+from cosmo_assets.retraction import retract
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from cosmo_assets.world import World
+
+GROUNDED = ("curated-algebra:unit_grounded", "curated-botany:unit_grounded")
+TEMPLATE = "templates/unit_grounded.md"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the configuration of a finished project. Nobody changes it."""
+    return finish_project(tmp_path_factory.mktemp("finished"), grounded=True)
+
+
+@pytest.fixture
+def project(finished: Path, tmp_path: Path) -> Path:
+    return copy_of(finished, tmp_path)
+
+
+def rows(world: World, table: str, *names: str) -> pl.DataFrame:
+    return world.lake.scan(table, world.versions(table, names or GROUNDED)).collect()
+
+
+def corpus(file: str, *texts: str) -> Callable[[Path], None]:
+    return lambda root: write_corpus(root, file, *texts)
+
+
+def test_only_cells_of_the_style_are_grounded(finished: Path) -> None:
+    world = look_at(finished)
+    assert world.partitions("grounded_cells") == GROUNDED
+    assert tuple(world.traces("groundings")) == GROUNDED
+    shown = [name for name, trace in world.traces("prompts").items() if "groundings" in str(trace)]
+    assert tuple(shown) == GROUNDED
+
+
+def test_each_document_finds_the_passage_that_speaks_of_it(finished: Path) -> None:
+    world = look_at(finished)
+    prompts = rows(world, "prompts")
+    assert prompts.height == 8
+    texts = dict(rows(world, "passages", "wiki").select("passage_id", "text").iter_rows())
+    for row in prompts.iter_rows(named=True):
+        ((name,), course) = row["passages"], row["partition"].split(":")[0].split("-")[1]
+        assert course in texts[name].lower()
+        assert f"1. [{name}] " in row["prompt"]
+        assert texts[name] in row["prompt"]
+
+
+def test_prompts_are_written_again_from_their_rows_and_groundings(finished: Path) -> None:
+    world = look_at(finished)
+    (row,) = rows(world, "prompt_templates", "unit_grounded").to_dicts()
+    template = PromptTemplate.model_validate_json(row["template"])
+    groundings = rows(world, "groundings")
+    texts = dict(groundings.select("passage_id", "text").iter_rows())
+    for row in rows(world, "prompts").iter_rows(named=True):
+        variables = {name: row[name] for name in VARIABLES if name in template.variables}
+        assert render(template, variables, texts) == row["prompt"]
+        here = (pl.col("partition") == row["partition"]) & (pl.col("doc_id") == row["doc_id"])
+        assert groundings.filter(here).sort("rank")["passage_id"].to_list() == row["passages"]
+
+
+class Edit(NamedTuple):
+    """An edit, and what a run makes after it; from the prompts on, all that is grounded."""
+
+    edit: Callable[[Path], object]
+    made: str
+    prompts: str = ""  # the grounded cells whose prompts are others
+
+
+EDITS = {
+    "a passage is edited that one topic shows": Edit(
+        corpus("plants", "Botany counts sepals.", WIKI["plants"][1]),
+        "passages[wiki] groundings[*]",
+        "botany",
+    ),
+    "a file is added that no document finds": Edit(
+        corpus("ships", "Keels, masts and rudders."), "passages[wiki] groundings[*]"
+    ),
+    "a file is added that every document finds": Edit(
+        corpus("all", *(f"{c} part {n}" for c in ("Algebra", "Botany") for n in range(4))),
+        "passages[wiki] groundings[*]",
+        "*",
+    ),
+    "a file is removed": Edit(
+        removed("wiki/algebra.jsonl"), "passages[wiki] groundings[*]", "algebra"
+    ),
+    "the lines are turned around": Edit(
+        lambda root: reverse(root / "wiki" / "algebra.jsonl"), "passages[wiki]"
+    ),
+    "another k1 ranks them alike": Edit(settled(put("grounding", {"k1": 0.9})), "groundings[*]"),
+    "another b ranks them alike": Edit(settled(put("grounding", {"b": 0.7})), "groundings[*]"),
+    "other words cut them alike": Edit(settled(put("grounding", {"words": 90})), "passages[wiki]"),
+    "another licence": Edit(
+        settled(put("corpora.wiki.licence", "MIT")), "passages[wiki] groundings[*]"
+    ),
+    "a note": Edit(settled(put("corpora.wiki.note", "ask Ada")), ""),
+    "a corpus that no style names but all take": Edit(
+        settled(
+            lambda tree: tree["corpora"].update(
+                more={"licence": "MIT", "how": tree["corpora"]["wiki"]["how"]}
+            )
+        ),
+        "passages[more] groundings[*]",
+        "*",
+    ),
+    "another number of passages": Edit(
+        replaced(TEMPLATE, "passages: 1", "passages: 2"),
+        "prompt_templates[unit_grounded] cells[*:unit_grounded] groundings[*]",
+        "*",
+    ),
+    "other words of the style": Edit(
+        replaced(TEMPLATE, "Write a", "Compose a"),
+        "prompt_templates[unit_grounded] cells[*:unit_grounded] groundings[*]",
+        "*",
+    ),
+}
+
+
+def reverse(file: Path) -> None:
+    file.write_text("".join(reversed(file.read_text().splitlines(keepends=True))))
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_after_an_edit_these_are_made_and_undoing_it_makes_nothing(
+    name: str, project: Path
+) -> None:
+    edit, made, changed = EDITS[name]
+    root = project.parent
+    before = versions(project)
+    kept = {file: file.read_bytes() for file in [*root.glob("wiki/*"), project, root / TEMPLATE]}
+    edit(root)
+    found = remake(project, STAND_INS[: UP_TO + 1]).made
+    among = partitions(look_at(project))
+    expected = chosen(made, among)
+    if changed:
+        expected |= chosen(f"prompts[curated-{changed}:unit_grounded]", among)
+    assert found == expected
+    after = versions(project)
+    other = {
+        name for name in before["prompts"] if before["prompts"][name] != after["prompts"][name]
+    }
+    assert {f"prompts[{one}]" for one in other} == {n for n in found if n.startswith("prompts")}
+    for file in root.glob("wiki/*"):
+        file.unlink()
+    for file, data in kept.items():
+        file.write_bytes(data)
+    assert remake(project, STAND_INS[: UP_TO + 1]).made == set()
+    assert versions(project) == before
+
+
+UP_TO = [table.name for table in STAND_INS].index("prompts")
+
+
+def versions(path: Path) -> dict[str, dict[str, str]]:
+    world = look_at(path)
+    return {
+        table.name: {name: trace.version for name, trace in world.traces(table.name).items()}
+        for table in STAND_INS[: UP_TO + 1]
+    }
+
+
+def test_a_corpus_is_in_no_recipe_of_a_cell_that_is_not_grounded(project: Path) -> None:
+    before = recipes(look_at(project))
+    write_corpus(project.parent, "plants", "Botany is all about mosses.")
+    remake(project)
+    after = recipes(look_at(project))
+    changed = {name for name in before if before[name] != after[name]}
+    assert {name.split("[")[1].rstrip("]") for name in changed} & set(GROUNDED)
+    alone = {"prompts", "completions", "cells", "topics", "seed_documents"}
+    assert all("unit_grounded" in one for one in changed if one.split("[")[0] in alone)
+
+
+def recipes(world: World) -> dict[str, str]:
+    return {
+        f"{table.name}[{name}]": json.dumps(trace.to_json()["recipe"], sort_keys=True)
+        for table in STAND_INS
+        for name, trace in world.traces(table.name).items()
+    }
+
+
+def test_a_plan_goes_from_the_corpus_to_grounded_cells_and_no_others(project: Path) -> None:
+    write_corpus(project.parent, "plants", "Botany is all about mosses.")
+    plans = {one.table: one for one in plan_tables(look_at(project))}
+    assert plans["passages"].names("stale") == ["wiki"]
+    assert plans["groundings"].names(*RUN) == plans["prompts"].names("maybe") == [*GROUNDED]
+    assert plans["completions"].names("maybe") == [*GROUNDED]
+    assert plans["cells"].names(*RUN) == []
+    whys = {why for one in plans["completions"].planned for why in one.why}
+    assert whys == {"corpus file wiki/plants.jsonl changed"}
+
+
+def test_a_seed_document_never_finds_itself_in_a_corpus(project: Path) -> None:
+    root = project.parent
+    lines = (root / "pages/bees.jsonl").read_text().splitlines()
+    pages = [json.loads(line)["text"] for line in lines]
+    write_corpus(root, "pages", *pages)
+    replaced(TEMPLATE, "kinds: [outline]", "kinds: [web]")(root)
+    replaced(TEMPLATE, "passages: 1", "passages: 3")(root)
+    remake(project, STAND_INS[: UP_TO + 1])
+    world = look_at(project)
+    cells = world.partitions("grounded_cells")
+    found = rows(world, "groundings", *cells).join(
+        rows(world, "seed_documents", "pages:bees").select("doc_id", seed="text"), on="doc_id"
+    )
+    assert found.height == 3 * len(pages)
+    assert found["passage_id"].n_unique() > 3
+    own = found.filter(
+        pl.struct("text", "seed").map_elements(
+            lambda row: row["text"].partition(": ")[2] in row["seed"], return_dtype=pl.Boolean
+        )
+    )
+    assert own.rows() == []
+
+
+def test_a_corpus_that_is_not_there_fails_the_cells_of_its_style_alone(project: Path) -> None:
+    replaced(TEMPLATE, "passages: 1", "passages: 1\ncorpora: [wikki]")(project.parent)
+    fates = {}
+    for table in STAND_INS[: UP_TO + 1]:
+        world = look_at(project)
+        for one in make(table, world.partitions(table.by), world):
+            fates[f"{table.name}[{one.partition}]"] = (one.fate, one.error)
+    bad = {name: told for name, told in fates.items() if told[0] not in {"made", "hit"}}
+    told = (
+        "unit_grounded.md: corpora: the configuration has no corpus 'wikki'; did you mean 'wiki'?"
+    )
+    assert {name: bad.pop(f"groundings[{name}]") for name in GROUNDED} == dict.fromkeys(
+        GROUNDED, ("failed", told)
+    )
+    assert bad == {}  # the prompts are as they were, and told to be behind
+    world = look_at(project)
+    assert world.state(BY_NAME["groundings"], GROUNDED[0]).status == "stale"
+    with pytest.raises(BadInputError, match="did you mean 'wiki'"):
+        preview(world, "unit_grounded", 1)
+
+
+def test_without_a_corpus_a_grounded_style_has_no_cells(project: Path) -> None:
+    settle(project.parent, drop("corpora"))
+    remake(project, STAND_INS[: UP_TO + 1])
+    world = look_at(project)
+    assert world.partitions("grounded_cells") == ()
+    assert not [name for name in world.partitions("cells") if "unit_grounded" in name]
+    assert standing(world, STAND_INS[: UP_TO + 1]) == (set(), set(), set())
+
+
+def test_a_preview_grounds_as_the_step_does_and_the_diff_too(project: Path) -> None:
+    world = look_at(project)
+    shown = preview(world, "unit_grounded", 4)
+    made = rows(world, "prompts")
+    assert set(shown["prompt"]) <= set(made["prompt"])
+    assert shown["passages"].list.len().to_list() == [1] * 4
+    replaced(TEMPLATE, "passages: 1", "passages: 2")(project.parent)
+    (change,) = (one for one in compare_templates(look_at(project)) if one.change != "same")
+    assert (change.touched_prompts, change.settings) == (8, (("passages", 1, 2),))
+    assert change.after.startswith(change.before[:40])
+    assert len(change.after) > len(change.before)
+
+
+def test_a_retracted_document_leaves_groundings_and_others_stay(project: Path) -> None:
+    world = look_at(project)
+    gone = rows(world, "groundings", GROUNDED[0])["doc_id"][0]
+    before: dict[str, Any] = versions(project)
+    retract(world, [("doc", gone)])
+    world = look_at(project)
+    assert gone not in set(rows(world, "groundings")["doc_id"])
+    assert gone not in set(rows(world, "prompts")["doc_id"])
+    assert rows(world, "groundings").height == rows(world, "prompts").height == 7
+    after = versions(project)
+    assert after["groundings"][GROUNDED[1]] == before["groundings"][GROUNDED[1]]
+    names = {"seed_documents", "cells", "groundings", "prompts"}
+    stale = {name for name in standing(world).stale if name.split("[")[0] in names}
+    assert stale == set()

@@ -1,0 +1,748 @@
+"""The ledger: what decides a completion is its key, nothing is bought twice, nothing is lost."""
+
+from __future__ import annotations
+
+import abc
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import polars as pl
+import pytest
+from fake_endpoint import PROBE, FakeEndpoint, Fault
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cosmo_assets.pure import completion_key, config
+from cosmo_assets.pure.completion_key import asked_with, completion_keys, prompt_keys
+from cosmo_assets.pure.ledger_index import entries_of, key_words, pack_entry
+from resources import ledger as ledgers
+from resources import ledger_upkeep
+from resources.answers import answer
+from resources.generator import Completion, Generator, open_generator
+from resources.ledger import Ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from resources.generator import Ask, OnReply
+
+KILLS = int(os.environ.get("COSMO_KILLS", "20"))  # 200 take five minutes
+PROMPTS = pl.Series("prompt", [f"Write about thing {number}." for number in range(40)])
+IN_FLIGHT = 8  # requests
+REHEARSED = config.Generator()
+
+
+def replies(count: int, *, words: str = "of it") -> list[Completion]:
+    return [
+        Completion.written(f"text {n} {words}\n«ß»", "stop", prompt_tokens=3, completion_tokens=n)
+        for n in range(count)
+    ]
+
+
+def fill(
+    folder: Path | str, keys: pl.Series, given: list[Completion] | None = None, *, here: Path
+) -> None:
+    """Write to a ledger as one run does."""
+    with Ledger(str(folder), folder=here) as ledger:
+        for key, one in zip(keys, given or replies(len(keys)), strict=True):
+            ledger.add(key, one)
+
+
+def texts(folder: Path | str, keys: pl.Series, *, here: Path | None = None) -> list[str | None]:
+    """Look keys up as another process does: a text each, None where there is none."""
+    with Ledger(str(folder), folder=here or folder) as ledger:  # pyright: ignore[reportArgumentType]
+        found = dict(ledger.find(keys).select("key", "text").iter_rows())
+        assert ledger.has(keys).to_list() == [key in found for key in keys]
+        return [found.get(key) for key in keys]
+
+
+def written(count: int) -> list[str | None]:
+    return [one.text for one in replies(count)]
+
+
+# ---- keys --------------------------------------------------------------------------------------
+
+
+def with_sampling(**changed: Any) -> config.Generator:
+    return config.Generator(sampling=REHEARSED.sampling.model_copy(update=changed))
+
+
+OTHER = {
+    "backend": config.Generator(backend="transformers"),
+    "model": config.Generator(model="another"),
+    "revision": config.Generator(revision="v2"),
+    "temperature": with_sampling(temperature=0.61),
+    "top_p": with_sampling(top_p=0.9),
+    "top_k": with_sampling(top_k=49),
+    "repetition_penalty": with_sampling(repetition_penalty=1.1),
+    "max_new_tokens": with_sampling(max_new_tokens=2499),
+    "stop": with_sampling(stop=("END",)),
+    "seed": with_sampling(seed=1),
+}
+
+
+def test_every_setting_of_a_generator_has_its_line_here() -> None:
+    fields = {*config.Generator.model_fields, *type(REHEARSED.sampling).model_fields}
+    assert OTHER.keys() == fields - {"how", "sampling"}
+
+
+@pytest.mark.parametrize("field", OTHER)
+def test_another_value_of_a_setting_is_a_miss(field: str, tmp_path: Path) -> None:
+    fill(tmp_path, completion_keys(PROMPTS, REHEARSED), here=tmp_path)
+    assert texts(tmp_path, completion_keys(PROMPTS, REHEARSED)) == written(40)
+    assert texts(tmp_path, completion_keys(PROMPTS, OTHER[field])) == [None] * 40
+
+
+@pytest.mark.parametrize("change", ["prompt", "rollout", "rendering"])
+def test_another_prompt_rollout_or_chat_template_is_a_miss(
+    change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path, completion_keys(PROMPTS, REHEARSED), here=tmp_path)
+    prompts = PROMPTS + " " if change == "prompt" else PROMPTS
+    if change == "rendering":
+        monkeypatch.setitem(completion_key.RENDERING, "rehearsal", "otherwise")
+    keys = completion_keys(prompts, REHEARSED, rollout=int(change == "rollout"))
+    assert texts(tmp_path, keys) == [None] * 40
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.lists(st.text(), min_size=1))
+def test_a_prompt_has_the_same_key_alone_and_among_any_others(prompts: list[str]) -> None:
+    told = [one.encode("utf-8", "replace") for one in prompts]
+    head = b'[{"role": "user"}]\n'
+    expected = [hashlib.sha256(head + one).hexdigest()[:32] for one in told]
+    assert prompt_keys(pl.Series([one.decode() for one in told])).to_list() == expected
+
+
+def test_an_entry_is_the_same_however_it_is_made() -> None:
+    keys = completion_keys(PROMPTS, REHEARSED)
+    number = pl.Series(range(len(keys)), dtype=pl.UInt64)
+    columns = {
+        "at": (number + (1 << 60)).to_numpy(),
+        "offset": (number * 7).to_numpy(),
+        "length": (number + 5).to_numpy(),
+        "size": (number * 3).to_numpy(),
+        "status": (number % 2).to_numpy(),
+    }
+    alone = [
+        pack_entry(key, **{name: int(of[n]) for name, of in columns.items()})
+        for n, key in enumerate(keys)
+    ]
+    assert b"".join(alone) == entries_of(key_words(keys), **columns).tobytes()
+
+
+# ---- what a key does not name ------------------------------------------------------------------
+
+
+def test_another_order_and_other_windows_find_the_same(tmp_path: Path) -> None:
+    keys = completion_keys(PROMPTS, REHEARSED)
+    order = random.Random(3).sample(range(40), 40)
+    fill(tmp_path, keys, here=tmp_path)
+    assert texts(tmp_path, keys.gather(order)) == [written(40)[n] for n in order]
+    for start in range(0, 40, 7):
+        assert texts(tmp_path, keys[start : start + 7]) == written(40)[start : start + 7]
+
+
+def test_a_moved_ledger_of_many_writers_holds_the_same(tmp_path: Path) -> None:
+    keys = completion_keys(PROMPTS, REHEARSED)
+    with (
+        Ledger(str(tmp_path / "here"), folder=tmp_path) as one,
+        Ledger(str(tmp_path / "here"), folder=tmp_path) as two,
+    ):
+        for row, (key, reply) in enumerate(zip(keys, replies(40), strict=True)):
+            (one, two)[row % 2].add(key, reply)
+        assert texts(tmp_path / "here", keys) == written(40), "each is seen before any is closed"
+    (tmp_path / "here").rename(tmp_path / "there")
+    assert texts(tmp_path / "there", keys) == written(40)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"endpoints": ("http://elsewhere:9",)},
+        {"concurrency": 3},
+        {"api_key_env": "OTHER"},
+        {"timeout_s": 5.0},
+        {"ledger": "elsewhere"},
+    ],
+    ids=lambda how: next(iter(how)),
+)
+def test_how_a_generator_is_asked_is_no_part_of_the_key(how: Mapping[str, Any]) -> None:
+    other = REHEARSED.model_copy(update={"how": REHEARSED.how.model_copy(update=how)})
+    assert completion_keys(PROMPTS, other).equals(completion_keys(PROMPTS, REHEARSED))
+
+
+# ---- replies -----------------------------------------------------------------------------------
+
+
+def test_a_reply_comes_back_with_all_that_was_told_of_it(tmp_path: Path) -> None:
+    keys = completion_keys(PROMPTS[:3], REHEARSED)
+    given_ = [
+        Completion(
+            "a\0\n\"'\\ \u2028é漢😀", "length", 3, 4, "ok", None, None, 0.25, "http://a:1/v1"
+        ),
+        Completion(
+            "b", None, None, None, "ok", None, None, None, "https://me:secret@b/v1?key=secret"
+        ),
+        Completion.failure("too long"),
+    ]
+    fill(tmp_path, keys, given_, here=tmp_path)
+    with Ledger(str(tmp_path), folder=tmp_path) as ledger:
+        assert ledger.find(keys)["key"].to_list() == keys[:2].to_list()
+        found = ledger.find(keys, failed=True).drop("at", "key").rows()
+    assert found == [
+        ("ok", given_[0].text, None, "length", 3, 4, 0.25, "http://a:1/v1"),
+        ("ok", "b", None, None, None, None, None, "https://b/v1"),
+        ("failed", None, "too long", None, None, None, None, None),
+    ]
+
+
+def test_the_first_success_stands_and_of_failures_the_last(tmp_path: Path) -> None:
+    (key,) = completion_keys(PROMPTS[:1], REHEARSED)
+    for reply in (
+        Completion.failure("first"),
+        Completion.failure("last"),
+        *replies(1, words="that came first"),
+        *replies(1, words="that came later"),
+        Completion.failure("after all"),
+    ):
+        fill(tmp_path, pl.Series([key]), [reply], here=tmp_path)
+        with Ledger(str(tmp_path), folder=tmp_path) as ledger:
+            found = ledger.find(pl.Series([key]), failed=True).row(0, named=True)
+        if reply.error in {"first", "last"}:
+            assert found["error"] == reply.error
+        else:
+            assert "came first" in found["text"]
+
+
+class Scripted(Generator):
+    """A generator that replies what a test says."""
+
+    def answer(self, asks: Iterator[Ask], *, on_reply: OnReply) -> None:
+        for row, ask in enumerate(asks):
+            on_reply(row, self.reply(ask.prompt))
+
+    def interrupt(self, times: int) -> None: ...
+
+    @abc.abstractmethod
+    def reply(self, prompt: str) -> Completion: ...
+
+
+def test_only_what_was_never_answered_is_asked_and_rows_are_the_same_either_way(
+    tmp_path: Path,
+) -> None:
+    asked: list[str] = []
+
+    class Echo(Scripted):
+        def reply(self, prompt: str) -> Completion:
+            asked.append(prompt)
+            if "thing 7" in prompt:
+                return Completion.failure("refused")
+            return Completion.written(f"{prompt} And so on.", "stop", prompt_tokens=len(prompt))
+
+    def ask(prompts: pl.Series, folder: str) -> pl.DataFrame:
+        with Ledger(str(tmp_path / folder), folder=tmp_path) as ledger:
+            return answer(prompts, lambda: Echo(REHEARSED), ledger, REHEARSED)
+
+    twice = pl.concat([PROMPTS, PROMPTS])
+    fresh = ask(twice, "fresh")
+    assert Counter(asked) == Counter(PROMPTS), "what stands twice is asked once"
+    assert fresh["asked"].to_list() == [True] * 40 + [False] * 40
+    asked.clear()
+    ask(PROMPTS[:20], "half")
+    asked.clear()
+    half = ask(twice, "half")
+    assert Counter(asked) == Counter([*PROMPTS[20:], "Write about thing 7."])
+    assert half.drop("asked").equals(fresh.drop("asked"))
+    assert half["asked"].sum() == 21
+
+
+def test_half_a_character_becomes_a_whole_one_in_rows_and_ledger(tmp_path: Path) -> None:
+    class Broken(Scripted):
+        def reply(self, prompt: str) -> Completion:
+            del prompt
+            return Completion.written("half \ud83d of it", "stop")
+
+    for _ in range(2):
+        with Ledger(str(tmp_path), folder=tmp_path) as ledger:
+            rows = answer(PROMPTS[:1], lambda: Broken(REHEARSED), ledger, REHEARSED)
+        assert rows["text"].to_list() == ["half \ufffd of it"]
+
+
+def test_no_key_reaches_the_ledger(tmp_path: Path) -> None:
+    with FakeEndpoint(api_key="sk-very-secret") as server:
+        server.faults += [
+            Fault(401, times=-1, only="thing 1"),
+            Fault(400, times=-1, only="thing 2"),
+        ]
+        chosen = generator_at(server.url, api_key_env="A_KEY")
+        with (
+            Ledger(str(tmp_path), folder=tmp_path) as ledger,
+            open_generator(chosen, env={"A_KEY": "sk-very-secret"}) as generator,
+        ):
+            answer(PROMPTS[2:4], lambda: generator, ledger, chosen)
+    kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert b"fake-model" in kept
+    assert b"secret" not in kept
+
+
+# ---- files -------------------------------------------------------------------------------------
+
+
+def torn(folder: Path, keys: pl.Series) -> Path:
+    """Leave what a killed writer leaves: a journal that nobody holds."""
+    pid = os.fork()
+    if not pid:
+        ledger = Ledger(str(folder), folder=folder)
+        for key, reply in zip(keys, replies(len(keys)), strict=True):
+            ledger.add(key, reply)
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return next(folder.glob("*.log"))
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+@pytest.mark.parametrize("lost", [1, 55, 56, 57])
+def test_a_torn_index_loses_its_end_only(
+    lost: int, tmp_path: Path, caplog: pytest.LogCaptureFixture, *, sealed: bool
+) -> None:
+    keys = completion_keys(PROMPTS, REHEARSED)
+    log = torn(tmp_path, keys)
+    os.truncate(log, log.stat().st_size - lost)
+    left = 40 - (lost + 55) // 56
+    if sealed:
+        with Ledger(str(tmp_path), folder=tmp_path) as ledger:
+            ledger.compact()
+        assert ("not whole" in caplog.text) == bool(lost % 56)
+    assert texts(tmp_path, keys) == written(40)[:left] + [None] * (40 - left)
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+def test_torn_texts_lose_their_end_only_and_it_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, *, sealed: bool
+) -> None:
+    keys = completion_keys(PROMPTS, REHEARSED)
+    log = torn(tmp_path, keys)
+    os.truncate(log.with_suffix(".zst"), log.with_suffix(".zst").stat().st_size - 200)
+    if sealed:
+        with Ledger(str(tmp_path), folder=tmp_path) as ledger:
+            ledger.compact()
+        assert "not whole and were skipped" in caplog.text
+    found = texts(tmp_path, keys)
+    count = len([one for one in found if one])
+    assert 30 < count < 40
+    assert found == written(40)[:count] + [None] * (40 - count)
+
+
+def test_a_damaged_text_is_told_and_asked_for_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys = completion_keys(PROMPTS, REHEARSED)
+    fill(tmp_path, keys, here=tmp_path)
+    (path,) = tmp_path.glob("*.zst")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 8
+    path.write_bytes(data)
+    found = texts(tmp_path, keys)
+    assert "damaged" in caplog.text
+    assert sum(one is None for one in found) == 1
+    fill(tmp_path, keys.filter(pl.Series(one is None for one in found)), here=tmp_path)
+    assert None not in texts(tmp_path, keys)
+
+
+def test_a_log_written_with_one_bad_entry_inside_keeps_the_rest(tmp_path: Path) -> None:
+    keys = completion_keys(PROMPTS, REHEARSED)
+    log = torn(tmp_path, keys)
+    data = bytearray(log.read_bytes())
+    data[5 * 56 + 3] ^= 1
+    log.write_bytes(data)
+    with Ledger(str(tmp_path), folder=tmp_path) as ledger:
+        ledger.compact()
+    assert texts(tmp_path, keys) == [*written(40)[:5], None, *written(40)[6:]]
+
+
+def test_small_files_are_joined_and_nothing_changes(tmp_path: Path) -> None:
+    keys = completion_keys(PROMPTS, REHEARSED)
+    for row in range(40):
+        fill(tmp_path, keys[row : row + 1], replies(40)[row : row + 1], here=tmp_path)
+        assert texts(tmp_path, keys)[: row + 1] == written(row + 1)
+    assert len([*tmp_path.glob("*.keys")]) == len([*tmp_path.glob("*.zst")]) <= ledger_upkeep.FEW
+
+
+def test_a_full_disk_loses_one_reply_and_the_journal_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = completion_keys(PROMPTS, REHEARSED)
+    real, full = os.pwrite, [False]
+
+    def pwrite(file: int, data: bytes, at: int) -> int:
+        if full[0]:
+            real(file, data[:10], at)
+            raise OSError(28, "No space left on device")
+        return real(file, data, at)
+
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    with Ledger(str(tmp_path), folder=tmp_path) as ledger:
+        for row, reply in enumerate(replies(40)):
+            full[0] = row == 20
+            if full[0]:
+                with pytest.raises(OSError, match="No space"):
+                    ledger.add(keys[row], reply)
+            else:
+                ledger.add(keys[row], reply)
+    assert texts(tmp_path, keys) == [
+        None if n == 20 else text for n, text in enumerate(written(40))
+    ]
+
+
+def test_readers_and_writers_go_on_while_others_join_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_upkeep, "FEW", 2)
+    prompts = pl.Series([f"prompt {number}" for number in range(600)])
+    keys = completion_keys(prompts, REHEARSED)
+    done = threading.Event()
+    written_ = 0
+    problems: list[str] = []
+
+    def read() -> None:
+        with Ledger(str(tmp_path), folder=tmp_path) as ledger:
+            while not done.is_set():
+                known = written_
+                found = ledger.find(keys[:known])["text"].to_list()
+                if found != written(known):
+                    problems.append(f"{len(found)} of {known}")
+
+    def join() -> None:
+        with Ledger(str(tmp_path), folder=tmp_path) as ledger:
+            while not done.is_set():
+                ledger.compact()
+
+    threads = [threading.Thread(target=work) for work in (read, read, join, join)]
+    for thread in threads:
+        thread.start()
+    for start in range(0, 600, 20):
+        given_ = replies(600)[start : start + 20]
+        fill(tmp_path, keys[start : start + 20], given_, here=tmp_path)
+        written_ = start + 20
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert problems == []
+    assert texts(tmp_path, keys) == written(600)
+
+
+def test_a_join_that_is_killed_leaves_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_upkeep, "FEW", 1000)
+    keys = completion_keys(PROMPTS, REHEARSED)
+    for row in range(0, 40, 4):
+        fill(tmp_path, keys[row : row + 4], replies(40)[row : row + 4], here=tmp_path)
+    monkeypatch.setattr(ledger_upkeep, "FEW", 2)
+    steps = ("publish", "remove", "file")
+    for step in steps:
+        for number in range(4):
+            pid = os.fork()
+            if not pid:
+                kill_at(step, number)
+                ledger = Ledger(str(tmp_path), folder=tmp_path)
+                ledger.compact()
+                os._exit(0)
+            os.waitpid(pid, 0)
+            assert texts(tmp_path, keys) == written(40)
+    with Ledger(str(tmp_path), folder=tmp_path) as ledger:
+        ledger.compact()
+    assert len([*tmp_path.glob("*.zst")]) == 1
+    assert not [*tmp_path.glob(".draft-*")]
+    assert texts(tmp_path, keys) == written(40)
+
+
+def kill_at(step: str, number: int) -> None:
+    """Kill this process when a folder does ``step`` for the nth time."""
+    from resources.ledger_places import Folder  # noqa: PLC0415 - in a process of its own
+
+    real, left = getattr(Folder, step), [number]
+
+    def do(*given_: Any) -> Any:
+        if not left[0]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left[0] -= 1
+        return real(*given_)
+
+    setattr(Folder, step, do)
+
+
+# ---- taking out --------------------------------------------------------------------------------
+
+
+def test_what_is_taken_out_is_nowhere_any_more_and_the_rest_stays(tmp_path: Path) -> None:
+    both = [REHEARSED, config.Generator(model="another")]
+    for each in both:
+        fill(tmp_path, completion_keys(PROMPTS, each), here=tmp_path)
+    with Ledger(str(tmp_path), folder=tmp_path) as ledger:
+        assert ledger.remove(prompts=prompt_keys(PROMPTS[10:15])) == (10, 0)
+        assert ledger.remove(prompts=prompt_keys(PROMPTS[10:15])) == (0, 0)
+    left = [*written(40)[:10], *[None] * 5, *written(40)[15:]]
+    for each in both:
+        assert texts(tmp_path, completion_keys(PROMPTS, each)) == left
+    assert not [one for one in all_lines(tmp_path) if one["text"] in written(40)[10:15]]
+    fill(tmp_path, completion_keys(PROMPTS[12:13], REHEARSED), here=tmp_path)
+    assert texts(tmp_path, completion_keys(PROMPTS[12:13], REHEARSED)) == written(1)
+
+
+def test_all_that_a_model_wrote_is_taken_out(tmp_path: Path) -> None:
+    three = [REHEARSED, config.Generator(model="another"), with_sampling(seed=5)]
+    for each in three:
+        with Ledger(str(tmp_path), folder=tmp_path) as ledger:
+            ledger.describe(asked_with(each))
+        fill(tmp_path, completion_keys(PROMPTS, each), here=tmp_path)
+    with Ledger(str(tmp_path), folder=tmp_path) as ledger:
+        assert ledger.remove(models=["rehearsal"]) == (80, 0)
+    assert texts(tmp_path, completion_keys(PROMPTS, three[1])) == written(40)
+    assert texts(tmp_path, completion_keys(PROMPTS, three[0])) == [None] * 40
+    assert len(all_lines(tmp_path)) == 40
+
+
+def test_a_journal_that_is_being_written_loses_what_was_taken_out_when_it_ends(
+    tmp_path: Path,
+) -> None:
+    keys = completion_keys(PROMPTS, REHEARSED)
+    with Ledger(str(tmp_path), folder=tmp_path) as writer:
+        for key, reply in zip(keys, replies(40), strict=True):
+            writer.add(key, reply)
+        with Ledger(str(tmp_path), folder=tmp_path) as ledger:
+            assert ledger.remove(prompts=prompt_keys(PROMPTS[:5])) == (0, 5)
+        assert texts(tmp_path, keys) == [None] * 5 + written(40)[5:]
+    assert texts(tmp_path, keys) == [None] * 5 + written(40)[5:]
+    assert len(all_lines(tmp_path)) == 35
+
+
+def all_lines(folder: Path) -> list[dict[str, Any]]:
+    """Read all texts that lie in a ledger's files, whatever its indexes say."""
+    from resources.sources import _unpack_frames  # noqa: PLC0415
+
+    data = b"".join(_unpack_frames(path.read_bytes()) for path in folder.glob("*.zst"))
+    return [json.loads(line) for line in data.splitlines()]
+
+
+# ---- a bucket ----------------------------------------------------------------------------------
+
+
+def test_a_bucket_is_a_ledger_too(s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger_upkeep, "FEW", 3)
+    monkeypatch.setattr(ledgers, "SPOOL_BYTES", 500)
+    here, there = tmp_path / "here", tmp_path / "there"
+    keys = completion_keys(PROMPTS, REHEARSED)
+    at = "s3://bucket/some/ledger"
+    assert texts(at, keys, here=here) == [None] * 40
+    fill(at, keys[:30], replies(30), here=here)
+    with Ledger(at, folder=there) as ledger:
+        ledger.describe(asked_with(REHEARSED))
+        assert ledger.settings() == {keys[0][32:]: json.loads(json.dumps(asked_with(REHEARSED)))}
+    fill(at, keys[20:], replies(40)[20:], here=there)
+    for folder in (here, there):
+        assert texts(at, keys, here=folder) == written(40)
+    with Ledger(at, folder=here) as ledger:
+        assert ledger.remove(prompts=prompt_keys(PROMPTS[:10])).removed == 10
+    for folder in (here, there):
+        assert texts(at, keys, here=folder) == [None] * 10 + written(40)[10:]
+    assert len([one for one in s3.ls("bucket/some/ledger") if one.endswith(".zst")]) < 4
+    assert not [path for path in (here / "spool").iterdir() if path.name != ".lock"]
+
+
+def test_a_run_finds_in_a_bucket_what_it_wrote_a_moment_ago(s3: Any, tmp_path: Path) -> None:
+    del s3
+    keys = completion_keys(PROMPTS, REHEARSED)
+    with Ledger("s3://bucket/ledger", folder=tmp_path) as ledger:
+        for key, reply in zip(keys, replies(40), strict=True):
+            ledger.add(key, reply)
+        assert ledger.find(keys)["text"].to_list() == written(40)
+
+
+def test_what_a_killed_writer_had_not_put_up_is_put_up_by_the_next(s3: Any, tmp_path: Path) -> None:
+    del s3
+    keys = completion_keys(PROMPTS, REHEARSED)
+    (tmp_path / "spool").mkdir()
+    torn(tmp_path / "spool", keys)
+    assert texts("s3://bucket/ledger", keys, here=tmp_path) == written(40)
+    assert texts("s3://bucket/ledger", keys, here=tmp_path / "elsewhere") == written(40)
+
+
+# ---- runs that are killed ----------------------------------------------------------------------
+
+
+def generator_at(url: str, **how: Any) -> config.Generator:
+    return config.Generator.model_validate(
+        {
+            "backend": "openai",
+            "model": "fake-model",
+            "how": {"endpoints": [url], "concurrency": IN_FLIGHT, **how},
+        }
+    )
+
+
+class Server(NamedTuple):
+    """A counting endpoint."""
+
+    endpoint: FakeEndpoint
+    answered: list[str]
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    answered: list[str] = []
+
+    def write(prompt: str) -> str:
+        if prompt != PROBE:
+            answered.append(prompt)
+        return f"an answer to {prompt}"
+
+    chance = random.Random(7)
+    with FakeEndpoint(write=write, delay_s=lambda _: chance.uniform(0, 0.004)) as endpoint:
+        yield Server(endpoint, answered)
+
+
+# Runs are forked off a process that has imported all and started no thread: Polars needs that.
+RUNNER = """
+import json, os, sys
+import polars as pl
+from cosmo_assets.pure import config
+from resources.generator import open_generator
+from resources.ledger import Ledger
+from resources.stream import Stream
+
+def run(order):
+    chosen = config.Generator.model_validate(order["generator"])
+    folder, prompts, step = order["folder"], order["prompts"], order["window"]
+    windows = (
+        pl.DataFrame({"prompt": prompts[start : start + step]}).with_columns(
+            cell=pl.lit(str(start)), sampling=pl.lit("{}")
+        )
+        for start in range(0, len(prompts), step)
+    )
+    writer = lambda: open_generator(chosen, env={})
+    texts = {}
+    with (
+        Ledger(folder, folder=folder) as ledger,
+        Stream(
+            windows, rows=len(prompts), open_writer=writer, ledger=ledger, settings=chosen
+        ) as stream,
+    ):
+        for cell, rows in stream:
+            texts[int(cell)] = list(rows["text"])
+    with open(order["out"], "w") as out:
+        for _, some in sorted(texts.items()):
+            out.write("".join(json.dumps(text) + "\\n" for text in some))
+
+print("ready", flush=True)
+for line in sys.stdin:
+    order = json.loads(line)
+    pid = os.fork()
+    if not pid:
+        code = 1
+        try:
+            run(order)
+            code = 0
+        finally:
+            os._exit(code)
+    print(pid, flush=True)
+    print(os.waitpid(pid, 0)[1], flush=True)
+"""
+
+
+class Runner(NamedTuple):
+    """The process that runs are forked off."""
+
+    process: subprocess.Popen[str]
+
+    def start(
+        self, folder: Path, chosen: config.Generator, prompts: list[str], *, window: int
+    ) -> int:
+        """Start a run, and return its pid."""
+        order = {
+            "folder": str(folder),
+            "out": str(folder / ".out"),
+            "generator": chosen.model_dump(mode="json"),
+            "prompts": prompts,
+            "window": window,
+        }
+        assert self.process.stdin
+        print(json.dumps(order), file=self.process.stdin, flush=True)
+        return int(self.read())
+
+    def read(self) -> str:
+        """Read a line that it says: a pid, then what waitpid says of it."""
+        assert self.process.stdout
+        return self.process.stdout.readline().strip()
+
+
+@pytest.fixture
+def runner() -> Iterator[Runner]:
+    with subprocess.Popen(
+        [sys.executable, "-c", RUNNER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[1],
+    ) as process:
+        started = Runner(process)
+        assert started.read() == "ready"
+        yield started
+        process.kill()
+
+
+def test_runs_killed_at_any_moment_lose_nothing_and_buy_nothing_twice(
+    server: Server, runner: Runner, tmp_path: Path
+) -> None:
+    """But what was in flight: at most a window of requests a kill."""
+    chance = random.Random(11)
+    prompts = [f"Write about matter {number}." for number in range(KILLS * 50)]
+    chosen = generator_at(server.endpoint.url)
+    keys = completion_keys(pl.Series(prompts), chosen)
+    reached: set[int] = set()
+    for _ in range(KILLS):
+        enough = len(server.answered) + chance.randrange(50)
+        pid = runner.start(tmp_path, chosen, prompts, window=chance.choice([40, 400, 2_000]))
+        while len(server.answered) < enough:
+            time.sleep(0.001)
+        time.sleep(chance.uniform(0, 0.01))
+        os.kill(pid, signal.SIGKILL)
+        assert runner.read() == str(signal.SIGKILL.value)
+        with Ledger(str(tmp_path), folder=tmp_path) as ledger:
+            kept = int(ledger.has(keys).sum())
+        reached.add(kept)
+        assert kept >= len(set(server.answered)) - IN_FLIGHT
+    assert len(reached) > KILLS / 2, "kills did not come at different moments"
+    assert max(reached) < len(prompts), "nothing was left to be killed"
+    runner.start(tmp_path, chosen, prompts, window=100)
+    assert runner.read() == "0"
+    told = [json.loads(line) for line in (tmp_path / ".out").read_text().splitlines()]
+    assert told == [f"an answer to {prompt}" for prompt in prompts]
+    bought = Counter(server.answered)
+    assert set(bought) == set(prompts)
+    assert sum(bought.values()) - len(bought) <= KILLS * IN_FLIGHT
+
+
+def test_what_two_folders_worker_counts_and_endpoints_share_is_asked_once(
+    server: Server, runner: Runner, tmp_path: Path
+) -> None:
+    prompts = [f"Write about matter {number}." for number in range(60)]
+    runner.start(tmp_path, generator_at(server.endpoint.url), prompts, window=60)
+    assert runner.read() == "0"
+    assert Counter(server.answered) == Counter(prompts)
+    with FakeEndpoint() as other:
+        chosen = generator_at(other.url, concurrency=2)
+        runner.start(tmp_path, chosen, prompts[::-1], window=9)
+        assert runner.read() == "0"
+        assert other.prompts == []
