@@ -186,6 +186,7 @@ class RehearsalGenerator(Generator):
         """Answer one after another."""
         for row, ask in enumerate(self.tally.watch(asks)):
             if self._interrupted:
+                self._interrupted = False  # honoured
                 raise KeyboardInterrupt
             self.tally.require_budget()
             reply = _rehearsed(ask)

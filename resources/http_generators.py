@@ -86,6 +86,7 @@ class HttpGenerator(Generator):
         self._runner.get_loop()
         call = self._call = Call(self.tally.watch(asks), on_reply=on_reply)
         if self._interrupted:
+            self._interrupted = 0  # honoured
             call.interrupted = True
             call.end(None)
         try:

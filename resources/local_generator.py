@@ -55,6 +55,7 @@ class LocalGenerator(Generator):
         while ahead := list(itertools.islice(rows, AHEAD * self._batch_size)):
             for batch in self._batches(ahead, on_reply):
                 if self._interrupted:
+                    self._interrupted = False  # honoured
                     raise KeyboardInterrupt
                 self.tally.require_budget()
                 seeds = [prompt_seed(ask.prompt, seed=ask.sampling.seed) for _, ask, _ in batch]

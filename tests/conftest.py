@@ -1,4 +1,4 @@
-"""Where the real data lies that some tests read, and a bucket of S3 that lies here."""
+"""The real data that some tests read, a bucket of S3 that lies here, and a finished project."""
 
 from __future__ import annotations
 
@@ -50,3 +50,21 @@ def s3(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     yield writer
     writer.rm("bucket", recursive=True)
     kind.clear_instance_cache()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the configuration of a finished project. Nobody changes it."""
+    from stand_ins import finish_project  # noqa: PLC0415 - all of Dagster, for those who ask only
+
+    return finish_project(tmp_path_factory.mktemp("finished"))
+
+
+@pytest.fixture
+def project(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Copy the finished project, and name it to commands."""
+    from stand_ins import copy_of  # noqa: PLC0415 - as above
+
+    path = copy_of(finished, tmp_path)
+    monkeypatch.setenv("COSMO_CONFIG", str(path))
+    return path

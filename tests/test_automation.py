@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import pytest
 from edits import course, put, replaced, settle, template
-from stand_ins import STAND_INS, chosen, copy_of, finish_project, look_at, partitions
+from stand_ins import STAND_INS, chosen, copy_of, look_at, partitions
 from test_edits import CASES
 
 from cosmo_assets.automation import find_due
@@ -41,12 +41,6 @@ DEFS = dg.Definitions(
     executor=dg.in_process_executor,
 )
 SEEDS, TEMPLATES, OVERRIDES = SENSORS
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the configuration of a finished project. Nobody changes it."""
-    return finish_project(tmp_path_factory.mktemp("finished"))
 
 
 @pytest.fixture

@@ -28,7 +28,6 @@ from stand_ins import (
     STAND_INS,
     chosen,
     copy_of,
-    finish_project,
     look_at,
     partitions,
     remake,
@@ -43,12 +42,6 @@ if TYPE_CHECKING:
     from cosmo_assets.tables import Table
     from cosmo_assets.verdicts import Verdict
     from cosmo_assets.world import World
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the configuration of a finished project. Nobody changes it."""
-    return finish_project(tmp_path_factory.mktemp("finished"))
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pytest
 from edits import put, settle
-from stand_ins import copy_of, finish_project, look_at
+from stand_ins import look_at
 from tiny import write_lines
 
 import resources.evaluator
@@ -25,19 +25,6 @@ if TYPE_CHECKING:
 
     from cosmo_assets.batch import Step
     from cosmo_assets.tables import Made
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the configuration of a finished project. Nobody changes it."""
-    return finish_project(tmp_path_factory.mktemp("finished"))
-
-
-@pytest.fixture
-def project(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    path = copy_of(finished, tmp_path)
-    monkeypatch.setenv("COSMO_CONFIG", str(path))
-    return path
 
 
 def test_a_benchmark_without_choices_fails_only_its_own_scores(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from edits import put, settle
-from stand_ins import copy_of, finish_project, look_at, look_with, remake, standing
+from stand_ins import copy_of, look_at, look_with, remake, standing
 
 from cosmo_assets.mixture import check_mixture, is_asked_for, read_mixture, tell_mixture
 from cosmo_assets.plan import plan_tables
@@ -21,12 +21,6 @@ if TYPE_CHECKING:
 
 # Three web topics of nine documents in two styles, two courses of four units in one.
 WEB, CURATED, ALL = 54, 8, 62
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the configuration of a finished project. Nobody changes it."""
-    return finish_project(tmp_path_factory.mktemp("finished"))
 
 
 def mixed(path: Path, **mixture: Any) -> World:

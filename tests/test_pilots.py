@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from edits import put, replaced, settle
 from fake_endpoint import FakeEndpoint, Fault
-from stand_ins import STAND_INS, copy_of, finish_project, look_at, remake
+from stand_ins import STAND_INS, look_at, remake
 
 from cosmo_assets import pilot_commands
 from cosmo_assets.completions import COMPLETIONS
@@ -36,20 +36,6 @@ if TYPE_CHECKING:
 YOUNG = "templates/page_young.md"
 FREE = STAND_INS[: [table.name for table in STAND_INS].index("completions")]
 REFUSAL = "I'm sorry, but I can't help with that."
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the configuration of a finished project. Nobody changes it."""
-    return finish_project(tmp_path_factory.mktemp("finished"))
-
-
-@pytest.fixture
-def project(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Copy the finished project, and name it to commands."""
-    path = copy_of(finished, tmp_path)
-    monkeypatch.setenv("COSMO_CONFIG", str(path))
-    return path
 
 
 def write(prompt: str) -> str:

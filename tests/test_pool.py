@@ -407,6 +407,9 @@ def test_after_an_interrupt_the_generator_can_be_asked_again(fake: FakeEndpoint)
     with open_generator(settings(fake.url), env={}) as generator:
         with pytest.raises(KeyboardInterrupt):
             generator.complete(MANY, on_reply=Told({5: interrupt()}))
+        generator.interrupt(1)
+        with pytest.raises(KeyboardInterrupt):
+            generator.complete(["not now"])
         assert generator.complete(["again"])[0].text == answer("again")
 
 
@@ -456,6 +459,7 @@ def test_the_rehearsal_tells_of_each_reply_and_ends_where_it_is_interrupted() ->
     with pytest.raises(KeyboardInterrupt):
         generator.complete(MANY[:40], on_reply=cut)
     assert list(cut.replies) == list(range(16))
+    assert generator.complete(MANY[:40]) == answers
 
 
 def test_no_connection_is_left_to_a_server_that_was_never_there() -> None:

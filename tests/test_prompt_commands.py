@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from edits import replaced
-from stand_ins import copy_of, finish_project, look_at, remake
+from stand_ins import look_at, remake
 
 from cosmo_assets.previews import compare_templates, preview
 from cosmo_assets.prompts import PROMPT_TEMPLATES
@@ -27,20 +27,6 @@ if TYPE_CHECKING:
     from click.testing import Result
 
 YOUNG = "templates/page_young.md"
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the configuration of a finished project. Nobody changes it."""
-    return finish_project(tmp_path_factory.mktemp("finished"))
-
-
-@pytest.fixture
-def project(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Copy the finished project, and name it to commands."""
-    path = copy_of(finished, tmp_path)
-    monkeypatch.setenv("COSMO_CONFIG", str(path))
-    return path
 
 
 def cosmo(*arguments: str) -> Result:
