@@ -11,6 +11,7 @@ import contextlib
 import json
 import re
 import sqlite3
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from cosmo_assets.pure.errors import BadInputError
@@ -112,7 +113,7 @@ class Catalog:
         try:
             with contextlib.closing(sqlite3.connect(self.path, timeout=BUSY_S)) as db:
                 if db.execute("pragma user_version").fetchall() != [(LAYOUT,)]:
-                    db.execute("pragma journal_mode = wal")
+                    _write_ahead(db)
                     db.executescript(f"{SCHEMA} pragma user_version = {LAYOUT};")
                 db.execute("pragma synchronous = normal")  # outlives a kill, not a power cut
                 with db:
@@ -206,6 +207,20 @@ class Catalog:
         with self.transaction() as db:
             db.execute("begin immediate")
             _end_branch(db, name)
+
+
+def _write_ahead(db: sqlite3.Connection) -> None:
+    """Turn the log on; of two processes that do so at once SQLite lets one fail, and not wait."""
+    until = time.monotonic() + BUSY_S
+    while True:
+        try:
+            db.execute("pragma journal_mode = wal")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def point(

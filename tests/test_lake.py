@@ -210,18 +210,20 @@ def test_a_branch_needs_a_name_of_its_own(lake: Lake, name: str) -> None:
 def test_many_processes_may_open_a_new_catalog_at_once(tmp_path: Path) -> None:
     """The first to come lays it out; none sees it half laid out."""
     code = (
-        "import sys; from pathlib import Path; from resources.catalog import Branch, Catalog\n"
-        "print('ready', flush=True); sys.stdin.readline()\n"
-        "Catalog(Path(sys.argv[1])).create_branch(Branch(sys.argv[2], 'main', {}))"
+        "from resources.catalog import Branch, Catalog\n"
+        "print('ready', flush=True)\n"
+        "for line in sys.stdin:\n"
+        "    Catalog(Path(line.strip())).create_branch(Branch(sys.argv[1], 'main', {}))\n"
+        "    print('done', flush=True)"
     )
-    path = tmp_path / "new" / "catalog.sqlite"
     with contextlib.ExitStack() as all_of_them:
-        found = [all_of_them.enter_context(process(code, str(path), f"b{n}")) for n in range(4)]
-        for one in found:
-            assert one.stdin is not None
-            print(file=one.stdin, flush=True)
-        assert [one.wait() for one in found] == [0] * 4
-    assert {"b0", "b1", "b2", "b3"} <= Catalog(path).branches().keys()
+        found = [all_of_them.enter_context(process(code, f"b{n}")) for n in range(4)]
+        for number in range(100):
+            path = tmp_path / f"new{number}" / "catalog.sqlite"
+            for one in found:
+                print(path, file=one.stdin, flush=True)
+            assert [one.stdout.readline() for one in found if one.stdout] == ["done\n"] * 4
+            assert Catalog(path).branches().keys() == {"b0", "b1", "b2", "b3"}
 
 
 def test_a_partition_let_go_of_has_no_trace_and_keeps_its_history(lake: Lake) -> None:
