@@ -13,7 +13,7 @@ import polars as pl
 from cosmo_assets.mixture import check_mixture
 from cosmo_assets.pure.completion_key import sampled_keys, sampled_otherwise
 from cosmo_assets.pure.marks import Mark, mark_text
-from cosmo_assets.tables import Column, Made, Table, same
+from cosmo_assets.tables import Asking, Column, Made, Table, same
 from resources.generator import open_generator
 from resources.ledger import open_ledger
 from resources.live import watching
@@ -26,9 +26,11 @@ if TYPE_CHECKING:
     from cosmo_assets.pure import config
     from cosmo_assets.world import World
     from resources.generator import Generator
+    from resources.ledger import Ledger
     from resources.live import Watch
 
 WINDOW = 2_000  # prompts that are looked up in the ledger together
+ENOUGH = 10  # answers of a cell, to tell what its other prompts will take
 
 
 def _make(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
@@ -121,21 +123,33 @@ def _tokens(rows: pl.DataFrame) -> dict[str, int]:
     return {name: int(rows[name].sum()) for name in ("prompt_tokens", "completion_tokens")}
 
 
-def _unanswered(world: World, cells: Sequence[str]) -> dict[str, int]:
+def _asking(world: World, cells: Sequence[str]) -> dict[str, Asking]:
     """Count the prompts of cells that the ledger has no answer to; one of several cells, once."""
     traces = world.traces("prompts")
-    counts = dict.fromkeys(cells, 0)
+    found = dict.fromkeys(cells, Asking(0, ()))
     seen: set[str] = set()
     with open_ledger(world.config, world.lake) as ledger:
         for window in _windows({cell: traces[cell].rows for cell in cells}):
             rows = world.lake.scan("prompts", world.versions("prompts", window))
             prompts = rows.select("partition", "prompt", "sampling").collect()
             keyed = prompts.with_columns(sampled_keys(prompts, world.config.generator))
-            new = keyed.unique("key", keep="first", maintain_order=True)
-            new = new.filter(~ledger.has(new["key"]) & ~new["key"].is_in(seen))
+            once = keyed.unique("key", keep="first", maintain_order=True)
+            once = once.with_columns(ledger.has(once["key"]).alias("known"))
+            new = once.filter(~pl.col("known") & ~pl.col("key").is_in(seen))
             seen.update(new["key"])
-            counts.update(new.group_by("partition").len().iter_rows())
-    return counts
+            calls = dict(new.group_by("partition").len().iter_rows())
+            tokens = _tokens_of_some(once.filter("known"), ledger)
+            found |= {cell: Asking(calls.get(cell, 0), tokens.get(cell, ())) for cell in window}
+    return found
+
+
+def _tokens_of_some(known: pl.DataFrame, ledger: Ledger) -> dict[str, tuple[tuple[int, int], ...]]:
+    """Read what some answered prompts of each cell took."""
+    some = known.group_by("partition", maintain_order=True).head(ENOUGH)
+    took = some.join(ledger.find(some["key"]), on="key", maintain_order="left")
+    took = took.select("partition", "prompt_tokens", "completion_tokens").drop_nulls()
+    cells = took.partition_by("partition", as_dict=True, include_key=False)
+    return {str(cell): tuple(rows.iter_rows()) for (cell,), rows in cells.items()}
 
 
 def _calls(world: World, cell: str) -> int:
@@ -170,6 +184,6 @@ COMPLETIONS = Table(
     parents=(same("prompts"),),
     settings=lambda config, _: {f"generator.{k}": v for k, v in config.generator.key().items()},
     calls=_calls,
-    unanswered=_unanswered,
+    asking=_asking,
     kinds=("openai", "parquet"),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,6 +75,13 @@ WITHIN: Mapping[Dimension, Dimension] = {"grounded_cells": "cells"}
 Work = Callable[["Step"], Iterator[tuple[str, Callable[[], Made]]]]
 
 
+class Asking(NamedTuple):
+    """What a partition asks a generator for, where its prompts are known."""
+
+    calls: int  # for what was not answered before
+    answered: tuple[tuple[int, int], ...]  # tokens read and written, of some that were
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Table:
     """One asset of the graph."""
@@ -94,8 +101,8 @@ class Table:
     facet: str | None = None  # a column whose values children depend on apart
     # how often a generator is asked for a partition as things are: such a partition costs money
     calls: Callable[[World, str], int] | None = None
-    # the same of partitions whose inputs stand, less what was answered before: {partition: calls}
-    unanswered: Callable[[World, Sequence[str]], dict[str, int]] | None = None
+    # the same of partitions whose inputs stand, by what was answered before
+    asking: Callable[[World, Sequence[str]], dict[str, Asking]] | None = None
     kinds: tuple[str, ...] = ("polars", "parquet")
     apart: bool = False  # heavy: runs in a process of its own, as it would in a pod
     empty: bool = True  # a partition may have no rows

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,7 +13,7 @@ from tiny import write_template
 from cosmo_assets import completions, topics
 from cosmo_assets.batch import make
 from cosmo_assets.graph import BY_NAME, TABLES
-from cosmo_assets.plan import Cost, plan_tables
+from cosmo_assets.plan import Cost, Forecast, plan_tables
 from cosmo_assets.world import drop_orphans, look
 from resources.generator import Generator, open_generator
 
@@ -168,3 +170,16 @@ def test_a_plan_knows_what_the_ledger_has(root: Path, asked: list[str]) -> None:
     assert planned().calls == prompts - paid, "what was answered is free, row or no row"
     settle(root, put("generator", {}))
     assert planned().calls == 0
+
+
+@pytest.mark.parametrize("seen", [2, 3, 5, 10, 100])
+@pytest.mark.parametrize("count", [1, 30, 1_000])
+def test_nine_of_ten_sums_lie_in_the_interval(seen: int, count: int) -> None:
+    """Of costs that scatter by a fifth, a few of which were seen before."""
+    chance = random.Random(seen)
+    within = 0
+    for _ in range(500):
+        forecast = Forecast.of_sum([chance.gauss(300, 60) for _ in range(seen)], count)
+        mean = chance.gauss(300, 60 / math.sqrt(count))
+        within += forecast.least <= mean * count <= forecast.most
+    assert 0.86 <= within / 500 <= 0.94

@@ -15,7 +15,9 @@ from stand_ins import STAND_INS, look_at, remake
 
 from cosmo_assets import pilot_commands
 from cosmo_assets.completions import COMPLETIONS
+from cosmo_assets.graph import TABLES
 from cosmo_assets.pilots import choose_prompts, find_models
+from cosmo_assets.plan import plan_tables
 from cosmo_assets.pure.errors import BadInputError
 from cosmo_assets.pure.labelling import MARK
 from cosmo_assets.pure.rehearsal import rehearse
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from click.testing import Result
+
+    from cosmo_assets.plan import Forecast
 
 YOUNG = "templates/page_young.md"
 FREE = STAND_INS[: [table.name for table in STAND_INS].index("completions")]
@@ -107,6 +111,34 @@ def test_a_pilot_a_larger_one_and_the_run_buy_each_prompt_once(
     assert told("pilot", "--n", "200")["expected"][0]["cost"]["calls"] == 0
     assert len(fake.prompts) == sum(cells.values())
     assert spent_since(catalog, "2020").tokens == after
+
+
+def test_after_a_pilot_a_plan_expects_what_the_run_then_takes(project: Path) -> None:
+    """Of a model that writes little for children and much for students, unlike the one before."""
+
+    def lengthy(prompt: str) -> str:
+        if prompt.startswith(MARK):
+            return write(prompt)
+        words = 8 if "young children" in prompt else 400
+        return " ".join(["word"] * (words + len(prompt) % 5))
+
+    with FakeEndpoint(write=lengthy) as fake:
+        use(project, fake)
+        before = planned_tokens(project)
+        told("pilot", "--n", "3")
+        expected = planned_tokens(project)
+        remake(project, (COMPLETIONS,))
+    traces = look_at(project).traces("completions").values()
+    took = sum(trace.cost["completion_tokens"] for trace in traces)
+    assert sum(trace.cost["calls"] for trace in traces) > 20
+    assert expected.least <= took <= expected.most
+    assert expected.expected == pytest.approx(took, rel=0.02)
+    assert abs(before.expected - took) > 10 * abs(expected.expected - took)
+
+
+def planned_tokens(project: Path) -> Forecast:
+    tables = TABLES[: TABLES.index(COMPLETIONS) + 1]
+    return plan_tables(look_at(project), tables)[-1].cost.completion_tokens
 
 
 def test_a_pilot_of_what_was_run_asks_nothing_and_reports_it(project: Path) -> None:
