@@ -19,14 +19,16 @@ from states import (
     QUIZ,
     SHORES,
     TRIVIA,
+    WIKI,
     Place,
     close_catalog,
     first_state,
     run,
     write_csv,
     write_items,
+    write_passages,
 )
-from tiny import LEAK, TEMPLATE
+from tiny import LEAK, TEMPLATE, with_passages
 
 from cosmo_assets import batch
 from resources import catalog, lake
@@ -54,12 +56,16 @@ SAID: list[dict[str, Any]] = [
     {"note": "by Ada"},
     {},
 ]
+FOUND = [*WIKI.values(), ["Rain falls."], ["Fields and groups.", *WIKI["wiki/nature.jsonl"]]]
 SETTINGS: dict[str, list[Any]] = {
     "generator.sampling.seed": [1, 2, 0],
     "styles.max_prompts": [1, 3, None, 2],
     "quality.min_words": [0, 40, 20],
     "quality.duplicate_similarity": [0.05, 0.95, 0.5],
     "quality.contamination_ratio": [0.0, 1.0, 0.5],
+    "grounding.words": [120, 10],
+    "grounding.k1": [0.0, 5.0, 1.2],
+    "grounding.b": [0.0, 0.75],
 }
 EDITS: dict[str, Callable[[Files, Tree, Pick], object]] = {}
 
@@ -304,6 +310,69 @@ def _settings_of_benchmark(_: Files, tree: Tree, pick: Pick) -> None:
                 )
             )
         )
+
+
+def _passage_files(files: Files) -> list[str]:
+    return sorted(name for name in files if name.startswith("wiki/"))
+
+
+@_edit
+def _edit_corpus_file(files: Files, _: Tree, pick: Pick) -> None:
+    files[pick(_passage_files(files))] = write_passages(pick(FOUND))
+
+
+@_edit
+def _reorder_corpus_file(files: Files, _: Tree, pick: Pick) -> None:
+    name = pick(_passage_files(files))
+    files[name] = "".join(files[name].splitlines(keepends=True)[::-1])
+
+
+@_edit
+def _add_corpus_file(files: Files, _: Tree, pick: Pick) -> None:
+    files[f"wiki/{pick(('more', 'also'))}.jsonl"] = write_passages(pick(FOUND))
+
+
+@_edit
+def _remove_corpus_file(files: Files, _: Tree, pick: Pick) -> None:
+    if len(_passage_files(files)) > 1:
+        del files[pick(_passage_files(files))]
+
+
+@_edit
+def _edit_corpus(_: Files, tree: Tree, pick: Pick) -> None:
+    for corpus in [pick(tree["corpora"].values())] if tree["corpora"] else []:
+        title = {"columns": {"title": pick(("On {title}", "{title}"))}}
+        corpus.update(pick(({"licence": "MIT"}, {"note": "of Ada"}, title)))
+
+
+@_edit
+def _add_corpus(_: Files, tree: Tree, pick: Pick) -> None:
+    like = {"licence": pick(("MIT", "CC0-1.0")), "how": {"path": "ROOT/wiki/*.jsonl"}}
+    tree["corpora"].setdefault(pick(("lore", "abc")), like)
+
+
+@_edit
+def _remove_corpus(_: Files, tree: Tree, pick: Pick) -> None:
+    if tree["corpora"]:
+        drop(f"corpora.{pick(tree['corpora'])}")(tree)
+
+
+@_edit
+def _rename_corpus(_: Files, tree: Tree, pick: Pick) -> None:
+    if tree["corpora"]:
+        rename(f"corpora.{pick(tree['corpora'])}", pick(("lore", "wiki")))(tree)
+
+
+@_edit
+def _ground_template(files: Files, _: Tree, pick: Pick) -> None:
+    name = pick(_templates(files))
+    if "$passages" not in files[name]:
+        files[name] = with_passages(files[name], pick((1, 2)))
+
+
+@_edit
+def _count_passages(files: Files, _: Tree, pick: Pick) -> None:
+    _toggle(files, pick(_templates(files)), "passages: 1", "passages: 2")
 
 
 def draw(chance: random.Random) -> list[Act]:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 QUALITY = {"min_words": 50, "max_words": 20_000, "duplicate_similarity": 0.72}
 QUALITY |= {"contamination_ratio": 0.5}  # as the configuration has them where nothing is said
+RANKED = {"k1": 1.2, "b": 0.75}  # likewise
 
 
 class Held(NamedTuple):
@@ -112,10 +113,14 @@ class Reads:
 
     @cached_property
     def _cells_of(self) -> dict[str, tuple[str, str]]:
-        """Cell → topic and style: kept topics and the styles that take a kind they hold."""
+        """Cell → topic and style: kept topics and the styles that take a kind they hold.
+
+        Styles that show passages wait for a corpus.
+        """
         styles = {
             style: set(held.rows("kinds")[0]["kinds"])
             for style, held in self.contents["prompt_templates"].items()
+            if self._corpora or style not in self._grounded
         }
         topics = {
             topic: held.rows("keep", "kinds")[0] for topic, held in self.contents["topics"].items()
@@ -126,6 +131,16 @@ class Reads:
             for style, kinds in styles.items()
             if row["keep"] and kinds & set(row["kinds"])
         }
+
+    @cached_property
+    def _corpora(self) -> list[str]:
+        return sorted(self.tree.get("corpora", ()))
+
+    @cached_property
+    def _grounded(self) -> set[str]:
+        """Styles that show passages."""
+        templates = self.contents["prompt_templates"]
+        return {style for style in templates if "$passages" in self.files[f"templates/{style}.md"]}
 
     def _kinds_in(self, group: str) -> dict[str, str]:
         sources = self.tree["sources"].items()
@@ -188,13 +203,32 @@ class Reads:
         }
 
     def _passages(self) -> dict[str, Any]:
-        return {}  # there is no corpus
+        found: dict[str, Any] = {}
+        for name in self._corpora:
+            corpus = self.tree["corpora"][name]
+            pattern = corpus["how"]["path"].removeprefix("ROOT/")
+            files = {f: text for f, text in self.files.items() if PurePosixPath(f).match(pattern)}
+            kept = {k: v for k, v in corpus.items() if k not in {"how", "note"}}
+            found[name] = [kept, files, self.tree["grounding"]["words"]]
+        return found
 
     def _groundings(self) -> dict[str, Any]:
-        return {}
+        passages = self._bytes("passages", self._corpora)
+        ranked = {**RANKED, **self.tree["grounding"]}
+        ranked.pop("words")
+        return {
+            cell: [self._bytes("cells", [cell]), passages, ranked]
+            for cell, (_, style) in self._cells_of.items()
+            if style in self._grounded
+        }
 
     def _prompts(self) -> dict[str, Any]:
-        return {cell: self._bytes("cells", [cell]) for cell in self._cells_of}
+        """Of what was found, prompts read which passages, and not how well they fit."""
+        shown = {
+            cell: held.rows("doc_id", "rank", "passage_id")
+            for cell, held in self.contents["groundings"].items()
+        }
+        return {cell: [self._bytes("cells", [cell]), shown.get(cell)] for cell in self._cells_of}
 
     def _completions(self) -> dict[str, Any]:
         asked = self.tree["generator"]["sampling"]

@@ -1,4 +1,4 @@
-"""A project of three sources and seven documents that can be in any state, and runs of it.
+"""A project of three files, seven documents and a corpus that can be in any state, and runs of it.
 
 A state is all that people edit: the configuration and the files it names. Tables are the real
 ones, with the stand-ins of stand_ins.py for those that run models, and a generator that echoes.
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 from stand_ins import STAND_INS
-from tiny import LEAK, TEMPLATE
+from tiny import LEAK, TEMPLATE, with_passages
 
 from cosmo_assets import completions, verdicts
 from cosmo_assets.batch import make
@@ -56,6 +56,10 @@ SOURCES = {
 }
 QUIZ = [("q0", LEAK, "bees", "trains"), ("q1", "What is one plus one?", "two", "three")]
 TRIVIA = [("t0", "How many legs have three ants?", "eighteen", "none")]
+WIKI = {
+    "wiki/maths.jsonl": ["Algebra asks what a group is.", "Rings have ideals and fields none."],
+    "wiki/nature.jsonl": ["Reeds grow in lakes and rivers.", "Botany looks at reeds and petals."],
+}
 
 
 def write_csv(rows: Sequence[tuple[str, str]]) -> str:
@@ -70,6 +74,11 @@ def write_items(items: Sequence[Sequence[str]]) -> str:
         for name, asked, *choices in items
     )
     return "".join(f"{json.dumps(tree)}\n" for tree in trees)
+
+
+def write_passages(texts: Sequence[str]) -> str:
+    """Write a file of a reference corpus."""
+    return "".join(f"{json.dumps({'title': text.split()[0], 'text': text})}\n" for text in texts)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,6 +122,8 @@ def first_state() -> Project:
             "duplicate_similarity": 0.5,
             "contamination_ratio": 0.5,
         },
+        "corpora": {"wiki": {"licence": "CC0-1.0", "how": {"path": "ROOT/wiki/*.jsonl"}}},
+        "grounding": {"words": 10},
         "benchmarks": {
             "quiz": {"evaluate": True, "how": {"path": "ROOT/quiz.jsonl"}},
             "trivia": {"evaluate": False, "how": {"path": "ROOT/trivia.jsonl"}},
@@ -123,7 +134,10 @@ def first_state() -> Project:
         },
     }
     files = {name: write_csv(rows) for name, rows in SOURCES.items()}
+    files |= {name: write_passages(texts) for name, texts in WIKI.items()}
+    told = TEMPLATE.format(kind="outline", audience="adults", words="")
     files |= {
+        "templates/told.md": with_passages(told, 1),
         "templates/unit.md": TEMPLATE.format(kind="outline", audience="students", words=""),
         "templates/page.md": TEMPLATE.format(kind="outline, web", audience="children", words=""),
         "quiz.jsonl": write_items(QUIZ),

@@ -131,6 +131,10 @@ def _by_shard(world: World, topic: str) -> dict[str, str]:
     return {"members": digest(world.facet("topic_assignments", topic))}
 
 
+def _whole(world: World, cell: str) -> dict[str, str]:
+    return {"grounding": str(world.version("groundings", cell))}
+
+
 def _same_digest(*_: object) -> dict[str, str]:
     return {"curated-algebra": "x", "curated-botany": "x", "notes-water": "x"}
 
@@ -176,6 +180,14 @@ FAULTS = {
     "a parent is no part of a recipe": Fault(
         [Act("edit_setting", (4, 1))],
         _without("token_shards", "parents", lambda parents: parents[:2]),
+    ),
+    "a corpus is no part of a recipe": Fault(
+        [Act("edit_corpus_file", (0, 1))],
+        _without("groundings", "parents", lambda parents: parents[:1]),
+    ),
+    "prompts read how well a passage fits": Fault(
+        [Act("edit_setting", (6, 1))],
+        _without("prompts", "parents", lambda parents: (parents[0], Parent("groundings", _whole))),
     ),
     "a recipe holds more than is read": Fault(
         [Act("note_on_recipe")],

@@ -96,10 +96,13 @@ def write_template(
     path = root / "templates" / f"{style}.md"
     path.parent.mkdir(parents=True, exist_ok=True)
     text = TEMPLATE.format(kind=kind, audience=audience, words=words)
-    if passages:
-        text = text.replace("extract, topic]", "extract, topic, passages]")
-        text = text.replace("topic_share", f"passages: {passages}\ntopic_share") + "$passages\n"
-    path.write_text(text)
+    path.write_text(with_passages(text, passages) if passages else text)
+
+
+def with_passages(template: str, count: int) -> str:
+    """Have a template show so many passages."""
+    text = template.replace("extract, topic]", "extract, topic, passages]")
+    return text.replace("topic_share", f"passages: {count}\ntopic_share") + "$passages\n"
 
 
 def write_project(root: Path) -> Path:
