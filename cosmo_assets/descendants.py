@@ -18,6 +18,7 @@ from cosmo_assets.pure.descent import (
     Retracted,
     find_descendants,
     versions_of_models,
+    versions_quoting,
 )
 from cosmo_assets.pure.errors import BadInputError
 from cosmo_assets.tables import part
@@ -41,10 +42,10 @@ INPUT = re.compile(r"^([a-z_]+)\[([^*\]]+)\]$")  # table[partition]
 class Found:
     """All that descends from what is to be retracted."""
 
-    target: Retracted  # licences as the sources that have them, too
+    target: Retracted  # licences as the sources and corpora that have them, too
     descent: Descent
     gone: frozenset[Place]  # versions that hold such rows, in the lake or named by a trace
-    whole: frozenset[Place]  # those of them that a model wrote, all of it
+    whole: frozenset[Place]  # those of them of which no row stays
     current: dict[str, dict[str, str]]  # table → partition → version, on the branch looked at
     checkpoints: frozenset[Place]  # trained on such rows
     folders: tuple[Path, ...]  # of those versions and of rejected rows, to be removed
@@ -71,19 +72,25 @@ def find(world: World, targets: Iterable[Target]) -> Found:
     lake = world.lake
     places = list_versions(lake)
     rows = {name: scan_versions(lake, name, places[name]) for name in NEEDED}
-    target = resolve(world, Retracted.of(given), rows["seed_documents"])
-    traces = Retractions(lake.catalog).stored(recipes=bool(target.models))
-    whole = versions_of_models(rows, target.models, _edges(traces)) if target.models else {}
+    target = resolve(world, Retracted.of(given), rows)
+    traces = Retractions(lake.catalog).stored(recipes=bool(target.models or target.corpora))
+    wrote = versions_of_models(rows, target.models, _edges(traces)) if target.models else {}
+    quoting = versions_quoting(rows, target.corpora, _edges(traces)) if target.corpora else {}
     cells = scan_versions(lake, "cells", world_versions(world, "cells").items())
     now = cells.select("partition", "doc_id", "shard").collect()
-    descent = find_descendants(rows, now, target, whole)
+    descent = find_descendants(rows, now, target, wrote=wrote, quoting=quoting)
     gone = {
         (name, *at)
         for name, found in descent.rows.items()
         for at in found.select(AT).unique().iter_rows()
     }
-    written = {(name, *at) for name, found in whole.items() for at in found.iter_rows()}
-    gone |= written
+    whole = {
+        (name, *at)
+        for versions in (wrote, quoting)
+        for name, found in versions.items()
+        for at in found.iter_rows()
+    }
+    gone |= whole
     gone |= _maps(lake, places["topic_model"], descent.docs)
     named = {(one.table, one.partition, one.version) for one in traces}
     named |= {(name, *at) for name, found in places.items() for at in found}
@@ -92,7 +99,7 @@ def find(world: World, targets: Iterable[Target]) -> Found:
         target=target,
         descent=descent,
         gone=frozenset(gone),
-        whole=frozenset(written),
+        whole=frozenset(whole),
         current={name: world_versions(world, name) for name in BY_NAME},
         checkpoints=_checkpoints(lake, places["checkpoints"], gone),
         folders=(
@@ -137,12 +144,14 @@ def _known(world: World, kind: str, name: str) -> set[str]:
         return {*config.sources, *(part(p, 0) for p, _ in places["seed_documents"])}
     if kind == "template":
         return {*world.all_outside.templates, *(p for p, _ in places["prompt_templates"])}
+    if kind == "corpus":
+        return {*config.corpora, *(p for p, _ in places["passages"])}
     tables, column, known = {
         "doc": (("seed_documents", "cells"), "doc_id", set[str]()),
         "licence": (
-            ("seed_documents",),
+            ("seed_documents", "passages"),
             "licence",
-            {one.licence for one in config.sources.values()},
+            {one.licence for one in (*config.sources.values(), *config.corpora.values())},
         ),
         "model": (("completions", "topic_labels"), "model", {config.generator.model}),
     }[kind]
@@ -153,16 +162,22 @@ def _known(world: World, kind: str, name: str) -> set[str]:
     return known
 
 
-def resolve(world: World, target: Retracted, seeds: pl.LazyFrame) -> Retracted:
-    """Add to the sources those of a licence, as it is now and as rows were made under."""
+def resolve(world: World, target: Retracted, rows: Mapping[str, pl.LazyFrame]) -> Retracted:
+    """Add the sources and corpora of a licence, as it is now and as rows were made under."""
     if not target.licences:
         return target
-    shards = seeds.filter(pl.col("licence").is_in(list(target.licences))).select("partition")
-    of_rows = {part(shard, 0) for shard in shards.unique().collect()["partition"]}
-    of_config = {
-        name for name, one in world.config.sources.items() if one.licence in target.licences
-    }
-    return target._replace(sources=target.sources | of_rows | of_config)
+    config = world.config
+    sources = {part(shard, 0) for shard in _of_licences(rows["seed_documents"], target)}
+    sources |= {name for name, one in config.sources.items() if one.licence in target.licences}
+    corpora = _of_licences(rows["passages"], target)
+    corpora |= {name for name, one in config.corpora.items() if one.licence in target.licences}
+    return target._replace(sources=target.sources | sources, corpora=target.corpora | corpora)
+
+
+def _of_licences(rows: pl.LazyFrame, target: Retracted) -> set[str]:
+    """Name the partitions with a row of a retracted licence."""
+    mine = rows.filter(pl.col("licence").is_in(list(target.licences)))
+    return set(mine.select("partition").unique().collect()["partition"])
 
 
 def world_versions(world: World, table: str) -> dict[str, str]:
@@ -181,8 +196,8 @@ def list_versions(lake: Lake) -> dict[str, list[tuple[str, str]]]:
 
 
 def prompt_texts(lake: Lake, found: Found) -> pl.Series:
-    """Read what was sent of every descending prompt, in whatever version."""
-    rows = found.descent.rows["prompts"]
+    """Read what was sent of every prompt whose answers go, in whatever version."""
+    rows = found.descent.asked
     files = {
         str(lake.rows_file("prompts", *place)): place
         for place in rows.select(AT).unique().iter_rows()
@@ -256,6 +271,8 @@ def _is_of(place: Place, target: Retracted) -> bool:
     by = BY_NAME[table].by
     if by == "source_shards":
         return part(partition, 0) in target.sources
+    if by == "corpora":
+        return partition in target.corpora
     styles = {"styles": 0, "cells": 1, "grounded_cells": 1}
     return by in styles and part(partition, styles[by]) in target.templates
 

@@ -126,9 +126,9 @@ def ground_now(world: World, documents: pl.DataFrame, template: PromptTemplate) 
     """
     if not template.passages:
         return documents
-    corpora = template.corpora or tuple(sorted(world.config.corpora))
+    corpora = template.corpora or world.corpora
     for name in corpora:
-        if name not in world.config.corpora:
+        if name not in world.corpora:
             _refuse(world, template.style, name)
     rows = [_corpus_now(world, name).select(list(PASSAGES.columns)) for name in corpora]
     passages = pl.concat([pl.LazyFrame(schema=PASSAGES.schema), *rows])
@@ -143,7 +143,10 @@ def _corpus_now(world: World, name: str) -> pl.LazyFrame:
 
 
 def _refuse(world: World, style: str, corpus: str) -> Made:
-    known = sorted(world.config.corpora)
+    if corpus in world.config.corpora:
+        msg = f"{style}.md: corpora: {corpus!r} was retracted; name another, or take the style out"
+        raise BadInputError(msg)
+    known = world.corpora
     close = difflib.get_close_matches(corpus, known, n=1)
     mend = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known) or 'none'}"
     msg = f"{style}.md: corpora: the configuration has no corpus {corpus!r}; {mend}"

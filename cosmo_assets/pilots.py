@@ -106,7 +106,7 @@ def _require_fresh(world: World, wanted: Sequence[str]) -> None:
     if wanted and not stale:
         return
     began = next((at for at, one in enumerate(plans) if one.count(*RUN)), 0)
-    idle = () if world.config.corpora else ("corpora", "grounded_cells")
+    idle = () if world.corpora else ("corpora", "grounded_cells")
     names = [table.name for table in before[began:] if table.by not in idle]
     told = "there are no prompts yet"
     if stale:

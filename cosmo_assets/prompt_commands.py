@@ -28,8 +28,8 @@ def lint(*, config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
         world = look()
         texts = read_texts(world)
-        problems = lint_templates(texts, corpora=world.config.corpora)
-        idle = list_idle(texts, corpora=world.config.corpora)
+        problems = lint_templates(texts, corpora=world.corpora)
+        idle = list_idle(texts, corpora=world.corpora)
         if as_json:
             listed = [one._asdict() for one in problems]
             print_json({"templates": sorted(texts), "problems": listed, "idle": idle})

@@ -1,4 +1,4 @@
-"""``cosmo retract``: what comes of a source, a document, a licence, a template or a model goes."""
+"""``cosmo retract``: what comes of a source, document, licence, template, model or corpus goes."""
 
 from __future__ import annotations
 
@@ -22,9 +22,12 @@ def retract(
     *,
     source: Annotated[str | None, typer.Option(help="A source of the configuration.")] = None,
     doc: Annotated[str | None, typer.Option(help="A seed document's doc_id.")] = None,
-    licence: Annotated[str | None, typer.Option(help="All sources of this licence.")] = None,
+    licence: Annotated[
+        str | None, typer.Option(help="All sources and corpora of this licence.")
+    ] = None,
     template: Annotated[str | None, typer.Option(help="A prompt style.")] = None,
     model: Annotated[str | None, typer.Option(help="A generator, by its model.")] = None,
+    corpus: Annotated[str | None, typer.Option(help="A reference corpus.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do it, do not ask.")] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -39,6 +42,7 @@ def retract(
         "licence": licence,
         "template": template,
         "model": model,
+        "corpus": corpus,
     }
 
     def body() -> int:

@@ -45,6 +45,7 @@ CUT = (
     "topics",
     "prompt_templates",
     "cells",
+    "passages",
     "groundings",
     "prompts",
     "completions",

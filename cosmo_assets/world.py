@@ -88,7 +88,7 @@ class World:
         self.forget_derived()
 
     def heed_retractions(self) -> None:
-        """Leave out the sources and templates that are retracted now."""
+        """Leave out the sources, templates and corpora that are retracted now."""
         catalog = Retractions(self.lake.catalog)
         listed = Retracted.of(one[:2] for one in catalog.all())
         self.retracted = listed if self._given is None else self._given
@@ -97,6 +97,11 @@ class World:
             for name, source in self.config.sources.items()
             if source.licence in self.retracted.licences
         }
+        self.corpora = tuple(
+            name
+            for name, corpus in sorted(self.config.corpora.items())
+            if name not in self.retracted.corpora and corpus.licence not in self.retracted.licences
+        )
         kept = self.all_outside
         self.outside = dataclasses.replace(
             kept,
@@ -106,6 +111,7 @@ class World:
                 for name, file in kept.templates.items()
                 if name not in self.retracted.templates
             },
+            corpora={name: files for name, files in kept.corpora.items() if name in self.corpora},
         )
 
     def require_generator(self) -> None:
@@ -326,11 +332,16 @@ def _cells(world: World) -> list[str]:
 
 
 def corpora_of(world: World, style: str) -> tuple[str, ...] | None:
-    """Name the reference corpora that a style takes passages from; None where it asks for none."""
+    """Name the reference corpora that a style takes passages from; None where it asks for none.
+
+    One that a template names and nobody knows is among them, one that was retracted is not.
+    """
     trace = world.traces("prompt_templates").get(style)
     if trace is None or not trace.facts.get("passages"):
         return None
-    return tuple(trace.facts["corpora"]) or tuple(sorted(world.config.corpora))
+    named = trace.facts["corpora"] or world.corpora
+    gone = world.config.corpora.keys() - set(world.corpora)
+    return tuple(name for name in named if name not in gone)
 
 
 def _grounded_cells(world: World) -> list[str]:
@@ -354,7 +365,7 @@ CUTS: Mapping[Dimension, Callable[[World], list[str]]] = {
     "topics": _topics,
     "styles": _styles,
     "cells": _cells,
-    "corpora": lambda world: sorted(world.config.corpora),
+    "corpora": lambda world: list(world.corpora),
     "grounded_cells": _grounded_cells,
     "benchmarks": lambda world: sorted(world.config.benchmarks),
     "groups": _groups,

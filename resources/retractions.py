@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Retraction(NamedTuple):
-    """What is to be gone for good: a source, doc, licence, template or model, and since when."""
+    """What is to be gone for good, of one of the kinds of ``descent.KINDS``, and since when."""
 
     kind: str
     name: str

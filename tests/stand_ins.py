@@ -290,3 +290,12 @@ def copy_of(finished: Path, root: Path) -> Path:
     path = root / finished.name
     path.write_text(path.read_text().replace(str(finished.parent), str(root)))
     return path
+
+
+def lake_holds(root: Path, *words: str) -> list[str]:
+    """List the Parquet files of a lake, wherever they lie, with a cell that holds one of words."""
+    found: list[str] = []
+    for file in (root / "lake").rglob("*.parquet"):
+        text = pl.read_parquet(file).select(pl.exclude(pl.Array)).write_json()
+        found += [str(file.relative_to(root)) for word in words if word in text]
+    return found

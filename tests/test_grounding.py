@@ -16,21 +16,24 @@ from stand_ins import (
     chosen,
     copy_of,
     finish_project,
+    lake_holds,
     look_at,
     partitions,
     remake,
     standing,
 )
-from tiny import WIKI, write_corpus
+from tiny import WIKI, write_corpus, write_lines
 
 from cosmo_assets.batch import make
+from cosmo_assets.descendants import find, name_targets
 from cosmo_assets.graph import BY_NAME
 from cosmo_assets.plan import RUN, plan_tables
 from cosmo_assets.previews import compare_templates, preview
 from cosmo_assets.pure.errors import BadInputError
 from cosmo_assets.pure.prompts import VARIABLES, render
 from cosmo_assets.pure.template import PromptTemplate
-from cosmo_assets.retraction import retract
+from cosmo_assets.retraction import retract, tell_listing
+from cosmo_assets.tables import part
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -190,7 +193,7 @@ def versions(path: Path) -> dict[str, dict[str, str]]:
     world = look_at(path)
     return {
         table.name: {name: trace.version for name, trace in world.traces(table.name).items()}
-        for table in STAND_INS[: UP_TO + 1]
+        for table in STAND_INS
     }
 
 
@@ -304,3 +307,52 @@ def test_a_retracted_document_leaves_groundings_and_others_stay(project: Path) -
     names = {"seed_documents", "cells", "groundings", "prompts"}
     stale = {name for name in standing(world).stale if name.split("[")[0] in names}
     assert stale == set()
+
+
+LORE = [f"{subject} is an old word for what Algebra and Botany do." for subject in "ABCD"]
+
+
+@pytest.mark.parametrize("target", [("corpus", "wiki"), ("licence", "CC-BY-SA-4.0")])
+def test_a_retracted_corpus_goes_with_all_that_quotes_it(
+    project: Path, target: tuple[str, str]
+) -> None:
+    """What was written from it goes; what else its cells hold is written again, and is known."""
+    root = project.parent
+    settle(root, put("corpora.wiki.licence", "CC-BY-SA-4.0"))
+    write_lines(root / "lore" / "lore.jsonl", [{"title": "", "text": text} for text in LORE])
+    lore = {"licence": "CC0-1.0", "how": {"path": f"{root}/lore/*.jsonl"}}
+    settle(root, lambda tree: tree["corpora"].update(lore=lore))
+    replaced(TEMPLATE, "passages: 1", "passages: 2")(root)
+    remake(project)
+    before = versions(project)
+    shown = rows(look_at(project), "prompts")
+    quoting = shown["passages"].list.eval(pl.element().str.starts_with("wiki:")).list.any()
+    assert 0 < quoting.sum() < len(quoting)
+    cells = set(shown.filter(quoting)["partition"])
+    old = rows(look_at(project), "groundings").filter(~pl.col("passage_id").str.starts_with("lore"))
+    assert lake_holds(root, *old["text"]) != []
+
+    world = look_at(project)
+    listed = tell_listing(world, find(world, name_targets(world, dict([target]))))["tables"]
+    assert {row["partition"] for row in listed["prompts"]["rows"]} == cells
+    (report,) = retract(world, [target])
+
+    after = versions(project)
+    assert after["passages"].keys() == {"lore"}
+    for table in ("groundings", "prompts", "completions", "documents", "token_shards"):
+        assert before[table].keys() - after[table].keys() == cells
+        assert all(before[table][name] == version for name, version in after[table].items())
+    assert lake_holds(root, *old["text"]) == []
+    assert report.replies == int(quoting.sum()) + 8, "of these prompts, and of the first run's"
+
+    remake(project)
+    assert standing(look_at(project)) == (set(), set(), set())
+    now = rows(look_at(project), "prompts")
+    assert now.height == shown.height
+    assert {part(one, 0) for one in now["passages"].explode(empty_as_null=False)} == {"lore"}
+    traces = look_at(project).traces("completions")
+    asked = {cell: traces[cell].cost["calls"] for cell in GROUNDED}
+    same = shown.join(now, on=["partition", "prompt_id", "prompt"], how="semi")
+    kept = dict(same.group_by("partition").len().iter_rows())
+    assert asked == {cell: traces[cell].rows - kept.get(cell, 0) for cell in GROUNDED}
+    assert sum(asked.values()) == int(quoting.sum())

@@ -22,6 +22,7 @@ from edits import put, settle
 from stand_ins import (
     STAND_INS,
     copy_of,
+    lake_holds,
     look_at,
     remake,
     standing,
@@ -123,15 +124,6 @@ def contents(root: Path) -> dict[str, bytes]:
     tables = root / "lake" / "tables"
     files = (file for file in tables.rglob("*") if file.is_file())
     return {str(file.relative_to(tables)): file.read_bytes() for file in files}
-
-
-def lake_holds(root: Path, *words: str) -> list[str]:
-    """List the Parquet files of a lake, wherever they lie, with a cell that holds one of words."""
-    found: list[str] = []
-    for file in (root / "lake").rglob("*.parquet"):
-        text = pl.read_parquet(file).select(pl.exclude(pl.Array)).write_json()
-        found += [str(file.relative_to(root)) for word in words if word in text]
-    return found
 
 
 def ledger_holds(path: Path) -> dict[str, bool]:

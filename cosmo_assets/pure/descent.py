@@ -1,4 +1,4 @@
-"""What descends from a source, a document, a licence, a template or a model: rows and versions."""
+"""What descends from a source, document, licence, template, model or corpus: rows and versions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cosmo_assets.pure.trace import Recipe
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-KINDS = ("source", "doc", "licence", "template", "model")
+KINDS = ("source", "doc", "licence", "template", "model", "corpus")
 AT = ("partition", "version")  # which version of which partition a row stands in
 SHARDWISE = ("seed_documents", "embeddings", "topic_assignments")
 LABELS = ("topic_labels", "topics")
@@ -24,8 +24,9 @@ NEEDED: dict[str, dict[str, Any]] = {
     "topics": {"topic_id": pl.String, "extracts": pl.List(pl.String), "model": pl.String},
     "prompt_templates": {"style": pl.String},
     "cells": {"doc_id": pl.String, "shard": pl.String},
-    "groundings": {"doc_id": pl.String},
-    "prompts": {"prompt_id": pl.String, "doc_id": pl.String},
+    "passages": {"passage_id": pl.String, "licence": pl.String},
+    "groundings": {"doc_id": pl.String, "passage_id": pl.String},
+    "prompts": {"prompt_id": pl.String, "doc_id": pl.String, "passages": pl.List(pl.String)},
     "completions": {"prompt_id": pl.String, "model": pl.String},
     "documents": {"prompt_id": pl.String, "doc_id": pl.String, "model": pl.String},
     "duplicates": {"prompt_id": pl.String, "partner_id": pl.String, "partner_cell": pl.String},
@@ -43,6 +44,7 @@ class Retracted(NamedTuple):
     licences: frozenset[str] = frozenset()
     templates: frozenset[str] = frozenset()
     models: frozenset[str] = frozenset()
+    corpora: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, targets: Iterable[tuple[str, str]]) -> Retracted:
@@ -57,13 +59,16 @@ class Descent(NamedTuple):
     rows: dict[str, pl.DataFrame]  # table → partition, version and the columns of NEEDED and key
     quotes: dict[str, pl.DataFrame]  # label table → partition, version, topic_id, extracts
     docs: pl.Series  # ids of the seed documents that stand nowhere else
+    asked: pl.DataFrame  # of the rows of prompts, those whose answers go
 
 
 def find_descendants(
     rows: Mapping[str, pl.LazyFrame],
     cells: pl.DataFrame,
     target: Retracted,
-    whole: Mapping[str, pl.DataFrame],
+    *,
+    wrote: Mapping[str, pl.DataFrame],
+    quoting: Mapping[str, pl.DataFrame],
 ) -> Descent:
     """Find descendants among all versions of all tables.
 
@@ -71,16 +76,18 @@ def find_descendants(
         rows: table → ``partition, version``, the columns of ``NEEDED`` and those of its key.
         cells: the current ``partition, doc_id, shard``. A document that stands in several sources
             descends from the one its row names.
-        target: what is retracted; licences as the sources that have them.
-        whole: table → ``partition, version`` of which every row descends.
+        target: what is retracted; licences as the sources and corpora that have them.
+        wrote: as ``versions_of_models`` returns it: every row of these descends.
+        quoting: as ``versions_quoting`` returns it, likewise. A prompt in them that quotes nothing
+            retracted will be sent again, so its answer stays.
     """
     found = {name: rows[name].filter(_of_seeds(target)).collect() for name in SHARDWISE}
     docs = _docs_nowhere_else(rows["seed_documents"], target)
     texts = rows["seed_documents"].filter(pl.col("doc_id").is_in(docs.implode())).select("text")
     quotes = {name: find_quotes(rows[name], texts) for name in LABELS}
     for name in LABELS:
-        quoting = quotes[name].lazy().select(AT).unique()
-        found[name] = rows[name].join(quoting, on=AT, how="semi").collect()
+        holding = quotes[name].lazy().select(AT).unique()
+        found[name] = rows[name].join(holding, on=AT, how="semi").collect()
     styled = _style(pl.col("partition")).is_in(list(target.templates))
     found["prompt_templates"] = (
         rows["prompt_templates"].filter(pl.col("style").is_in(list(target.templates))).collect()
@@ -108,10 +115,34 @@ def find_descendants(
     partnered = pl.col("partner_id").is_in(ids)
     partnered |= _style(pl.col("partner_cell")).is_in(list(target.templates))
     found["duplicates"] = rows["duplicates"].filter(written | partnered).collect()
-    for name, versions in whole.items():
-        all_of = rows[name].join(versions.lazy(), on=AT, how="semi").collect()
+    found["passages"] = (
+        rows["passages"].filter(pl.col("partition").is_in(list(target.corpora))).collect()
+    )
+    _add_versions(found, rows, wrote)
+    quoted = rows["prompts"].filter(_quotes_one(target.corpora)).collect()
+    asked = pl.concat([found["prompts"], quoted]).unique(maintain_order=True)
+    _add_versions(found, rows, quoting)
+    return Descent({name: found[name] for name in NEEDED}, quotes, docs, asked)
+
+
+def _add_versions(
+    found: dict[str, pl.DataFrame],
+    rows: Mapping[str, pl.LazyFrame],
+    versions: Mapping[str, pl.DataFrame],
+) -> None:
+    for name, at in versions.items():
+        all_of = rows[name].join(at.lazy(), on=AT, how="semi").collect()
         found[name] = pl.concat([found[name], all_of]).unique(maintain_order=True)
-    return Descent(found, quotes, docs)
+
+
+def _corpus(passage_id: pl.Expr) -> pl.Expr:
+    """Return the corpus that a passage is of."""
+    return passage_id.str.extract(r"^([^:]*)")
+
+
+def _quotes_one(corpora: Iterable[str]) -> pl.Expr:
+    """Whether a prompt quotes one of ``corpora``."""
+    return pl.col("passages").list.eval(_corpus(pl.element()).is_in(list(corpora))).list.any()
 
 
 def _source(name: pl.Expr) -> pl.Expr:
@@ -168,15 +199,35 @@ def versions_of_models(
     Returns:
         Table → ``partition, version``.
     """
-    names = list(models)
+    mine = pl.col("model").is_in(list(models))
+    return _and_made_from({name: mine for name in NEEDED if "model" in NEEDED[name]}, rows, edges)
+
+
+def versions_quoting(
+    rows: Mapping[str, pl.LazyFrame], corpora: Iterable[str], edges: pl.DataFrame
+) -> dict[str, pl.DataFrame]:
+    """Find the versions that quote one of ``corpora``, or were made from nothing else.
+
+    Args and returns as of ``versions_of_models``.
+    """
+    names = list(corpora)
+    quoting = {
+        "groundings": _corpus(pl.col("passage_id")).is_in(names),
+        "prompts": _quotes_one(names),
+    }
+    return _and_made_from(quoting, rows, edges)
+
+
+def _and_made_from(
+    first: Mapping[str, pl.Expr], rows: Mapping[str, pl.LazyFrame], edges: pl.DataFrame
+) -> dict[str, pl.DataFrame]:
+    """Find the versions with a row that ``first`` names, and those made from nothing else."""
     found: dict[str, pl.DataFrame] = {}
     dirty = pl.DataFrame(schema=dict.fromkeys(("tbl", *AT), pl.String))
-    for name, columns in NEEDED.items():
-        if "model" in columns:
-            wrote = rows[name].filter(pl.col("model").is_in(names)).select(AT).unique().collect()
-            found[name] = wrote
+    for name in NEEDED:
         behind = _made_from(edges.filter(pl.col("tbl") == name), dirty)
-        found[name] = pl.concat([found.get(name, behind.clear()), behind]).unique()
+        own = rows[name].filter(first.get(name, pl.lit(value=False))).select(AT).collect()
+        found[name] = pl.concat([own, behind]).unique()
         dirty = pl.concat([dirty, found[name].select(pl.lit(name).alias("tbl"), *AT)])
     return {name: versions for name, versions in found.items() if versions.height}
 
