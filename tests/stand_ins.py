@@ -21,7 +21,7 @@ from tiny import ground_courses, write_lines, write_project
 
 from cosmo_assets.batch import make
 from cosmo_assets.graph import TABLES
-from cosmo_assets.pure.config import parse_config
+from cosmo_assets.pure.config_file import parse_config
 from cosmo_assets.pure.digest import digest, digest_bytes
 from cosmo_assets.tables import Made, part
 from cosmo_assets.training import mixture_cells

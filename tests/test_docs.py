@@ -15,7 +15,8 @@ import yaml
 
 from cosmo_assets.graph import MANIFESTS, TABLES
 from cosmo_assets.outside_assets import OUTSIDE
-from cosmo_assets.pure.config import Config, parse_config
+from cosmo_assets.pure.config import Config
+from cosmo_assets.pure.config_file import parse_config
 from cosmo_assets.pure.template import PromptTemplate
 from cosmo_assets.steps import asset_of, manifest_name
 from cosmo_assets.world import CUTS

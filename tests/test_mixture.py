@@ -11,7 +11,7 @@ from stand_ins import copy_of, look_at, look_with, remake, standing
 
 from cosmo_assets.mixture import check_mixture, is_asked_for, read_mixture, tell_mixture
 from cosmo_assets.plan import plan_tables
-from cosmo_assets.pure.config import parse_config
+from cosmo_assets.pure.config_file import parse_config
 from cosmo_assets.pure.errors import BadInputError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pytest
 
 from cosmo_assets import verdicts
 from cosmo_assets.graph import BY_NAME
-from cosmo_assets.pure.config import parse_config
+from cosmo_assets.pure.config_file import parse_config
 from cosmo_assets.pure.errors import BadInputError, ContractError
 from cosmo_assets.pure.trace import Recipe, Trace
 from cosmo_assets.verdicts import CONTRACT, EXPECTATIONS, SUITE, judge, rules

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, ValidationError
 
-from cosmo_assets.pure.config import Settings, read_yaml
+from cosmo_assets.pure.config import Settings
+from cosmo_assets.pure.config_file import read_yaml
 from cosmo_assets.pure.errors import BadInputError, ContractError
 
 if TYPE_CHECKING:

@@ -8,14 +8,8 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from cosmo_assets.pure.config import (
-    BranchSettings,
-    Config,
-    How,
-    Settings,
-    load_config,
-    parse_config,
-)
+from cosmo_assets.pure.config import Config, How, Settings
+from cosmo_assets.pure.config_file import BranchSettings, load_config, parse_config
 from cosmo_assets.pure.digest import digest
 from cosmo_assets.pure.errors import BadInputError
 

@@ -10,7 +10,8 @@ import polars as pl
 import pytest
 
 from cosmo_assets.graph import BY_NAME, TABLES
-from cosmo_assets.pure.config import Kind, parse_config
+from cosmo_assets.pure.config import Kind
+from cosmo_assets.pure.config_file import parse_config
 from cosmo_assets.pure.trace import Recipe, Trace
 from cosmo_assets.verdicts import CONTRACT, SUITE, judge, rules
 from cosmo_assets.world import World
