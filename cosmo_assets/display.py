@@ -260,7 +260,8 @@ def summary_line(plans: list[TablePlan], world: World) -> str:
     if not runs:
         return f"Nothing would run; {dropped}." if gone else NOTHING
     total = sum((one.cost for one in plans), start=Cost())
-    parts = [f"{runs:,} partitions, {_interval(total.seconds)} s"]
+    seconds = f", {_interval(total.seconds)} s" if total.seconds.most else ""
+    parts = [f"{runs:,} partitions{seconds}"]
     parts += [f"{_interval(total.gpu_hours, digits=1)} GPU-hours"] if total.gpu_hours.most else []
     if total.calls:
         asked = next((one for one in plans if one.table == "completions"), None)
@@ -272,6 +273,8 @@ def summary_line(plans: list[TablePlan], world: World) -> str:
             f"{currency}{_interval(total.money, digits=2)}"
         )
     parts += [dropped] if gone else []
+    if any(one.table == "topic_assignments" and one.count(*RUN) for one in plans):
+        parts.append("topics that only the run finds, and their cells, are not counted")
     whys = list(dict.fromkeys(why for one in plans for each in one.planned for why in each.why))
     shown = ", ".join(whys[:WHYS_SHOWN]) + (", …" if len(whys) > WHYS_SHOWN else "")
     return "; ".join(parts) + f"; because {shown}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +13,7 @@ from tiny import write_template
 
 from cosmo_assets import completions, topics
 from cosmo_assets.batch import make
+from cosmo_assets.display import summary_line
 from cosmo_assets.graph import BY_NAME, TABLES
 from cosmo_assets.plan import Cost, Forecast, plan_tables
 from cosmo_assets.world import drop_orphans, look
@@ -104,11 +106,16 @@ def run() -> dict[str, int]:
     return made
 
 
+def told() -> str:
+    return summary_line(plan_tables(look(), CHEAP), look())
+
+
 def planned() -> Cost:
     return sum((one.cost for one in plan_tables(look(), CHEAP)), start=Cost())
 
 
 def test_an_edit_costs_exactly_the_prompts_it_changes(root: Path, asked: list[str]) -> None:
+    assert told().startswith("16 partitions; topics that only the run finds, and their cells")
     first = run()
     assert first["completions"] == TOPICS * STYLES
     documents = sum(1 + n % 3 for n in range(TOPICS))
@@ -120,6 +127,8 @@ def test_an_edit_costs_exactly_the_prompts_it_changes(root: Path, asked: list[st
 
     write_style(root, 7, " with care")
     expected = planned()
+    assert re.match(r"[\d,]+ partitions, \d+ \(\d+ to \d+\) s; 100 of 1,200 cells, ", told())
+    assert "not counted" not in told()
     made = run()
     assert made["prompts"] == made["completions"] == TOPICS
     assert len(asked) == documents == expected.calls
