@@ -100,7 +100,7 @@ def show_run(layers: list[Layer], record: pl.DataFrame, *, currency: str) -> Non
         "rows": [one.rows for one in layers],
     }
     shown = {name: all_ for name, all_ in counts.items() if any(all_) or name == "made"}
-    grid = Grid(title="Run", title_justify="left", box=SIMPLE_HEAD)
+    grid = Grid(title="Run", title_justify="left", box=SIMPLE_HEAD, collapse_padding=True)
     grid.add_column("asset", no_wrap=True)
     for name in (*shown, "s plan", "s taken", "error"):
         grid.add_column(name, justify="right", no_wrap=True)
@@ -197,7 +197,7 @@ def show_plan(plans: list[TablePlan], world: World, *, cells: bool) -> None:
 
 def show_mixture(told: pl.DataFrame) -> None:
     """Print which share of the prompts is of what."""
-    grid = Grid(title="Mixture", title_justify="left", box=SIMPLE_HEAD)
+    grid = Grid(title="Mixture", title_justify="left", box=SIMPLE_HEAD, collapse_padding=True)
     for name in told.columns[1:]:
         grid.add_column(name, justify="left" if name == "name" else "right", no_wrap=True)
     for (by,), rows in told.group_by("by", maintain_order=True):
@@ -211,7 +211,7 @@ def show_mixture(told: pl.DataFrame) -> None:
 
 def _edits_grid(plans: list[TablePlan], world: World) -> Grid:
     """Say what each edit leads to; what goes back to several is told of the first."""
-    grid = Grid(title="Why", title_justify="left", box=SIMPLE_HEAD)
+    grid = Grid(title="Why", title_justify="left", box=SIMPLE_HEAD, collapse_padding=True)
     grid.add_column("edit", overflow="fold")
     for name in ("partitions", "calls", "M tokens", "money"):
         grid.add_column(name, justify="right", no_wrap=True)
@@ -233,7 +233,7 @@ def _edits_grid(plans: list[TablePlan], world: World) -> Grid:
 
 
 def _assets_grid(plans: list[TablePlan]) -> Grid:
-    grid = Grid(title="Plan", title_justify="left", box=SIMPLE_HEAD)
+    grid = Grid(title="Plan", title_justify="left", box=SIMPLE_HEAD, collapse_padding=True)
     words: list[Word] = [w for w in PLANNED if any(one.count(w) for one in plans)]
     for name in ("asset", "fresh", *words, "kept", "new rows", "seconds"):
         grid.add_column(name, justify="left" if name == "asset" else "right", no_wrap=True)
