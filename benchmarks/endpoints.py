@@ -4,7 +4,7 @@ Against a client of the usual structure: a chunk of 1,000 prompts gathered at a 
 of 500 times the endpoints, a session a request. Both ask the same server, a bare protocol in a
 process of its own, which writes a token every 16 ms; lengths are lognormal, 520 tokens in the mean,
 2,500 at most. What slots did is told by the server.
-Run: python benchmarks/endpoints.py [slots|cpu|outage …]
+Run: python benchmarks/endpoints.py [slots|cpu|outage|earnest …]
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,8 +46,7 @@ TOKEN_S = 0.016
 MEDIAN, SPREAD, MOST = 420, 0.66, 2_500  # tokens
 PADDING = "A page of some text that the prompt quotes. " * 60
 WORDS = " ".join(["word"] * MOST).encode()
-SCALE = 8  # the outage and all waits of the client are so many times shorter than in earnest
-OUTAGE_S = 32 / SCALE
+OUTAGE_S = 32
 
 
 def main() -> None:
@@ -55,8 +55,14 @@ def main() -> None:
     if wanted[0] == "serve":
         asyncio.run(serve([int(port) for port in wanted[1:]]))
         return
+    parts: dict[str, Callable[[], None]] = {
+        "slots": compare_slots,
+        "cpu": compare_cpu,
+        "outage": partial(time_outage, scale=8, slots=SLOTS // 5),
+        "earnest": partial(time_outage, scale=1, slots=SLOTS),
+    }
     for part in wanted:
-        {"slots": compare_slots, "cpu": compare_cpu, "outage": time_outage}[part]()
+        parts[part]()
 
 
 def compare_slots() -> None:
@@ -114,14 +120,20 @@ def tell_cpu(name: str, start: float) -> None:
     print(f"cpu    {name:24} {(time.process_time() - start) / PROMPTS * 1e3:.2f} ms a request")
 
 
-def time_outage() -> None:
-    """Print what it costs that one of two endpoints goes down for 32 s, eight times faster."""
-    pool.FIRST_WAIT_S /= SCALE
-    pool.LONGEST_WAIT_S /= SCALE
-    pool.GREET_EVERY_S /= SCALE
-    prompts = [write_prompt(tokens // SCALE) for tokens in draw_lengths(2 * PROMPTS)]
+def time_outage(*, scale: int, slots: int) -> None:
+    """Print what it costs that one of two endpoints goes down for 32 s.
+
+    Args:
+        scale: the outage, answers and all waits of the client are so many times shorter.
+        slots: of an endpoint.
+
+    """
+    pool.FIRST_WAIT_S /= scale
+    pool.LONGEST_WAIT_S /= scale
+    pool.GREET_EVERY_S /= scale
+    prompts = [write_prompt(tokens // scale) for tokens in draw_lengths(2 * PROMPTS)]
     took: list[float] = []
-    for outage in (0.0, OUTAGE_S):
+    for outage in (0.0, OUTAGE_S / scale):
         with server(2) as urls:
             start = time.monotonic()
 
@@ -129,7 +141,7 @@ def time_outage() -> None:
                 if done == PROMPTS // 2 and seconds:
                     urllib.request.urlopen(f"{url}/down/{seconds}").read()  # noqa: S310
 
-            answers = ask_window(urls, prompts, SLOTS // 5, on_progress=fall)
+            answers = ask_window(urls, prompts, slots, on_progress=fall)
             took.append(time.monotonic() - start)
             lost = sum(each.status == "failed" for each in answers)
             asked = len(report(urls))
@@ -137,7 +149,7 @@ def time_outage() -> None:
             f"outage {outage:3.0f} s: {took[-1]:5.1f} s, {lost} rows lost, "
             f"{asked - len(prompts)} answers written in vain"
         )
-    print(f"outage cost {took[1] - took[0]:.1f} s; all times are 1/{SCALE} of those in earnest")
+    print(f"outage cost {took[1] - took[0]:.1f} s; all times are 1/{scale} of those in earnest")
 
 
 def draw_lengths(count: int) -> list[int]:
