@@ -66,6 +66,12 @@ class Call:
         """Rows not finished, those not drawn yet counted as one."""
         return len(self._asks) + (self._ahead is not None)
 
+    @property
+    def is_tried(self) -> bool:
+        """Whether all rows that are left have failed before."""
+        tried = {row for row, past in self._pasts.items() if past.charged or past.refused}
+        return self._ahead is None and self._asks.keys() <= tried
+
     def ask(self, row: int) -> Ask:
         """Return what a row asks for."""
         return self._asks[row]
@@ -101,11 +107,18 @@ class Call:
 
     def put_back(self, row: int) -> None:
         """Make a row ready again."""
-        deaths = self.past(row).deaths
-        if deaths > 1:
-            self._lanes.setdefault(deaths, collections.deque()).append(row)
-        else:
-            self._again.append(row)
+        self._lane(row).append(row)
+
+    def leave(self, row: int) -> None:
+        """Take back that a row was taken: it is the next one."""
+        self.land(row)
+        self._lane(row).appendleft(row)
+
+    def _lane(self, row: int) -> collections.deque[int]:
+        deaths = self._pasts[row].deaths if row in self._pasts else 0
+        if deaths <= 1:
+            return self._again
+        return self._lanes.setdefault(deaths, collections.deque())
 
     def is_killer(self, row: int, *, limit: int) -> bool:
         """Whether the endpoint died over a row, and over no other that was as suspect."""

@@ -52,14 +52,20 @@ class Completion:
     ) -> Self:
         """Make the row of a prompt that was answered; a blank answer is a failure."""
         if not text.strip():
-            return cls.failure("the model answered with an empty text")
+            return cls.failure(
+                "the model answered with an empty text",
+                prompt_tokens=prompt_tokens,
+                completion_tokens=completion_tokens,
+            )
         mark = mark_text(text, cut=finish_reason == "length")
         return cls(text, finish_reason, prompt_tokens, completion_tokens, "ok", None, mark)
 
     @classmethod
-    def failure(cls, reason: str) -> Self:
-        """Make the row of a prompt that failed for a reason of its own."""
-        return cls(None, None, None, None, "failed", reason)
+    def failure(
+        cls, reason: str, *, prompt_tokens: int | None = None, completion_tokens: int | None = None
+    ) -> Self:
+        """Make the row of a prompt that failed for a reason of its own, tokens paid for or not."""
+        return cls(None, None, prompt_tokens, completion_tokens, "failed", reason)
 
 
 class Ask(NamedTuple):

@@ -105,11 +105,23 @@ class HttpGenerator(Generator):
         if not call.over.is_set():
             await self._wire.open()
             self._pool.open(self)
+            self._watch_time(call)
             self.more_room()
         await call.over.wait()
         await self._wind_down(call)
         if call.error:
             raise call.error
+
+    def _watch_time(self, call: Call) -> None:
+        """End the call when its time is up, whatever it waits for."""
+        most = self._how.max_seconds_run
+        if most is None or call.closed:
+            return
+        if self.tally.seconds >= most:
+            call.end(BudgetReachedError(self.tally.spent_budget()))
+            return
+        pause = most - self.tally.seconds
+        asyncio.get_running_loop().call_later(pause, self._watch_time, call)
 
     async def _wind_down(self, call: Call) -> None:
         """Let what is in flight end, if that does not take long, and stop the rest."""
@@ -136,18 +148,19 @@ class HttpGenerator(Generator):
         call = self._call
         if call is None:
             return
-        most_tokens = self.sampling.max_new_tokens
+        flying = sum(each.in_flight for each in self._pool.endpoints)
+        if call.left and not flying and (spent := self.tally.spent_budget()):
+            call.end(BudgetReachedError(spent))
         while call.left and not call.closed and (place := self._pool.choose()):
-            flying = sum(each.in_flight for each in self._pool.endpoints)
-            if not flying and (spent := self.tally.spent_budget()):
-                call.end(BudgetReachedError(spent))
-                return
-            if not self.tally.affords(flying, most_tokens=most_tokens):
-                return
             fresh = self._charges < WARY or not (flying or self._waiting)
             row = call.take(limit=self._pool.limit, fresh=fresh)
             if row is None:
                 return
+            if not self.tally.affords(call.ask(row)):
+                call.leave(row)
+                return
+            self.tally.reserve(row, call.ask(row))
+            flying += 1
             place.in_flight += 1
             place.asked += 1
             task = asyncio.create_task(self._ask(call, row, place))
@@ -193,13 +206,17 @@ class HttpGenerator(Generator):
         full = place.in_flight >= place.window.limit
         place.in_flight -= 1
         del place.flights[row]
+        self.tally.release(row)
         place.silent = place.silent and bool(place.flights)
         call.land(row)
         if isinstance(answer, Completion):
             tokens = answer.completion_tokens
             place.window.answered(sent=sent, now=now, tokens=tokens, full=full)
-            self._charges = self._given_up = 0
-            self._pool.well(place)
+            if answer.status == "ok":
+                self._charges = self._given_up = 0
+                self._pool.well(place)
+            else:
+                self._miss(place, answer.error or "")
             self._finish(call, row, place, answer, seconds=now - sent)
         else:
             if answer.kind in {"busy", "slow"}:
@@ -214,6 +231,13 @@ class HttpGenerator(Generator):
         self.tally.count(answer, prompt_chars=len(call.ask(row).prompt))
         call.finish(row, answer)
 
+    def _miss(self, place: Endpoint, reason: str) -> None:
+        """Note an answer without a text; after many, see whether the endpoint writes any."""
+        place.heard = time.monotonic()
+        self._given_up += 1
+        if self._given_up % MANY == 0:
+            self._pool.prove(place, Trouble("empty", reason), self._given_up)
+
     def _settle(self, call: Call, row: int, place: Endpoint, trouble: Trouble) -> None:
         """Fail the row, put it back, leave it with the pool, or give up."""
         self.tally.failures[trouble.kind] += 1
@@ -224,16 +248,26 @@ class HttpGenerator(Generator):
         elif trouble.kind in DOUBTFUL:
             self._date(call, row, trouble)
             self._pool.doubt(place, row, trouble)
-        elif not self._pool.misshapen(place, row, trouble):
+        elif (times := self._pool.misshapen(place, row)) < FEW:
             self._date(call, row, trouble)
             self._charge(call, row, place, trouble)
+        elif self._answers:
+            self._date(call, row, trouble)
+            self._pool.doubt(place, row, trouble)
+        else:
+            self.give_up(self._pool.error(place, trouble, times))
+
+    @property
+    def _answers(self) -> bool:
+        """Whether the model ever answered a prompt sampled so."""
+        return self.tally.known or self.tally.answered > 0
 
     def _date(self, call: Call, row: int, trouble: Trouble) -> None:
         """Say when a row may be asked again: as the server told, or later each time."""
         past = call.past(row)
         wait = trouble.wait_s
         wait = backoff(1 + past.charged + past.refused) if wait is None else wait
-        past.ready = time.monotonic() + min(wait, self._how.timeout_s)
+        past.ready = time.monotonic() + min(wait, self._how.outage_s)
 
     def _charge(self, call: Call, row: int, place: Endpoint, trouble: Trouble) -> None:
         """Hold a failure against the row; put it back for later unless it had its chances."""
@@ -269,12 +303,13 @@ class HttpGenerator(Generator):
         call.put_back(row)
 
     def _fail(self, call: Call, row: int, place: Endpoint, trouble: Trouble, reason: str) -> None:
-        """Fail a row alone; give up if no row does better."""
+        """Fail a row alone; give up if no row does better, while there are others to save."""
         self._given_up += 1
-        few = MANY if self.tally.answered or trouble.kind == "prompt" else FEW
-        none_did = trouble.kind != "prompt" or not self.tally.answered
-        if self._given_up >= few and none_did and call.left > 1:
-            self.give_up(self._pool.error(place, trouble, place.asked))
+        few = MANY if self._answers or trouble.kind == "prompt" else FEW
+        none_does = trouble.kind != "prompt" or not self._answers
+        others = not call.is_tried if self._answers else call.left > 1
+        if self._given_up >= few and none_does and others:
+            self.give_up(self._pool.error(place, trouble, self._given_up))
             return
         self._finish(call, row, place, Completion.failure(self._hide(reason)), seconds=None)
 

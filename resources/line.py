@@ -7,10 +7,13 @@ import email.utils
 import functools
 import json
 import time
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import aiohttp
 import yarl
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 CONNECT_S = 30.0  # a server that takes longer to pick up is absent
 SHOWN_CHARS = 300  # of what a server said, in messages
@@ -27,6 +30,7 @@ Kind = Literal[
     "access",  # the key is refused
     "place",  # nothing is served under this URL
     "model",  # another model is served
+    "empty",  # the model answers, and writes nothing
 ]
 
 MENDS: dict[Kind, str] = {
@@ -41,6 +45,8 @@ MENDS: dict[Kind, str] = {
     "shape": "Mend generator.how.endpoints or generator.backend: another protocol is spoken there.",
     "access": "Put a valid key into the environment variable that generator.how.api_key_env names.",
     "place": "Mend generator.how.endpoints, generator.backend or generator.model.",
+    "empty": "See what the server answers: a model that reasons may need more max_new_tokens, or a "
+    "server another reasoning parser; what was asked is paid for.",
     "model": "Set generator.model to what the endpoint serves, or mend generator.how.endpoints.",
 }
 
@@ -52,6 +58,13 @@ class Trouble:
     kind: Kind
     reason: str
     wait_s: float | None = None  # what the server asked for
+
+
+class Answer(NamedTuple):
+    """What a server said, all being well."""
+
+    body: bytes
+    headers: Mapping[str, str]
 
 
 class Line:
@@ -80,14 +93,15 @@ class Line:
 
     async def post(
         self, url: str, body: dict[str, Any], *, timeout_s: float | None = None
-    ) -> bytes | Trouble:
-        """Send JSON; return a good answer's body."""
+    ) -> Answer | Trouble:
+        """Send JSON; return a good answer."""
         data = json.dumps(body).encode()
         return await self._send("POST", url, timeout_s, data=data, headers=JSON)
 
     async def get(self, url: str, *, timeout_s: float) -> bytes | Trouble:
         """Return a good answer's body."""
-        return await self._send("GET", url, timeout_s)
+        answer = await self._send("GET", url, timeout_s)
+        return answer if isinstance(answer, Trouble) else answer.body
 
     async def is_alive(self, url: str, *, timeout_s: float) -> bool:
         """Whether ``/health`` gets any answer but a server's error."""
@@ -96,7 +110,7 @@ class Line:
 
     async def _send(
         self, method: str, url: str, timeout_s: float | None, **what: Any
-    ) -> bytes | Trouble:
+    ) -> Answer | Trouble:
         assert self._session is not None
         if timeout_s is not None:
             what["timeout"] = _timeout(timeout_s)
@@ -107,7 +121,7 @@ class Line:
             return _unheard(error, timeout_s or self._timeout_s)
         if response.status != 200:  # noqa: PLR2004
             return _refusal(response.status, response.headers, answer)
-        return answer
+        return Answer(answer, response.headers)
 
 
 def _unheard(error: Exception, timeout_s: float) -> Trouble:

@@ -17,14 +17,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from cosmo_assets.pure.aimd import Window
 from cosmo_assets.pure.errors import GeneratorError
-from resources.line import MENDS
+from resources.generator import Ask
+from resources.line import MENDS, Trouble
 from resources.tally import EndpointStats, State
+from resources.wires import PROBE
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from cosmo_assets.pure import config
-    from resources.line import Kind, Trouble
+    from resources.line import Kind
     from resources.wires import Wire
 
 FIRST_WAIT_S = 1.0  # then 2, 4, 8, … , each times 0.5 to 1.5
@@ -33,6 +35,7 @@ GREET_EVERY_S = 5.0  # an endpoint that is out is greeted no more rarely
 GREET_S = 30.0  # an endpoint that was up answers a greeting in this time
 SILENCE_S = 15.0  # with requests open and no answer, ask whether anybody is there
 SILENCES = 3  # so many of these in a row, and nobody is
+IDENTIFY_EVERY_S = 60.0  # an endpoint that is up is asked so often which model it serves
 FEW = 3  # so many rows in trouble are no accident
 
 LASTING: frozenset[Kind] = frozenset({"prompt", "access", "place", "model"})
@@ -96,6 +99,7 @@ class Pool:
         ]
         self._how = how
         self._wire = wire
+        self._proof = Ask(PROBE, settings.sampling)
         self._owner: Owner | None = None
         self._down_since: float | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -160,13 +164,25 @@ class Pool:
         if not place.in_flight and place.last:
             self._miss(place, place.last)
 
-    def misshapen(self, place: Endpoint, row: int, trouble: Trouble) -> bool:
-        """Note an answer of a wrong shape; whether that was one too many."""
+    def misshapen(self, place: Endpoint, row: int) -> int:
+        """Note an answer of a wrong shape; return how many rows had one since all was well."""
         place.misshapen.add(row)
-        if len(place.misshapen) < FEW:
-            return False
-        self._give_up(self.error(place, trouble, len(place.misshapen)))
-        return True
+        return len(place.misshapen)
+
+    def prove(self, place: Endpoint, trouble: Trouble, times: int) -> None:
+        """Ask an endpoint what any model can answer, and nothing else meanwhile."""
+        if place.state == "up":
+            place.state = "doubted"
+            self._start(self._prove(place, trouble, times))
+
+    async def _prove(self, place: Endpoint, trouble: Trouble, times: int) -> None:
+        answer = await self._wire.ask(place.url, self._proof)
+        if isinstance(answer, Trouble):
+            self._greet_soon(place)
+        elif answer.status == "failed":
+            self._give_up(self.error(place, trouble, times))
+        else:
+            self._clear(place)
 
     def error(self, place: Endpoint, trouble: Trouble, times: int) -> GeneratorError:
         """Say what is wrong with an endpoint, and how to mend it."""
@@ -245,6 +261,7 @@ class Pool:
         place.state = "up"
         self._down_since = None
         place.tried, place.last = 0, None
+        place.misshapen.clear()
         rows, place.doubts = place.doubts, {}
         greeting, place.greeting = place.greeting, None
         if greeting and greeting is not asyncio.current_task():
@@ -265,10 +282,16 @@ class Pool:
             self._owner.give_up(error)
 
     async def _listen(self, place: Endpoint) -> None:
-        """Give up the open requests of an endpoint that hangs."""
-        silences = 0
+        """Give up the open requests of an endpoint that hangs, and the call if its model goes."""
+        silences, looked = 0, time.monotonic()
         while True:
-            await asyncio.sleep(SILENCE_S)
+            await asyncio.sleep(min(SILENCE_S, IDENTIFY_EVERY_S))
+            if place.state == "up" and time.monotonic() - looked >= IDENTIFY_EVERY_S:
+                looked = time.monotonic()
+                trouble = await self._wire.identify(place.url, timeout_s=GREET_S)
+                if trouble and trouble.kind == "model":
+                    self._give_up(self.error(place, trouble, place.asked))
+                    return
             quiet = place.in_flight and time.monotonic() - place.heard >= SILENCE_S
             if not quiet or await self._wire.is_alive(place.url, timeout_s=SILENCE_S):
                 silences = 0

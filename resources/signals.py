@@ -33,5 +33,8 @@ def heeding_signals(note: Callable[[int], None]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        if got and before[got[0]] is signal.SIG_DFL:
+            # The process would be gone at once, and what was spent not noted.
+            raise SystemExit(128 + got[0])
         if got:
             signal.raise_signal(got[0])

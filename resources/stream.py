@@ -101,6 +101,7 @@ class Stream:
         self._room = threading.Condition()
         self._generator: Generator | None = None
         self._interrupted = 0  # times
+        self._found_any = False
         self._signals = contextlib.ExitStack()
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._ask_all, name="asking", daemon=True)
@@ -151,6 +152,7 @@ class Stream:
             if asks.are_any:
                 with self._open_writer() as generator:
                     self._generator = generator
+                    generator.tally.known = self._found_any
                     if self._interrupted:
                         generator.interrupt(self._interrupted)
                     generator.answer(asks, on_reply=self._keep)
@@ -184,6 +186,9 @@ class Stream:
         """Take what the ledger has of a window, and yield the rest, a prompt once."""
         rows = window.with_columns(sampled_keys(window, self._settings))
         found = self._ledger.find(rows["key"].unique(maintain_order=True)).select("key", *REPLY)
+        self._found_any = self._found_any or found.height > 0
+        if self._generator:
+            self._generator.tally.known = self._found_any
         rows = rows.join(found, on="key", how="left", maintain_order="left")
         rows = rows.with_columns(known=pl.col("status").is_not_null())
         fresh: list[tuple[str, Ask]] = []

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from resources.generator import Ask, Completion
 
 RECENT_S = 60  # rates are of so many seconds
-FEW = 3  # answers, after which what one costs is known
+ENOUGH = 100  # answers, after which the longest tells how long others get
 CHARS_A_TOKEN = 4  # where an endpoint does not say how many tokens it wrote
 
 
@@ -68,6 +68,10 @@ class Tally:
         self.prompt_tokens = 0
         self.completion_tokens = 0
         self.answered = 0  # rows with a text, ever
+        self.known = False  # whether this model answered others before
+        self._longest = 0  # tokens of an answer
+        self._reserved: dict[int, tuple[int, int]] = {}  # tokens, by row in flight
+        self._reserve = [0, 0]  # their sums
         self.failures: collections.Counter[str] = collections.Counter()
         self._how = how
         self._opened = self._begun = time.monotonic()
@@ -101,37 +105,57 @@ class Tally:
         if spent := self.spent_budget():
             raise BudgetReachedError(spent)
 
-    def affords(self, flying: int, *, most_tokens: int) -> bool:
-        """Whether one more request stays within the budgets, as far as can be foreseen.
+    def affords(self, ask: Ask) -> bool:
+        """Whether a request stays within the budgets beside those in flight.
 
-        Args:
-            flying: requests in flight, of which nothing is counted yet.
-            most_tokens: what an answer may have; it is reckoned with until some are known.
+        Reckoned with is the most that it may write, or once many answers are known the longest.
+        With nothing in flight one is asked, or a small budget would never be used.
         """
-        for _, most, spent, price in self._budgets():
-            if spent >= most:
-                return False
-            known = self.answered >= FEW and price
-            each = spent / self.answered if known else price * most_tokens
-            # With nothing in flight one is asked, or a small budget would never be used.
-            if flying and spent + (flying + 1) * each > most:
-                return False
-        return True
+        if not self._reserved:
+            return self.spent_budget() is None
+        read, written = (sum(pair) for pair in zip(self._reserve, self._expected(ask), strict=True))
+        return all(
+            spent + read * price_read + written * price_written <= most and spent < most
+            for _, most, spent, (price_read, price_written) in self._budgets()
+        )
 
-    def _budgets(self) -> Iterator[tuple[str, float, float, float]]:
-        """Give each budget's name, its size, what is spent of it, and what a token costs of it."""
-        if self._how.max_tokens_run is not None:
-            yield "max_tokens_run", self._how.max_tokens_run, self.tokens, 1.0
-        if self._how.max_seconds_run is not None:  # requests that run at once share it
-            yield "max_seconds_run", self._how.max_seconds_run, time.monotonic() - self._opened, 0.0
-        if self._how.max_money_run is not None:
-            token = self._how.price_completion_million / 1e6
-            yield "max_money_run", self._how.max_money_run, self.money, token
+    def reserve(self, row: int, ask: Ask) -> None:
+        """Set aside what a request may take, until ``release``."""
+        self._reserved[row] = self._expected(ask)
+        self._reserve = [sum(p) for p in zip(self._reserve, self._reserved[row], strict=True)]
+
+    def release(self, row: int) -> None:
+        """Note that a request is no longer in flight."""
+        read, written = self._reserved.pop(row)
+        self._reserve = [self._reserve[0] - read, self._reserve[1] - written]
+
+    def _expected(self, ask: Ask) -> tuple[int, int]:
+        most = ask.sampling.max_new_tokens
+        written = min(most, self._longest) if self.answered >= ENOUGH else most
+        return len(ask.prompt) // CHARS_A_TOKEN, written
+
+    def _budgets(self) -> Iterator[tuple[str, float, float, tuple[float, float]]]:
+        """Give each budget's name and size, what is spent, and what tokens in and out cost."""
+        how = self._how
+        if how.max_tokens_run is not None:
+            yield "max_tokens_run", how.max_tokens_run, self.tokens, (1.0, 1.0)
+        if how.max_seconds_run is not None:  # requests that run at once share it
+            yield "max_seconds_run", how.max_seconds_run, self.seconds, (0.0, 0.0)
+        if how.max_money_run is not None:
+            prices = (how.price_prompt_million / 1e6, how.price_completion_million / 1e6)
+            yield "max_money_run", how.max_money_run, self.money, prices
+
+    @property
+    def seconds(self) -> float:
+        """How long the generator has been open."""
+        return time.monotonic() - self._opened
 
     def watch(self, asks: Iterator[Ask]) -> Iterator[Ask]:
         """Start a call over ``asks``, and count them as they are drawn."""
         self._begun = time.monotonic()
         self._asks = asks
+        self._reserved.clear()
+        self._reserve = [0, 0]
         self._recent.clear()
         return self._draw()
 
@@ -143,14 +167,15 @@ class Tally:
     def count(self, answer: Completion, *, prompt_chars: int = 0) -> None:
         """Count one finished row; tokens that were not told are estimated from characters."""
         self._done += 1
-        written = 0
+        written = answer.completion_tokens or len(answer.text or "") // CHARS_A_TOKEN
         if answer.status == "ok":
-            written = answer.completion_tokens or len(answer.text or "") // CHARS_A_TOKEN
             self.answered += 1
-            self.completion_tokens += written
-            self.prompt_tokens += answer.prompt_tokens or prompt_chars // CHARS_A_TOKEN
+            self._longest = max(self._longest, written)
         else:
             self._failed += 1
+        if answer.status == "ok" or answer.completion_tokens is not None:  # the model was at work
+            self.completion_tokens += written
+            self.prompt_tokens += answer.prompt_tokens or prompt_chars // CHARS_A_TOKEN
         second = int(time.monotonic())
         rows = 1
         if self._recent and self._recent[-1][0] == second:

@@ -36,6 +36,10 @@ class Wire(Protocol):
         """Find out, by next to no work, whether ``url`` speaks the protocol and has the model."""
         ...
 
+    async def identify(self, url: str, *, timeout_s: float) -> Trouble | None:
+        """Read which model is served. What says nothing of it is no fault."""
+        ...
+
     async def is_alive(self, url: str, *, timeout_s: float) -> bool:
         """Whether anybody picks up, however busy the model is."""
         ...
@@ -50,7 +54,7 @@ class Wire(Protocol):
 
 
 class _Message(pydantic.BaseModel):
-    content: str | None = None
+    content: str | None  # null is an empty text; without the field another protocol is spoken
 
 
 class _Choice(pydantic.BaseModel):
@@ -59,8 +63,8 @@ class _Choice(pydantic.BaseModel):
 
 
 class _Usage(pydantic.BaseModel):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    prompt_tokens: pydantic.NonNegativeInt | None = None
+    completion_tokens: pydantic.NonNegativeInt | None = None
 
 
 class _Chat(pydantic.BaseModel):
@@ -89,8 +93,7 @@ class _Models(pydantic.BaseModel):
 
 class _Details(pydantic.BaseModel):
     finish_reason: str
-    generated_tokens: int
-    prefill: list[Any] = []
+    generated_tokens: pydantic.NonNegativeInt
 
 
 class _Generated(pydantic.BaseModel):
@@ -152,6 +155,10 @@ class OpenAIWire:
         answer = await self._chat(url, self._probe, timeout_s=timeout_s)
         if isinstance(answer, Trouble):
             return answer
+        return await self.identify(url, timeout_s=timeout_s)
+
+    async def identify(self, url: str, *, timeout_s: float) -> Trouble | None:
+        """See whether the model is among those that ``/v1/models`` lists."""
         listed = await self._line.get(_root(url) + "/v1/models", timeout_s=timeout_s)
         try:
             models = [] if isinstance(listed, Trouble) else _Models.model_validate_json(listed).data
@@ -178,7 +185,7 @@ class OpenAIWire:
             "seed": prompt_seed(ask.prompt, seed=ask.sampling.seed),
         }
         answer = await self._line.post(_chat_url(url), body, timeout_s=timeout_s)
-        return answer if isinstance(answer, Trouble) else self._read(answer)
+        return answer if isinstance(answer, Trouble) else self._read(answer.body)
 
     def _read(self, answer: bytes) -> Completion | Trouble:
         try:
@@ -241,6 +248,13 @@ class TgiWire:
 
     async def greet(self, url: str, *, timeout_s: float) -> Trouble | None:
         """Read which model is served, then have one token written."""
+        if trouble := await self.identify(url, timeout_s=timeout_s):
+            return trouble
+        written = await self._generate(url, self._probe, timeout_s=timeout_s)
+        return written if isinstance(written, Trouble) else None
+
+    async def identify(self, url: str, *, timeout_s: float) -> Trouble | None:
+        """Read which model ``/info`` says is served."""
         answer = await self._line.get(f"{url}/info", timeout_s=timeout_s)
         if isinstance(answer, Trouble):
             return answer
@@ -250,8 +264,7 @@ class TgiWire:
             return Trouble("shape", f"/info answered with no model_id but {shown(answer)}")
         if not _same_model(self._model, info.model_id):
             return Trouble("model", f"/info says the model is {info.model_id!r}")
-        written = await self._generate(url, self._probe, timeout_s=timeout_s)
-        return written if isinstance(written, Trouble) else None
+        return None
 
     async def is_alive(self, url: str, *, timeout_s: float) -> bool:
         """Whether ``/health`` gets any answer but a server's error."""
@@ -271,17 +284,22 @@ class TgiWire:
         if isinstance(answer, Trouble):
             return answer
         try:
-            written = _GENERATED.validate_json(answer)[0]
+            written = _GENERATED.validate_json(answer.body)[0]
         except pydantic.ValidationError:
-            return Trouble("shape", f"answered off protocol: {shown(answer)}")
+            return Trouble("shape", f"answered off protocol: {shown(answer.body)}")
         text = written.generated_text
         ended = next((stop for stop in ask.sampling.stop if text.endswith(stop)), "")
         return _completion(
             text.removesuffix(ended),
             written.details.finish_reason,
-            prompt_tokens=len(written.details.prefill) or None,
+            prompt_tokens=_count(answer.headers.get("x-prompt-tokens")),
             completion_tokens=written.details.generated_tokens,
         )
+
+
+def _count(header: str | None) -> int | None:
+    """Read how many tokens TGI says that it read. What cannot be read was not said."""
+    return int(header) if header and header.isascii() and header.isdigit() else None
 
 
 def _completion(
@@ -292,7 +310,11 @@ def _completion(
     completion_tokens: int | None,
 ) -> Completion:
     if finish_reason not in FINISH:
-        return Completion.failure(f"the model stopped for finish_reason {finish_reason!r}")
+        return Completion.failure(
+            f"the model stopped for finish_reason {finish_reason!r}",
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens,
+        )
     return Completion.written(
         text or "",
         FINISH[finish_reason],
@@ -305,10 +327,13 @@ def _completion(
 def _same_model(asked: str, served: str) -> bool:
     """Whether an endpoint serves what was asked for, by its name or under its last part.
 
-    ``transformers serve`` names the branch behind the model: ``NAME@main``.
+    ``transformers serve`` names the branch behind the model: ``NAME@main``. Two names of a hub are
+    two models where their owners differ; a folder has no owner.
     """
-    served = served.removesuffix("@main")
-    return served == asked or served.endswith("/" + asked.rstrip("/").rpartition("/")[2])
+    served, asked = served.removesuffix("@main"), asked.rstrip("/")
+    if served.count("/") == asked.count("/") == 1 and not {served[0], asked[0]} & set("./"):
+        return served == asked
+    return served.rpartition("/")[2] == asked.rpartition("/")[2]
 
 
 def _root(url: str) -> str:

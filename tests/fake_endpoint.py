@@ -232,7 +232,10 @@ class FakeEndpoint:
                 "tokens": [],
             }
         # TGI's root wraps its answer in a list; /generate does not.
-        return web.json_response([tree] if request.path == "/" else tree)
+        return web.json_response(
+            [tree] if request.path == "/" else tree,
+            headers={"x-prompt-tokens": str(len(prompt.split()))},
+        )
 
     def _note(self, request: web.Request, prompt: str, body: dict[str, Any]) -> None:
         self.asked.append(

@@ -215,7 +215,9 @@ def test_a_prompt_past_its_deadline_fails_alone(backend: str) -> None:
 def test_an_empty_answer_is_a_failure(backend: str) -> None:
     with FakeEndpoint(write=lambda prompt: " " if prompt == PROMPTS[0] else "words") as fake:
         answers = complete(settings(backend, fake.url))
-    assert answers[0] == Completion.failure("the model answered with an empty text")
+    told = "the model answered with an empty text"
+    words = len(PROMPTS[0].split())
+    assert answers[0] == Completion.failure(told, prompt_tokens=words, completion_tokens=0)
     assert {each.text for each in answers[1:]} == {"words"}
 
 
@@ -279,7 +281,7 @@ def test_an_endpoint_that_never_works_is_given_up(
 @pytest.mark.parametrize(
     ("fault", "most"),
     [
-        (Fault(200, body={"a": 1}), 10),
+        (Fault(200, body={"a": 1}), 20),
         (Fault(404, body="<html/>"), 10),
         (Fault(503, body="<html/>"), 400),
         (Fault(500), 400),
@@ -307,6 +309,8 @@ def test_an_endpoint_that_stops_working_is_given_up(
         ("fake-model", "fake-model", True),
         ("org/fake-model", "/data/models/fake-model", True),
         ("/data/fake-model/", "org/fake-model", True),
+        ("org/fake-model", "fake-model", True),
+        ("org/fake-model", "other/fake-model", False),
         ("fake-model", "another-model", False),
         ("model", "fake-model", False),
         ("fake-model", "fake-model-7b", False),

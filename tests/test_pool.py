@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import signal
 import socket
@@ -13,7 +14,8 @@ from fake_endpoint import PROBE, FakeEndpoint, Fault
 from cosmo_assets.pure import config
 from cosmo_assets.pure.errors import GeneratorError
 from resources import http_generators, pool
-from resources.generator import Completion, Generator, open_generator
+from resources.generator import Ask, Completion, Generator, open_generator
+from resources.signals import heeding_signals
 from resources.tally import BudgetReachedError
 
 if TYPE_CHECKING:
@@ -194,7 +196,7 @@ def test_a_shape_that_changes_stops_the_run_after_a_few(fake: FakeEndpoint, back
     with pytest.raises(GeneratorError, match=r"result.*backend"):
         ask(settings(fake.url, backend=backend), MANY, told)
     assert len(told.replies) >= 100
-    assert len(fake.prompts) <= len(told.replies) + 2 * 8
+    assert len(fake.prompts) <= len(told.replies) + 4 * 8
 
 
 def test_an_answer_shows_that_an_earlier_failure_was_the_rows_own() -> None:
@@ -478,3 +480,114 @@ def test_rows_are_shared_by_endpoints_of_one_pool(fake: FakeEndpoint) -> None:
     assert min(shares) > 0.3 * len(MANY)
     runs = [len(list(run)) for _, run in itertools.groupby(each.endpoint for each in answers)]
     assert max(runs) < 60
+
+
+@pytest.mark.parametrize("backend", HTTP)
+def test_a_model_that_writes_nothing_is_given_up_and_what_it_took_counts(backend: str) -> None:
+    with (
+        FakeEndpoint(write=lambda _: "", delay_s=pace) as fake,
+        open_generator(settings(fake.url, backend=backend), env={}) as generator,
+    ):
+        with pytest.raises(GeneratorError, match=r"asked 25 times .*empty text.*max_new_tokens"):
+            generator.complete(MANY)
+        assert len(fake.prompts) <= 25 + 2 * 8
+        assert generator.stats().prompt_tokens >= 25 * 5
+
+
+def test_a_message_without_its_content_is_another_protocol(fake: FakeEndpoint) -> None:
+    choice = {"message": {"role": "assistant", "text": "words"}, "finish_reason": "stop"}
+    body = {"model": "fake-model", "choices": [choice]}
+    fake.faults.append(Fault(200, body=body, times=-1))
+    with pytest.raises(GeneratorError, match=r"generator\.backend"):
+        ask(settings(fake.url), MANY, Told())
+    assert len(fake.asked) <= 10
+
+
+@pytest.mark.parametrize("backend", HTTP)
+def test_many_prompts_in_a_row_that_get_no_text_fail_alone(backend: str) -> None:
+    def write(prompt: str) -> str:
+        return "" if prompt in MANY[100:180] else answer(prompt)
+
+    told = Told()
+    with FakeEndpoint(write=write, delay_s=pace) as fake:
+        ask(settings(fake.url, backend=backend), MANY, told)
+    assert sorted(told.failed) == list(range(100, 180))
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Fault(500, times=-1), Fault(200, body={"choices": []}, times=-1)],
+    ids=["500", "shape"],
+)
+def test_the_last_prompts_fail_alone_where_the_model_answered_others_before(
+    fake: FakeEndpoint, fault: Fault
+) -> None:
+    """As in a run that goes on after one that broke off: only prompts that fail are left."""
+    bad = [f"bad {prompt}" for prompt in MANY[:10]]
+    fake.faults.append(dataclasses.replace(fault, only="bad "))
+    told = Told()
+    with open_generator(settings(fake.url, attempts=2), env={}) as generator:
+        generator.tally.known = True
+        generator.complete(bad, on_reply=told)
+    assert len(told.failed) == 10
+
+
+def test_budgets_reckon_with_what_each_prompt_may_write() -> None:
+    """Of two thousand words a prompt, where the settings speak of ten."""
+    sampling = config.Sampling(max_new_tokens=2_000)
+    with (
+        FakeEndpoint(write=lambda _: "word " * 2_000, delay_s=pace) as fake,
+        open_generator(
+            settings(fake.url, sampling={"max_new_tokens": 10}, max_tokens_run=9_000), env={}
+        ) as generator,
+    ):
+        asks = iter([Ask(prompt, sampling) for prompt in MANY])
+        with pytest.raises(BudgetReachedError):
+            generator.answer(asks, on_reply=Told())
+        assert 9_000 <= generator.tally.tokens < 9_000 + 2_100
+
+
+@pytest.mark.parametrize("fault", [503, 0], ids=["busy", "away"])
+def test_time_is_up_also_while_prompts_wait(fake: FakeEndpoint, fault: int) -> None:
+    def fail() -> None:
+        fake.faults.append(Fault(fault, headers={"Retry-After": "15"}, times=-1))
+
+    began = time.monotonic()
+    with pytest.raises(BudgetReachedError, match="max_seconds_run"):
+        ask(settings(fake.url, max_seconds_run=1.0), MANY, Told({10: fail}))
+    assert time.monotonic() - began < 6
+
+
+def test_retry_after_holds_beyond_the_deadline_of_a_request(fake: FakeEndpoint) -> None:
+    fake.faults.append(Fault(503, headers={"Retry-After": "2"}, only=MANY[1]))
+    ask(settings(fake.url, timeout_s=1), MANY[:4], Told())
+    first, again = [asked.at for asked in fake.asked if asked.prompt == MANY[1]]
+    assert again - first >= 2
+
+
+@pytest.mark.parametrize("backend", HTTP)
+def test_a_model_that_is_swapped_behind_an_endpoint_ends_the_run(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "IDENTIFY_EVERY_S", 0.1)
+    with FakeEndpoint(delay_s=pace, echoes_model=True) as fake:
+
+        def swap() -> None:
+            fake.model = "another-model"
+
+        told = Told({20: swap})
+        with pytest.raises(GeneratorError, match="another-model"):
+            ask(settings(fake.url, backend=backend, concurrency=2), MANY, told)
+        assert len(told.replies) < len(MANY)
+
+
+def test_sigterm_unwinds_where_it_would_have_ended_the_process_at_once() -> None:
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    told: list[int] = []
+    try:
+        with pytest.raises(SystemExit) as ended, heeding_signals(told.append):
+            signal.raise_signal(signal.SIGTERM)
+        assert (told, ended.value.code) == ([1], 128 + signal.SIGTERM)
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGTERM, before)

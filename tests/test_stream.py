@@ -137,7 +137,7 @@ def test_no_window_waits_for_the_last_prompt_of_another(tmp_path: Path) -> None:
     held = threading.Event()
 
     def delay(prompt: str) -> float:
-        return 30.0 if prompt == "slow" and not held.is_set() else 0.0
+        return 300.0 if prompt == "slow" and not held.is_set() else 0.0
 
     with FakeEndpoint(delay_s=delay) as server:
         chosen = config.Generator.model_validate(
