@@ -13,7 +13,7 @@ import polars as pl
 
 from cosmo_assets.pure.digest import digest
 from cosmo_assets.pure.errors import BadInputError, ContractError
-from cosmo_assets.pure.prompts import build_prompts
+from cosmo_assets.pure.prompts import build_prompts, leaves_hole
 from cosmo_assets.pure.template import UNORDERED, UNSEEN, PromptTemplate
 from cosmo_assets.quality import by_cell
 from cosmo_assets.seeds import SEED_DOCUMENTS
@@ -186,20 +186,30 @@ def _cells(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
 
 
 def _prompts(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
-    """Build prompts, one style at a time over all of its cells."""
+    """Build prompts, one style at a time over all of its cells.
+
+    A cell that is behind its template, or that holds a document which leaves a hole, fails alone.
+    """
     by_style: dict[str, list[str]] = {}
     for cell in step.partitions:
         by_style.setdefault(part(cell, 1), []).append(cell)
     documents = cell_documents(step)
     for style, cells in by_style.items():
         template = style_template(step, style)
-        _check_versions(step, cells, template)
+        behind = _behind(step, cells, template)
         wanted = documents.filter(pl.col("partition").is_in(cells))
         if template.passages:
             wanted = with_passages(wanted, step.scan("groundings", cells).collect())
-        prompts = named_prompts(wanted, template)
-        for cell, rows in by_cell(prompts, tuple(cells)):
+        holed = set(wanted.filter(leaves_hole(template))["partition"])
+        good = tuple(cell for cell in cells if cell not in behind and cell not in holed)
+        prompts = named_prompts(wanted.filter(pl.col("partition").is_in(good)), template)
+        for cell, rows in by_cell(prompts, good):
             yield cell, partial(_prompt_rows, rows)
+        for cell, version in behind.items():
+            yield cell, partial(_refuse_version, cell, version, template)
+        for cell in sorted(holed - behind.keys()):
+            rows = wanted.filter(pl.col("partition") == cell)
+            yield cell, partial(_refuse_holes, rows, template)
 
 
 def style_template(step: Step, style: str) -> PromptTemplate:
@@ -222,15 +232,24 @@ def with_passages(documents: pl.DataFrame, groundings: pl.DataFrame) -> pl.DataF
     )
 
 
-def _check_versions(step: Step, cells: list[str], template: PromptTemplate) -> None:
-    """Refuse to build prompts of a template that the cells do not know yet."""
-    found = step.scan("cells", cells).select("style_version").unique().collect()["style_version"]
-    if other := sorted(set(found) - {template.version}):
-        msg = (
-            f"cells of {template.style} are of version {other[0]} of its template, which is now "
-            f"{template.version}; materialize cells first"
-        )
-        raise ContractError(msg)
+def _behind(step: Step, cells: list[str], template: PromptTemplate) -> dict[str, str]:
+    """Find the cells of a version of the template that is not the one to be used: cell → it."""
+    found = step.scan("cells", cells).select("partition", "style_version").unique()
+    other = found.filter(pl.col("style_version") != template.version).sort("partition")
+    return dict(other.collect().iter_rows())
+
+
+def _refuse_version(cell: str, version: str, template: PromptTemplate) -> Made:
+    msg = (
+        f"{cell} is of version {version} of {template.style}.md, which is now {template.version}; "
+        "materialize cells first"
+    )
+    raise ContractError(msg)
+
+
+def _refuse_holes(documents: pl.DataFrame, template: PromptTemplate) -> Made:
+    """Say which document leaves a hole, as ``build_prompts`` does."""
+    return _prompt_rows(named_prompts(documents, template))
 
 
 def named_prompts(documents: pl.DataFrame, template: PromptTemplate) -> pl.DataFrame:

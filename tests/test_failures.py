@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pytest
-from edits import put, settle
-from stand_ins import look_at
+from edits import put, replaced, settle
+from stand_ins import STAND_INS, look_at
 from tiny import write_lines
 
 import resources.evaluator
@@ -77,6 +77,51 @@ def test_a_generator_that_is_down_fails_the_labels_it_is_asked_for_and_no_curate
     errors = {one.error for one in outcomes if one.error}
     assert len(errors) == 1
     assert "http://127.0.0.1:9" in errors.pop()
+
+
+TITLED = """---
+variables: [title]
+kinds: [outline]
+audience: adults
+format: textbook
+---
+Write of $title.
+"""
+
+
+def test_a_document_without_a_title_fails_only_the_cells_of_the_style_that_names_it(
+    project: Path,
+) -> None:
+    (project.parent / "templates" / "unit_titled.md").write_text(TITLED)
+    replaced("courses/algebra.csv", "Algebra part 2", "")(project.parent)
+    world = look_at(project)
+    for table in STAND_INS[: [table.name for table in STAND_INS].index("prompts")]:
+        assert all(one.good for one in make(table, look_at(project).partitions(table.by), world))
+        world = look_at(project)
+    outcomes = {
+        one.partition: one for one in make(BY_NAME["prompts"], world.partitions("cells"), world)
+    }
+    failed = {cell: one.error for cell, one in outcomes.items() if not one.good}
+    algebra = {cell for cell in outcomes if cell.startswith("curated-algebra")}
+    assert failed.keys() == {cell for cell in algebra if cell.endswith(":unit_titled")}
+    assert len(outcomes) > len(failed) == 1
+    (error,) = failed.values()
+    assert "1 documents have no title, first doc_id" in error
+    assert "take $title out of unit_titled.md" in error
+
+
+def test_a_cell_behind_its_template_fails_and_takes_no_other_style_with_it(project: Path) -> None:
+    replaced("templates/page_young.md", "Write a textbook", "Compose a")(project.parent)
+    made = BY_NAME["prompt_templates"]
+    assert all(one.good for one in make(made, ["page_young"], look_at(project)))
+    world = look_at(project)
+    fates = {
+        one.partition: (one.fate, one.error)
+        for one in make(BY_NAME["prompts"], world.partitions("cells"), world, force=True)
+    }
+    young = {cell for cell in fates if cell.endswith(":page_young")}
+    assert {cell for cell, (fate, _) in fates.items() if fate == "failed"} == young
+    assert {fates[cell][1].split(" is of version ")[0] for cell in young} == young
 
 
 def failing(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:

@@ -93,6 +93,13 @@ def build_prompts(documents: pl.DataFrame, template: PromptTemplate) -> pl.DataF
     return rows.select(*list(SCHEMA)[:-1], _joined(template.pieces, template).alias("prompt"))
 
 
+def leaves_hole(template: PromptTemplate) -> pl.Expr:
+    """Whether a document that the template takes has nothing for one of its holes."""
+    holes = sorted(set(template.variables) & set(SOURCES))
+    blank = pl.any_horizontal(pl.lit(value=False), *(_is_blank(SOURCES[name]) for name in holes))
+    return pl.col("kind").is_in(template.kinds) & blank
+
+
 def passages_shown(documents: pl.DataFrame) -> pl.Series:
     """Write each document's passages, numbered, each with its id: ``1. [corpus:id] words``."""
     lines = (
@@ -206,12 +213,16 @@ def _require_values(documents: pl.DataFrame, template: PromptTemplate) -> None:
         if column not in documents.columns:
             msg = f"documents have no column {column!r}; {use}"
             raise ContractError(msg)
-        words = pl.col(column).str.contains(r"\S").fill_null(value=False)
-        without = documents.filter(~words)
+        without = documents.filter(_is_blank(column))
         if without.height:
             first = without["doc_id"][0]
-            msg = f"{without.height} documents have no {column}, first doc_id {first!r}; {use}"
+            msg = f"{without.height} documents have no {column}, first doc_id {first!r}; {use}: "
+            msg += f"give them one in their source, or take ${name} out of {template.style}.md"
             raise ContractError(msg)
+
+
+def _is_blank(column: str) -> pl.Expr:
+    return ~pl.col(column).str.contains(r"\S").fill_null(value=False)
 
 
 def _values(
