@@ -12,28 +12,30 @@ import polars as pl
 from cosmo_assets.pure.digest import digest
 
 _NOUNS = """\
-lantern bucket pebble ladder blanket kettle feather puddle wheel basket whistle drum mirror candle
-button ribbon sled raft bridge tunnel orchard garden attic cellar window doorbell letter map compass
-clock calendar coin ticket suitcase umbrella boot mitten scarf pocket spoon teapot pancake carrot
-pumpkin acorn seed leaf branch root stone sand shell wave island river pond waterfall hill cave
-meadow cloud rainbow storm snowman icicle shadow echo star moon kite balloon bubble ball swing
-seesaw puppet crayon notebook pencil paintbrush jar bottle box cage nest beehive anthill spiderweb
-snail beetle cricket frog turtle hedgehog squirrel rabbit fox owl sparrow duck goose donkey goat
-lamb pony kitten puppy baker gardener fisherman postman neighbour cousin grandmother twin"""
+lantern bucket pebble ladder blanket kettle feather puddle wheel basket whistle drum mirror
+candle button ribbon sled raft bridge tunnel tree garden bed kitchen window doorbell letter map
+apple clock cup coin ticket suitcase umbrella boot mitten scarf pocket spoon teapot pancake
+carrot pumpkin acorn seed leaf branch root stone sand shell wave island river pond waterfall hill
+cave meadow cloud rainbow storm snowman icicle shadow echo star moon kite balloon bubble ball
+swing seesaw puppet crayon notebook pencil paintbrush jar bottle box cage nest beehive worm
+spiderweb snail beetle cricket frog turtle hedgehog squirrel rabbit fox owl sparrow duck goose
+donkey goat lamb pony kitten puppy baker gardener fisherman postman neighbour cousin grandmother
+twin"""
 _VERBS = """\
 carry borrow return hide search find lose mend build paint fold knot untie stir pour spill taste
-share trade count measure guess remember forget promise whisper shout listen sing hum laugh sneeze
+share swap count hug guess remember forget promise whisper shout listen sing hum laugh sneeze
 yawn wake climb slide jump crawl tiptoe float sink dive row push pull lift drop catch throw roll
-spin balance dig plant water pick peel bake wash dry sweep polish wrap open lock knock wait follow
-lead race rest wander visit invite thank forgive help teach learn try wonder point trace draw copy
-collect sort feed brush tame free save repair invent test melt freeze glow shine"""
+spin balance dig plant water pick peel bake wash dry sweep polish wrap open lock knock wait
+follow lead race rest wander visit invite thank forgive help teach learn try wonder point trace
+draw copy collect sort feed brush tame free save repair dance test melt freeze glow shine"""
 _ADJECTIVES = """\
-stubborn patient curious clumsy careful brave shy proud lonely cheerful grumpy sleepy hungry quiet
-noisy gentle rough soft hard smooth bumpy sticky slippery wet dry muddy dusty shiny dull bright dark
-pale striped spotted round flat crooked straight narrow wide deep shallow tall tiny huge heavy light
-hollow empty full broken whole loose tight warm chilly icy fresh stale sweet sour salty bitter crisp
-old new ancient borrowed forgotten secret strange ordinary honest greedy generous jealous kind fair
-lazy busy slow quick early late lucky wild tame polite silly wise nervous calm thirsty ripe"""
+happy patient curious clumsy careful brave shy proud lonely cheerful grumpy sleepy hungry quiet
+noisy gentle rough soft hard smooth bumpy sticky slippery wet dry muddy dusty shiny dull bright
+dark pale striped spotted round flat crooked straight narrow wide deep yellow tall tiny huge
+heavy light hollow empty full broken whole loose tight warm chilly icy fresh stale sweet sour
+salty bitter crisp old new red borrowed forgotten secret strange blue honest greedy funny angry
+kind fair lazy busy slow quick early late lucky wild tame polite silly wise nervous calm thirsty
+ripe"""
 _ACTIONS = """\
 count find merge sort group filter split reverse rotate compress expand compare match encode decode
 rank total swap shift flatten pair trim pad scan parse format check normalise partition interleave

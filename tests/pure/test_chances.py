@@ -32,6 +32,13 @@ def test_a_list_names_nothing_twice(bank: tuple[str, ...]) -> None:
     assert len(set(bank)) == len(bank)
 
 
+def test_words_of_a_tiny_story_need_not_be_explained() -> None:
+    explained = (
+        "anthill attic calendar cellar compass orchard invent measure trade ancient generous"
+    )
+    assert not {*explained.split()} & {*NOUNS, *VERBS, *ADJECTIVES}
+
+
 def test_places_are_spread_evenly_and_apart_for_each_purpose_and_style() -> None:
     one, other = places(NUMBERS, "noun", "tale"), places(NUMBERS, "verb", "tale")
     counts = np.histogram(one, bins=20, range=(0, 1))[0]

@@ -305,6 +305,12 @@ def test_a_family_speaks_to_each_of_its_audiences(family: str, audiences: set[st
     assert {one.audience for name, one in styles if name.startswith(family)} == audiences
 
 
+@pytest.mark.parametrize("file", [name for name in SHIPPED if Path(name).stem.startswith("unit_")])
+def test_a_unit_is_told_what_came_before_and_what_stands_beside(file: str) -> None:
+    template = PromptTemplate.parse(Path(file).stem, SHIPPED[file], file=file)
+    assert {"covered", "siblings"} <= set(template.variables)
+
+
 def test_no_two_shipped_templates_are_near_copies() -> None:
     bodies = {style: template.body for style, template in load_templates(SHIPPED).items()}
     near = [
