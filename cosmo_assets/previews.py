@@ -14,9 +14,11 @@ from cosmo_assets.batch import Step
 from cosmo_assets.grounding import ground_now
 from cosmo_assets.prompts import (
     PROMPTS,
+    WANTED,
     canonical,
     cell_documents,
     document_columns,
+    draw_documents,
     named_prompts,
     read_text,
 )
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from cosmo_assets.world import World
 
+MEMBER = {"partition": pl.String, "doc_id": pl.String}
 UNLABELLED = "(a topic, once it is labelled)"
 SENTENCES = re.compile(r"(?<=[.!?:])\s+|\n+")
 
@@ -43,8 +46,10 @@ class Change(NamedTuple):
     settings: tuple[tuple[str, Any, Any], ...] = ()  # key, as it was, as it is
     cells: int = 0  # of the style, in the lake
     prompts: int = 0
-    touched_cells: int = 0
+    touched_cells: int = 0  # with a prompt that is another, goes or comes
     touched_prompts: int = 0  # whose bytes or sampling are others, or that go
+    added_cells: int = 0  # that come in addition
+    added_prompts: int = 0  # likewise, in them and in cells that there are
     before: str = ""  # the first touched prompt
     after: str = ""
 
@@ -95,34 +100,76 @@ def _compare(world: World, style: str) -> Change:
     if style not in world.outside.templates:
         return Change(style, "gone", "", (), len(cells), rows, len(cells), rows)
     new = _read_template(world, style)
-    if old is None:
-        return Change(style, "new", words=_diff("", new.body, style))
-    if canonical(old) == canonical(new):
+    if old and canonical(old) == canonical(new):
         return Change(style, "same", "", (), len(cells), rows)
-    change = Change(style, "edited", _diff(old.body, new.body, style), _settings(old, new))
-    change = change._replace(cells=len(cells), prompts=rows)
+    words = _diff(old.body if old else "", new.body, style)
+    settings = _settings(old, new) if old else ()
+    change = Change(style, "edited" if old else "new", words, settings, len(cells), rows)
+    gone, added = _moved(world, old, new)
+    other = set(added["partition"]) - set(cells)
+    change = change._replace(
+        touched_cells=added["partition"].n_unique() - len(other),
+        added_cells=len(other),
+        added_prompts=added.height,
+    )
     made = [cell for cell in cells if _has_prompts(world, cell)]
-    if not made or old.version == new.version:
+    if not made or (old and old.version == new.version and gone.is_empty()):
         return change
-    touched = _touched(world, made, new)
+    touched = _touched(world, made, new, gone)
     first = touched.sort("prompt_id").head(1).to_dicts()
     return change._replace(
-        touched_cells=touched["partition"].n_unique(),
+        touched_cells=len({*touched["partition"], *added["partition"]} - other),
         touched_prompts=touched.height,
         before=(first[0]["prompt"] or "") if first else "",
         after=(first[0]["prompt_new"] or "") if first else "",
     )
 
 
-def _touched(world: World, cells: Sequence[str], template: PromptTemplate) -> pl.DataFrame:
-    """List the prompts of cells that the template would write or sample otherwise."""
+def _moved(
+    world: World, old: PromptTemplate | None, new: PromptTemplate
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """List which documents an edit takes out of the style's cells, and which it puts in."""
+    if old and old.weight == new.weight and set(old.kinds) == set(new.kinds):
+        return pl.DataFrame(schema=MEMBER), pl.DataFrame(schema=MEMBER)
+    was, now = (_draw(world, one) if one else pl.DataFrame(schema=MEMBER) for one in (old, new))
+    keys = list(MEMBER)
+    return was.join(now, on=keys, how="anti"), now.join(was, on=keys, how="anti")
+
+
+def _draw(world: World, template: PromptTemplate) -> pl.DataFrame:
+    """Draw the documents that the style's cells would hold, of those that have a topic now."""
+    live = set(world.partitions("topics"))
+    topics = {
+        topic: trace.facts["label"]
+        for topic, trace in world.traces("topics").items()
+        if topic in live and trace.facts["keep"] and {*template.kinds} & {*trace.facts["kinds"]}
+    }
+    style, version, weight = template.style, template.version, template.weight
+    wanted = [
+        (f"{topic}:{style}", topic, label, style, version, weight, kind)
+        for topic, label in topics.items()
+        for kind in template.kinds
+    ]
+    if not wanted or (template.passages and not world.corpora):
+        return pl.DataFrame(schema=MEMBER)
+    cells = pl.DataFrame(wanted, schema=WANTED, orient="row")
+    return draw_documents(_step(world, ()), cells).select(list(MEMBER))
+
+
+def _touched(
+    world: World, cells: Sequence[str], template: PromptTemplate, gone: pl.DataFrame
+) -> pl.DataFrame:
+    """List the prompts of cells that the template would write or sample otherwise, or not at all.
+
+    ``gone`` are documents that leave their cells.
+    """
     columns = ["partition", "prompt_id", "prompt", "sampling"]
     step = _step(world, cells)
     old = step.scan("prompts", cells).collect()
     if "sampling" not in old.columns:  # made before styles had any
         old = old.with_columns(pl.lit("{}").alias("sampling"))
-    documents = ground_now(world, cell_documents(step), template)
-    new = named_prompts(documents, template).select(columns)
+    stay = cell_documents(step).join(gone, on=list(MEMBER), how="anti")
+    new = named_prompts(ground_now(world, stay, template), template).select(columns)
     both = old.select(columns).join(
         new, on=["partition", "prompt_id"], how="left", suffix="_new", maintain_order="left"
     )
@@ -137,23 +184,13 @@ def _old_template(world: World, style: str, cells: Sequence[str]) -> PromptTempl
     trace = world.traces("prompt_templates").get(style)
     if trace is None:
         return None
-    folder = world.lake.folder("prompt_templates", style, trace.version).parent
-    found = {
-        row["version"]: row["template"]
-        for file in sorted(folder.glob("*/rows.parquet"))
-        for row in pl.read_parquet(file, columns=["version", "template"]).to_dicts()
-    }
-    (newest,) = world.lake.scan("prompt_templates", {style: trace.version}).collect().to_dicts()
-    used = Counter(_versions(world, cells))
-    made_with = used.most_common(1)[0][0] if used else newest["version"]
-    return PromptTemplate.model_validate_json(found.get(made_with, newest["template"]))
-
-
-def _versions(world: World, cells: Sequence[str]) -> list[str]:
-    if not cells:
-        return []
-    rows = _step(world, cells).scan("cells", cells).select("style_version").collect()
-    return rows["style_version"].to_list()
+    traces, name = world.traces("cells"), f"prompt_templates[{style}]"
+    used = Counter(traces[cell].recipe.inputs.get(name, trace.version) for cell in cells)
+    version = used.most_common(1)[0][0] if used else trace.version
+    if not world.lake.rows_file("prompt_templates", style, version).is_file():
+        version = trace.version
+    (row,) = world.lake.scan("prompt_templates", {style: version}).collect().to_dicts()
+    return PromptTemplate.model_validate_json(row["template"])
 
 
 def _settings(old: PromptTemplate, new: PromptTemplate) -> tuple[tuple[str, Any, Any], ...]:

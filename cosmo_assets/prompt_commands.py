@@ -102,7 +102,10 @@ def _show(change: Change) -> None:
     """Print one style's change."""
     told = f"{change.touched_cells:,} of {change.cells:,} cells and "
     told += f"{change.touched_prompts:,} of {change.prompts:,} prompts"
-    typer.echo(f"── {change.style}: {change.change}; {told} would be others")
+    told += " would be others"
+    if change.added_prompts:
+        told += f", {change.added_cells:,} cells and {change.added_prompts:,} prompts would be new"
+    typer.echo(f"── {change.style}: {change.change}; {told}")
     for key, was, now in change.settings:
         typer.echo(f"{key}: {was!r} → {now!r}")
     if change.words:

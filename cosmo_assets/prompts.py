@@ -165,6 +165,14 @@ def _cells(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
         schema=WANTED,
         orient="row",
     )
+    rows = draw_documents(step, wanted)
+    for cell, members in by_cell(rows.sort("doc_id"), step.partitions):
+        yield cell, partial(Made, members, facts={"shards": sorted(set(members["shard"]))})
+
+
+def draw_documents(step: Step, wanted: pl.DataFrame) -> pl.DataFrame:
+    """Draw the documents of cells: ``WANTED``, a row a cell and kind, to ``CELLS``, unsorted."""
+    world = step.world
     sources = pl.DataFrame(
         [(name, one.kind) for name, one in world.config.sources.items()],
         schema=["source", "kind"],
@@ -180,9 +188,7 @@ def _cells(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
         db.register("wanted", wanted.to_arrow())
         db.register("sources", sources.to_arrow())
         db.register("assigned", assigned.to_arrow())
-        rows = db.sql(CELLS_SQL, params={"most": world.config.styles.max_prompts}).pl()
-    for cell, members in by_cell(rows.sort("doc_id"), step.partitions):
-        yield cell, partial(Made, members, facts={"shards": sorted(set(members["shard"]))})
+        return db.sql(CELLS_SQL, params={"most": world.config.styles.max_prompts}).pl()
 
 
 def _prompts(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:

@@ -203,6 +203,51 @@ def test_the_difference_is_from_what_cells_were_made_with_not_from_the_last_look
     assert change.change == "same"
 
 
+def counts_of(change: Any) -> list[int]:
+    """Read how much of the style there is, how much would be other, and how much would come."""
+    names = [f"{what}{of}" for what in ("", "touched_", "added_") for of in ("cells", "prompts")]
+    return [change[name] for name in names]
+
+
+def test_more_weight_adds_prompts_to_the_cells_there_are_and_less_takes_some(
+    project: Path,
+) -> None:
+    replaced(YOUNG, "format:", "weight: 0.5\nformat:")(project.parent)
+    (less,) = told("diff")["changes"]
+    assert less["settings"] == {"weight": {"was": 1.0, "is": 0.5}}
+    cells, prompts, touched_cells, taken, *added = counts_of(less)
+    assert (cells, prompts, touched_cells, added) == (3, 27, 3, [0, 0])
+    remake(project)
+    (left,) = {len(told("preview", "page_young", "--n", "99")["prompts"])}
+    assert left == 27 - taken
+    assert told("diff") == {"changes": []}
+    replaced(YOUNG, "weight: 0.5", "weight: 1.0")(project.parent)
+    (more,) = told("diff")["changes"]
+    assert counts_of(more) == [3, left, 3, 0, 0, taken]
+    shown = cosmo("diff").stdout
+    assert f"3 of 3 cells and 0 of {left} prompts would be others" in shown
+    assert f"0 cells and {taken} prompts would be new" in shown
+
+
+def test_one_kind_more_adds_cells(project: Path) -> None:
+    replaced(YOUNG, "kinds: [web]", "kinds: [web, outline]")(project.parent)
+    (change,) = told("diff")["changes"]
+    assert counts_of(change) == [3, 27, 0, 0, 2, 8]
+    remake(project)
+    assert told("diff") == {"changes": []}
+    world = look_at(project)
+    young = [cell for cell in world.partitions("cells") if cell.endswith(":page_young")]
+    assert sum(world.traces("prompts")[cell].rows for cell in young) == 35
+
+
+def test_a_new_style_is_told_with_what_it_adds(project: Path) -> None:
+    words = (project.parent / YOUNG).read_text()
+    (project.parent / "templates/page_kids.md").write_text(words)
+    (new,) = told("diff")["changes"]
+    assert (new["change"], counts_of(new)) == ("new", [0, 0, 0, 0, 3, 27])
+    assert "3 cells and 27 prompts would be new" in cosmo("diff").stdout
+
+
 def test_other_sampling_reaches_the_completions_of_its_style_and_no_others(project: Path) -> None:
     replaced(YOUNG, "format:", "sampling: {top_p: 0.5}\nformat:")(project.parent)
     made = remake(project).made
