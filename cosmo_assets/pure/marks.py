@@ -13,21 +13,50 @@ TAIL_CHARS = 130  # the end of any loop so long has stood one round before: 200 
 MANY_LINES = 12  # fewer lines may well be alike
 NEW_LINES = 0.3  # a share below which lines only repeat one another
 REFUSAL_CHARS = 240  # a refusal stands at the beginning
-REFUSAL = re.compile(
+AS_AN_AI = re.compile(
     r"""
-    # As an AI language model, I …
-    \bas\ an\ ai\b (?:\ language)? (?:\ model|\ assistant)? [^.!?\n]{0,40}
-    \b(?:i|cannot|can't|unable)\b
-    # I'm sorry, but I can't …
-    | ^\W* (?:i['\u2019]?m\ (?:very\ |so\ |really\ )?sorry|i\ am\ sorry|sorry|i\ apologi[sz]e
-      |my\ apologies)\b [^.!?\n]{0,60}
-      \b(?:can(?:no|['\u2019])t|unable|not\ able|won['\u2019]t|will\ not)\b
-    # I cannot help …
-    | ^\W* i(?:\ can(?:no|['\u2019])t|(?:['\u2019]|\ a)m\ (?:unable|not\ able)\ to|\ must\ decline
-      |\ won['\u2019]t)\ (?:to\ )?
-      (?:assist|help|fulfil|comply|provide|create|write|generate|produce|answer|continue)
+    # As an AI language model, I … / As a responsible AI, I …
+    \bas\ an?\ (?:\w+\ ){0,3}?(?:ai|artificial\ intelligence|language\ model)\b
+      (?:\ (?:language\ )?(?:model|assistant|system|chatbot))?
+      (?:,?\ (?:created|developed|trained|made|built|designed)\b[^.!?\n,]{0,40})?
+      ,?\ (?:i\b|my\b|cannot|can't|unable)
     """,
     re.IGNORECASE | re.VERBOSE,
+)
+UNABLE = r"""
+    (?:can(?:no|['\u2019])t|can\ not|(?:am\ )?(?:unable|not\ able)\ to
+      |(?:won['\u2019]t|will\ not)(?:\ be\ able\ to)?)
+"""
+WORK = r"""
+    (?:assist|help(?!\ (?:but|it|if|myself|\w+ing)\b)|fulfil|comply|provide|create|write|generate
+      |produce|answer|continue|complete|compose|respond|discuss|engage|proceed
+      |do\ (?:this|that|so)\b)
+"""
+DECLINED = re.compile(
+    rf"""
+    ^[^\w"'\u2018\u201c\u00ab\u201e]*  # what a character says opens with a quotation mark
+    # I'm sorry, but … / Unfortunately, …
+    (?:(?:(?:i['\u2019]?m\ |i\ am\ )?(?:very\ |so\ |really\ )?sorry|i\ apologi[sz]e
+      |my\ apologies|unfortunately|regrettably|i(?:['\u2019]|\ a)m\ afraid)\b [^!?\n]{{0,60}}?\b)?
+    (?:
+      # I cannot help … / I won't be able to write … / Sorry, can't help …
+      (?:i\ |i['\u2019]m\ |(?<=sorry,\ )|(?<=but\ )) {UNABLE} \ {WORK}
+      # I must decline …
+      | i(?:\ must|['\u2019]ll\ have\ to|\ have\ to)\ (?:\w+\ )?decline\b
+      # I do not feel comfortable writing …
+      | i(?:\ do\ not|\ don['\u2019]t|['\u2019]m\ not|\ am\ not)\ (?:feel\ )?comfortable
+        \ (?:with\ )?
+        (?:writing|creating|providing|generating|producing|continuing|helping|this|that)\b
+    )
+    # … but not: I cannot write, said the fox
+    (?![^.!?\n]*,["'\u2019\u201d]*\ (?:\w+\ ){{0,2}}
+      (?:said|says|replied|answered|whispered|shouted|cried|muttered|sighed|told)\b)
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+# "1. ", "Step 2: " or "**3.** " at the start of a line
+NUMBERED = re.compile(
+    r"^[^\w\n]*(?:step[^\S\n]+)?\d+[.):][^\w\s]*[^\S\n]+", re.IGNORECASE | re.MULTILINE
 )
 
 
@@ -47,15 +76,19 @@ def mark_text(text: str, *, cut: bool) -> Mark | None:
 
 def is_refusal(text: str) -> bool:
     """Whether a text declines to be written, in English, before it says anything else."""
-    return REFUSAL.search(text[:REFUSAL_CHARS].strip()) is not None
+    start = text[:REFUSAL_CHARS].strip()
+    return any(pattern.search(start) for pattern in (AS_AN_AI, DECLINED))
 
 
 def is_loop(text: str) -> bool:
-    """Whether a text ends going in circles, or is made of few lines again and again."""
+    """Whether a text ends going in circles, or is made of few lines again and again.
+
+    Running numbers at the start of lines are passed over.
+    """
     text = text.rstrip()
     if len(text) >= LOOP_CHARS and _ends_in_circles(text):
         return True
-    lines = [line for line in text.splitlines() if line.strip()]
+    lines = [line for line in NUMBERED.sub("", text).splitlines() if line.strip()]
     return len(lines) >= MANY_LINES and len(set(lines)) < NEW_LINES * len(lines)
 
 
