@@ -118,6 +118,28 @@ def test_only_what_the_template_says_is_a_breach() -> None:
     assert list_breaches(rows).select("style", "rule", "texts", "share").rows()[0][2:] == (1, 0.2)
 
 
+@pytest.mark.parametrize(
+    ("text", "broken"),
+    [
+        ("Here is bread.", True),
+        ("How to Bake Bread\n\nHere is how it is done.", True),
+        ("**How to Bake Bread**\nHere is how it is done.", True),
+        ("# How to Bake Bread. A Guide\n\n## Overview\n\n**Here is** how it is done.", True),
+        ("Why Bake?\n\n## Overview\nHere is how it is done.", True),
+        ("How to Bake Bread\n\nFlour comes first.\n\nHere is how it is done.", False),
+        ("Flour comes first.\n\nHere is how it is done.", False),
+        ("*Flour comes first.*\n\nHere is how it is done.", False),
+        ("Flour " * 30 + "\n\nHere is how it is done.", False),
+        ("How to Bake Bread\n\nHereafter.", False),
+    ],
+)
+def test_a_ban_holds_for_the_start_of_a_text_and_of_what_stands_below_its_title(
+    text: str, *, broken: bool
+) -> None:
+    rows = marked([answer(0, text)], page=Rules(("Here is",)))
+    assert rows["broken"].to_list() == [broken]
+
+
 PAGE = """---
 variables: [topic]
 kinds: [web]

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 OPENING_WORDS = 4
 REPEATED_WORDS = 3  # a run of so many that stands twice in a text is repetition
 STOCK_TEXTS = 3  # an opening that fewer texts share is no habit yet
+# What stands below a title: a heading, or a short first line without a full stop, and headings
+_HEADING = r"#{1,6}[^\S\n][^\n]*\n\s*"
+_SHORT = r"[^\n]{0,99}[^\n.\s*_\x22'][*_\x22']*[^\S\n]*\n\s*"
+TITLED = rf"^\s*(?:{_HEADING}|{_SHORT})(?:{_HEADING})*((?s:.+))"
 # What is wrong with a text, the gravest first. ``near`` is so within its own style.
 FAULTS = ("failed", "refusing", "looping", "truncated", "broken", "near")
 ANSWERS = {  # a row a prompt and model
@@ -113,13 +117,18 @@ def _broke(marked: pl.DataFrame, rules: Mapping[str, Rules]) -> pl.Series:
     """List the rules of its template that each text breaks."""
     parts: list[pl.DataFrame] = [pl.DataFrame(schema={"row": pl.UInt32, "rule": pl.String})]
     texts = marked.with_row_index("row").drop_nulls("text")
-    starts = pl.Series(texts["text"].str.head(400))  # long enough for any ban
-    texts = texts.with_columns((" " + tokenize(starts).list.join(" ") + " ").alias("start"))
+    starts = texts["text"].str.head(600)  # long enough for a title and any ban
+    texts = texts.with_columns(
+        _padded(starts).alias("start"),
+        _padded(starts.str.extract(TITLED).fill_null("")).alias("below"),
+    )
     for (style,), part in texts.partition_by("style", as_dict=True).items():
         told = rules.get(str(style), Rules())
         bans = tokenize(pl.Series(told.bans, dtype=pl.String)).list.join(" ")
         tests = {
-            f"begins with a ban: {ban}": pl.col("start").str.starts_with(f" {words} ")
+            f"begins with a ban: {ban}": pl.any_horizontal(
+                pl.col("start", "below").str.starts_with(f" {words} ")
+            )
             for ban, words in zip(told.bans, bans, strict=True)
         }
         tests |= {
@@ -136,6 +145,11 @@ def _broke(marked: pl.DataFrame, rules: Mapping[str, Rules]) -> pl.Series:
     rows = pl.DataFrame({"row": np.arange(marked.height, dtype=np.uint32)})
     found = rows.join(broken, on="row", how="left", maintain_order="left")["rule"]
     return found.fill_null([]).alias("broke")
+
+
+def _padded(texts: pl.Series) -> pl.Series:
+    """Write the words of each text between blanks."""
+    return " " + tokenize(texts).list.join(" ") + " "
 
 
 def _near(part: pl.DataFrame, *, similarity: float, seed: int) -> pl.DataFrame:
