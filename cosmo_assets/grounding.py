@@ -219,7 +219,7 @@ GROUNDINGS = Table(
         "text": Column(pl.String, "title and words of the passage, as the prompt shows them"),
     },
     key=("doc_id", "rank"),
-    code="1",
+    code="2",
     work=_groundings,
     parents=(same("cells"), Parent("passages", _corpora_read, many=True)),
     settings=lambda config, _: {

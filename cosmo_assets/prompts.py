@@ -402,7 +402,7 @@ PROMPTS = Table(
         "prompt": Column(pl.String, "the words sent"),
     },
     key=("prompt_id",),
-    code="4",
+    code="5",
     work=_prompts,
     # A cell holds its documents, its topic's label and its template's version: all that is read,
     # but for the passages of styles that ask for some.

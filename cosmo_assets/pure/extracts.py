@@ -11,16 +11,26 @@ if TYPE_CHECKING:
     from cosmo_assets.pure.template import PromptTemplate
 
 # A word ends a sentence by a mark after three letters ("e.g." and "Dr." end none), then closers.
-CLOSER = r"""\x22')\]\x{2019}\x{201D}"""
-ENDING = rf"[^\s.]{{3}}[.!?][{CLOSER}]*"
+# ASCII's marks and the ellipsis stand behind abbreviations too; those of Arabic, Urdu and Hindi,
+# which want no letters before them, do not. Full-width marks end one wherever they stand.
+CLOSER = r"""\x22')\]\x{2019}\x{201D}\x{300D}\x{300F}\x{FF09}"""
+SHORTENING = r".!?\x{2026}"
+ALWAYS = r"\x{061F}\x{06D4}\x{0964}\x{0965}"
+WIDE = r"\x{3002}\x{FF01}\x{FF1F}\x{FF61}"  # three bytes each
+WIDE_BYTES = 3
+ENDING = rf"(?:[^\s.]{{3}}[{SHORTENING}]|[{ALWAYS}])[{CLOSER}]*"
 # The words that end none: the longest run of them up to the end starts after a sentence's end.
 # Anchored at the end only, it is searched from there backwards, so long texts cost nothing.
-OTHER = rf"(?:(?:\S*[^\s.!?{CLOSER}])?|(?:\S*\.)?[^\s.]{{0,2}}[.!?])[{CLOSER}]*"
+OTHER = (
+    rf"(?:(?:\S*[^\s{SHORTENING}{ALWAYS}{CLOSER}])?|(?:\S*\.)?[^\s.]{{0,2}}[{SHORTENING}])"
+    rf"[{CLOSER}]*"
+)
 AFTER_LAST_ENDING = rf"\s+(?:{OTHER}[^\S\n]+)*\S*$"
+LAST_WIDE = rf"[{WIDE}][^{WIDE}]*$"
 AFTER_LAST_WORD = r"\s+\S*$"
 LAST_CHARACTER = r"(?s).$"
 UP_TO_FIRST_LINE = r"^[^\n]*\n(?:[^\S\n]*\n)*"
-UP_TO_FIRST_ENDING = rf"^(?s:.*?){ENDING}\s+"
+UP_TO_FIRST_ENDING = rf"^(?s:.*?)(?:{ENDING}\s+|[{WIDE}]+[{CLOSER}]*\s*)"
 UP_TO_FIRST_WORD = r"^\S*\s+"
 FIRST_CHARACTER = r"^(?s:.)"
 LETTERS, DIGITS = 5, 3  # of one word, of one number, that count as one token
@@ -131,12 +141,14 @@ def _cut_end(text: pl.Series, budget: pl.Expr) -> pl.Series:
     window = pl.col("window")
     rows = rows.with_columns(
         bytes=window.str.len_bytes(),
+        chars=window.str.len_chars(),
         ending=window.str.find(AFTER_LAST_ENDING),
         word=window.str.find(AFTER_LAST_WORD),
     )
+    rows = rows.with_columns(pl.max_horizontal("ending", _after_last_wide(rows)).alias("ending"))
     late = pl.col("bytes") // 2  # finds are offsets in bytes
     end = (
-        pl.when(window.str.len_chars() <= pl.col("budget"))
+        pl.when(pl.col("chars") <= pl.col("budget"))
         .then("bytes")
         .when(pl.col("ending") >= late)
         .then("ending")
@@ -145,6 +157,24 @@ def _cut_end(text: pl.Series, budget: pl.Expr) -> pl.Series:
         .otherwise(window.str.find(LAST_CHARACTER))
     )
     return rows.select(window.cast(pl.Binary).bin.head(end).cast(pl.String)).to_series()
+
+
+def _after_last_wide(rows: pl.DataFrame) -> pl.Series:
+    """Find where each budget's last sentence ends that a full-width mark closes, in bytes."""
+    found = pl.Series("wide", [None], pl.UInt32).new_from_index(0, rows.height)
+    foreign = (rows["bytes"] > rows["chars"]).arg_true()  # ASCII need not be searched
+    foreign = foreign.filter(rows["window"].gather(foreign).str.contains(f"[{WIDE}]"))
+    if foreign.is_empty():
+        return found
+    near = rows[foreign].select(pl.col("window").str.head("budget")).to_series()
+    at = near.str.find(LAST_WIDE)
+    some = at.is_not_null()
+    if not some.any():
+        return found
+    marks = pl.DataFrame({"near": near.filter(some), "at": at.filter(some) + WIDE_BYTES})
+    rest = pl.col("near").cast(pl.Binary).bin.slice("at").cast(pl.String)
+    ends = marks.select(pl.col("at") + rest.str.extract(rf"^[{CLOSER}]*", 0).str.len_bytes())
+    return found.scatter(foreign.filter(some), ends.to_series())
 
 
 def _cut_start(text: pl.Series, budget: pl.Expr) -> pl.Series:

@@ -355,6 +355,12 @@ def test_a_document_that_cannot_fill_its_holes_is_refused(rows: pl.DataFrame, sa
         ("x" * 30, "x" * 20),
         ("ab " + "x" * 30, "ab " + "x" * 17),
         ("Größer äh über. Ende naht schon.", "Größer äh über."),
+        ("今日は雨だったと聞いた。明日は晴れると言う話だ。", "今日は雨だったと聞いた。"),
+        ("彼は言った。「明日は晴れる。」それから寝てしまった。", "彼は言った。「明日は晴れる。」"),
+        ("ほんとうにそうですか？！私は知りませんでした。", "ほんとうにそうですか？！"),  # noqa: RUF001
+        ("यह घर बड़ा है। वह घर छोटा है।", "यह घर बड़ा है।"),
+        ("أين كان البيت؟ هناك عند النهر", "أين كان البيت؟"),
+        ("They waited… Then it was late", "They waited…"),
         ("\n" * 50 + "Late but present, and then some", "Late but present,"),
     ],
 )
@@ -374,6 +380,12 @@ def test_an_extract_ends_at_an_end_within_its_budget(text: str, extract: str) ->
         (20, "Something was. Then it ended late", "Then it ended late"),
         (21, "Something and then it is ended late", "then it is ended late"),
         (20, "Something and then it is ended late", "it is ended late"),
+        (
+            20,
+            "昨日は雨だったのだ。「明日は晴れる。」と彼は言った。",
+            "「明日は晴れる。」と彼は言った。",
+        ),
+        (20, "यह घर बड़ा है। वह घर छोटा है।", "वह घर छोटा है।"),
         (20, "x" * 30, "x" * 20),
         (20, "y" * 5 + " " + "x" * 20, "x" * 20),
     ],
@@ -390,20 +402,26 @@ def plain_cut(text: str, budget: int) -> str:
         return text
     window = text[: budget + 1]
     late = len(window.encode()) // 2
-    gaps = [
-        gap for gap in re.finditer(r"\s+", window) if len(window[: gap.start()].encode()) >= late
+    gaps = [gap.start() for gap in re.finditer(r"\s+", window)]
+    closers = "\"')\\]’”」』）"  # noqa: RUF001
+    ending = re.compile(rf"(?:[^\s.]{{3}}[.!?…]|[؟۔।॥])[{closers}]*$")  # noqa: RUF001
+    wide = [one.end() for one in re.finditer(f"[。！？｡][{closers}]*", text[:budget])]  # noqa: RUF001
+    ends = [
+        at for at in gaps if "\n" in re.match(r"\s+", window[at:])[0] or ending.search(window[:at])
     ]
-    ending = re.compile(r"[^\s.]{3}[.!?][\"')\]’”]*$")  # noqa: RUF001
-    ends = [gap for gap in gaps if "\n" in gap[0] or ending.search(window[: gap.start()])]
+    ends = [at for at in sorted(ends + wide) if len(window[:at].encode()) >= late]
+    gaps = [at for at in gaps if len(window[:at].encode()) >= late]
     if ends or gaps:
-        return window[: (ends or gaps)[-1].start()]
+        return window[: (ends or gaps)[-1]]
     return window[:budget]
 
 
 @settings(derandomize=True, deadline=None, max_examples=60)
 @given(
     texts=st.lists(
-        st.text("aab.!?)\"'é漢 \n\t", max_size=60).filter(lambda text: text.strip() == text != ""),
+        st.text("aab.!?)\"'é漢。！」…।؟ \n\t", max_size=60).filter(  # noqa: RUF001
+            lambda text: text.strip() == text != ""
+        ),
         min_size=1,
         max_size=40,
     ),
