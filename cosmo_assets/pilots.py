@@ -149,8 +149,9 @@ def _settings(world: World, name: str) -> Generator:
         return config.generator_of(name)
     if name in {base.model, f"{base.model}@{base.revision}"}:
         return base
-    if close := difflib.get_close_matches(name, config.models, n=1, cutoff=0.75):
-        msg = f"--models: no entry {name!r} in models; did you mean {close[0]!r}?"
+    entries = {entry.lower(): entry for entry in config.models}
+    if close := difflib.get_close_matches(name.lower(), entries, n=1, cutoff=0.75):
+        msg = f"--models: no entry {name!r} in models; did you mean {entries[close[0]]!r}?"
         raise BadInputError(msg)
     model, at, revision = name.rpartition("@")
     named = {"model": model if at else name, "revision": revision if at else ""}

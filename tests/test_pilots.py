@@ -345,6 +345,7 @@ def test_a_model_is_an_entry_or_a_name_with_its_revision(project: Path) -> None:
         (["rehearsal"], "are the same"),
         (["far", "far/away"], "are the same"),
         (["farr"], "did you mean 'far'"),
+        (["FAR"], "did you mean 'far'"),
     ],
 )
 def test_models_that_cannot_be_meant_are_refused(

@@ -121,6 +121,9 @@ def read_yaml(text: str, origin: str) -> Any:
     except yaml.YAMLError as error:
         msg = f"{origin}: not YAML: {error}; mend it there"
         raise BadInputError(msg) from error
+    except RecursionError:
+        msg = f"{origin}: lists or mappings are nested too deeply to be read; write them flatter"
+        raise BadInputError(msg) from None
 
 
 def _override(tree: dict[Any, Any], path: tuple[str, ...], value: Any, origin: str) -> None:

@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from cosmo_assets.pure.config import Kind, Sampling
+from cosmo_assets.pure.config_file import read_yaml
 from cosmo_assets.pure.digest import digest
 from cosmo_assets.pure.errors import BadInputError
 
@@ -246,20 +247,24 @@ def _split(text: str, file: str) -> tuple[str, str]:
 
 
 def _read_front(front: str, file: str) -> dict[str, Any]:
-    try:
-        node = yaml.compose(front, Loader=yaml.SafeLoader)
-        settings = yaml.safe_load(front)
-    except yaml.YAMLError as error:
-        msg = f"{file}: the settings are not YAML: {error}"
-        raise BadInputError(msg) from error
-    if not isinstance(node, yaml.MappingNode):
+    _require_once(front, file)
+    settings = read_yaml(front, file)
+    if not isinstance(settings, dict):
         msg = f"{file}: the settings must be 'key: value' lines; keys: {', '.join(_keys())}"
         raise BadInputError(msg)
-    names = [key.value for key, _ in node.value]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    return {str(name): value for name, value in settings.items()}
+
+
+def _require_once(front: str, file: str) -> None:
+    """Refuse a setting that is given twice by its key alone; what is no YAML is told later."""
+    try:
+        node = yaml.compose(front, Loader=yaml.SafeLoader)
+    except (yaml.YAMLError, RecursionError):
+        return
+    names = [key.value for key, _ in node.value] if isinstance(node, yaml.MappingNode) else []
+    if twice := sorted({str(name) for name in names if names.count(name) > 1}):
         msg = f"{file}: {twice[0]}: given twice; keep one"
         raise BadInputError(msg)
-    return {str(name): value for name, value in settings.items()}
 
 
 def _holes(text: str, where: str) -> set[str]:

@@ -184,6 +184,7 @@ def test_every_problem_is_told_at_once() -> None:
     ("text", "told"),
     [
         ("sources: [", "mine.yaml: not YAML: "),
+        ("a: " + "[" * 2000, "nested too deeply"),
         ("a: 1\na: 2", "the key 'a' stands twice"),
         ("groups:\n  web: {topics: cluster}\n  web: {topics: category}", "'web' stands twice"),
         ("- a\n- b", "mine.yaml: expected a mapping with keys benchmarks, clustering"),

@@ -96,6 +96,11 @@ def test_two_dollars_are_one_and_bans_are_not_rescanned() -> None:
         ("---\n---\nwords", ["'key: value'", "variables"]),
         ("---\nformat: b\naudience: @a\n---\nwords", ["not YAML", "line 3"]),
         (text(audience="a\naudience: b"), ["audience", "given twice", "keep one"]),
+        (
+            text(sampling="{top_p: 0.5, top_p: 0.9}"),
+            ["not YAML", "the key 'top_p' stands twice", "line "],
+        ),
+        (text(sampling="[" * 2000), ["nested too deeply", "write them flatter"]),
         (text(audiance="x"), ["audiance", "unknown key", "did you mean 'audience'"]),
         (text(zzz="x"), ["zzz", "unknown key", "known keys: variables"]),
         (text(style="x"), ["style", "not a setting", "file's name"]),
