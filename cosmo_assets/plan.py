@@ -12,11 +12,13 @@ from cosmo_assets.causes import Causes
 from cosmo_assets.graph import BY_NAME, TABLES
 from cosmo_assets.pure.digest import digest
 from cosmo_assets.pure.errors import BadInputError
-from cosmo_assets.world import World
+from cosmo_assets.tables import part
+from cosmo_assets.world import World, group_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from cosmo_assets.pure.config import Config
     from cosmo_assets.pure.trace import Trace
     from cosmo_assets.tables import Dimension, Table
 
@@ -28,6 +30,19 @@ TOKENS = ("prompt_tokens", "completion_tokens")
 CHARS_A_TOKEN = 2  # fewer than any tokenizer needs on prose: a bound for what was never counted
 # A word against running a partition now: (table, partition, the edits it goes back to) → why not.
 Veto = Callable[["Table", str, tuple[str, ...]], str | None]
+CELLWISE: tuple[Dimension, ...] = ("cells", "grounded_cells")
+
+
+def _groups_of_shards(config: Config, shards: set[str]) -> set[str]:
+    return {config.sources[part(shard, 0)].group for shard in shards}
+
+
+# Tables that say which cells there are, and in which groups a few of their partitions say so.
+CUTTING: Mapping[str, Callable[[Config, set[str]], set[str]]] = {
+    "topic_assignments": _groups_of_shards,
+    "topics": lambda _config, topics: {group_of(topic) for topic in topics},
+    "prompt_templates": lambda config, styles: set(config.groups) if styles else set(),
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -121,21 +136,27 @@ class Supposed(World):
     """The world as it would be if what is planned had been made: new versions, not known yet.
 
     A child whose recipe changes under such a version may have to run; early cut-off can only
-    take partitions off the plan, never add any of those that exist now.
+    take partitions off the plan, never add any of those that exist now. Where documents may come
+    to other topics, and where other cells may come to be, what reads those may run as well.
     """
 
     def __init__(self, world: World) -> None:
         super().__init__(world.config, world.lake, world.outside)
         self._base = world
         self.supposed: dict[str, set[str]] = {}
+        self._regrouped: dict[str, set[str]] = {}  # table → groups whose topics may gain documents
+        self.unnamed: tuple[str, ...] = ()  # a name for what may come to be, one a group
 
     def traces(self, table: str) -> dict[str, Trace]:
         """Every partition's current trace."""
         return self._base.traces(table)
 
     def partitions(self, by: Dimension) -> tuple[str, ...]:
-        """The names along a cut, as they are now."""
-        return self._base.partitions(by)
+        """The names along a cut, as they are now, and those that may come to be."""
+        if by not in self._partitions:
+            more = self.unnamed if by == "cells" else ()
+            self._partitions[by] = (*self._base.partitions(by), *more)
+        return self._partitions[by]
 
     def settings(self, table: Table, partition: str) -> dict[str, Any]:
         """Return the byte-changing settings of a partition."""
@@ -143,8 +164,15 @@ class Supposed(World):
 
     def suppose(self, table: str, partitions: Iterable[str]) -> None:
         """Take it that these partitions are made anew."""
-        self.supposed.setdefault(table, set()).update(partitions)
+        names = set(partitions)
+        self.supposed.setdefault(table, set()).update(names)
         self._manifests.clear()
+        if table in CUTTING:
+            groups = CUTTING[table](self.config, names)
+            self._regrouped.setdefault(table, set()).update(groups)
+            self.unnamed = tuple(sorted({*self.unnamed, *(f"{group}-?:?" for group in groups)}))
+            self._partitions.clear()
+            self._groups.clear()
 
     def version(self, table: str, partition: str) -> str | None:
         """Return a partition's version, a made-up one where it is planned."""
@@ -164,12 +192,18 @@ class Supposed(World):
         return super().version_of_facets(table, partition)
 
     def facet(self, table: str, value: str) -> dict[str, str]:
-        """Return the versions of a facet, made-up ones where its partition is planned."""
+        """Return the versions of a facet, made-up ones where its partition is planned.
+
+        A planned partition of the value's group that does not have the value may come to.
+        """
         planned = self.supposed.get(table, set())
-        return {
+        found = {
             name: f"planned {name}" if name in planned else version
             for name, version in super().facet(table, value).items()
         }
+        if group_of(value) in self._regrouped.get(table, ()):
+            found["?"] = "planned"  # one for all of them: there may be many
+        return found
 
 
 def _line_of(table: Table, partition: str) -> Callable[[Table, str], bool]:
@@ -257,7 +291,8 @@ class _Walk:
         planned = self._by_answers(table, self._planned(table))
         plan = _without_cost(self.world, table, planned)
         self.held |= {f"{table.name}[{name}]" for name in plan.names("held")}
-        self.supposed.suppose(table.name, plan.names(*RUN))
+        more = self.supposed.unnamed if table.by in CELLWISE else ()
+        self.supposed.suppose(table.name, [*plan.names(*RUN), *more])
         return dataclasses.replace(plan, cost=price(self.world, table, plan.to_run()))
 
     def _by_answers(self, table: Table, planned: list[Planned]) -> list[Planned]:

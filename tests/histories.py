@@ -31,6 +31,7 @@ from states import (
 from tiny import LEAK, TEMPLATE, with_passages
 
 from cosmo_assets import batch
+from cosmo_assets.plan import plan_tables
 from resources import catalog, lake
 from resources.catalog import Catalog
 from resources.lake import ROWS, Lake
@@ -496,6 +497,7 @@ class History:
         reads = self._reads()
         made = {at for at, read in reads.items() if (*at, read) not in self._computed}
         restored = {at for at, read in reads.items() if self._current.get(at) != read} - made
+        unplanned = self._unplanned()
         operations = 7 * len(made) + 4 * len(self._tables)  # about
         self._runs += 1
         share = sum(n / 8**place for place, n in enumerate(dies_at or (), 1))
@@ -506,9 +508,20 @@ class History:
         self._take(watch, reads, made, restored)
         if ran:
             self._check(ran, made, restored)
+            missed = (ran.made | ran.restored) & unplanned
+            assert not missed, f"made, and not planned: {sorted(missed)}"
         self.told["made"] += len(made)
         self.told["restored"] += len(restored)
         self.told["runs" if ran else "kills"] += 1
+
+    def _unplanned(self) -> Made:
+        """List the partitions there are that a plan leaves alone: a run has to as well."""
+        world = self._place.look()
+        there = {
+            (table.name, name) for table in self._tables for name in world.partitions(table.by)
+        }
+        plans = plan_tables(world, self._tables)
+        return there - {(one.table, each.partition) for one in plans for each in one.to_run()}
 
     def _turn_to(self, project: Project) -> None:
         self._at = project
