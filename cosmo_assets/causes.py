@@ -9,7 +9,7 @@ from cosmo_assets.graph import BY_NAME
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from cosmo_assets.pure.trace import Recipe
+    from cosmo_assets.pure.trace import Recipe, Trace
     from cosmo_assets.world import Difference, State, World
 
 Whys = tuple[str, ...]
@@ -26,6 +26,7 @@ class Causes:
         self._world = world
         self._of: dict[str, dict[str, tuple[str, ...]]] = {}
         self._together: dict[str, tuple[str, ...]] = {}
+        self._newest: dict[str, int] = {}
 
     def note(
         self,
@@ -51,28 +52,53 @@ class Causes:
         trace = self._world.traces(table).get(partition)
         for one in state.differences:
             found |= dict.fromkeys(self._behind(table, one, trace.number if trace else 0))
-        if state.status == "missing" and recipe:  # whatever it reads that is new or about to be
-            for name in recipe.inputs:
-                if not _is_table(name):
-                    found[f"{name} is new"] = None
-                else:
-                    found |= dict.fromkeys(self._planned_behind(name) or self._made_behind(name))
-            if not found:  # what it reads by the hundred is behind it only where nothing else is
-                every = (self._made_behind(name, 0) for name in recipe.inputs if _is_table(name))
-                found = dict.fromkeys(why for whys in every for why in whys)
+        if state.status == "missing" and recipe:
+            found |= dict.fromkeys(self._new_behind(table, recipe))
         return self._remember(table, partition, tuple(found) or ((state.note or "never made"),))
 
-    def _made_behind(self, name: str, since: int | None = None) -> Whys:
+    def _new_behind(self, table: str, recipe: Recipe) -> list[str]:
+        """List what is behind a partition that was never made: whatever it reads that is new.
+
+        That is planned, or was made since the table was last made, the newest first. Where nothing
+        is, it is what was made last; what it reads by the hundred only where there is nothing else.
+        """
+        inputs = [name for name in recipe.inputs if _is_table(name)]
+        found = [f"{name} is new" for name in recipe.inputs if not _is_table(name)]
+        found += [why for name in inputs for why in self._planned_behind(name)]
+        made = sorted(
+            (trace for name in inputs if (trace := self._trace_of(name))),
+            key=lambda trace: -trace.number,
+        )
+        since = self._last_made(table)
+        found += [why for trace in made if trace.number > since for why in trace.because]
+        if not found and made:
+            found = list(made[0].because)
+        return found or [why for name in inputs for why in self._made_behind(name, 0)]
+
+    def _trace_of(self, name: str) -> Trace | None:
+        """Return the trace of a single input."""
+        parent, _, rest = name.partition("[")
+        return self._world.traces(parent).get(rest.removesuffix("]"))
+
+    def _last_made(self, table: str) -> int:
+        """Return the number of a table's newest trace, as the table was at first sight."""
+        if table not in self._newest:
+            traces = self._world.traces(table).values()
+            self._newest[table] = max((trace.number for trace in traces), default=0)
+        return self._newest[table]
+
+    def _made_behind(self, name: str, since: int) -> Whys:
         """List why an input was made; of many partitions, those made after trace ``since``."""
         parent, _, rest = name.partition("[")
-        traces = self._world.traces(parent)
         if not rest.startswith("*]"):
-            trace = traces.get(rest.removesuffix("]"))
+            trace = self._trace_of(name)
             return trace.because if trace else ()
-        if since is None:
-            return ()
-        newer = (trace for trace in traces.values() if trace.number > since)
-        return tuple(dict.fromkeys(why for trace in newer for why in trace.because))
+        newer = [one for one in self._world.traces(parent).values() if one.number > since]
+        value = rest.removeprefix("*].").removesuffix(" shards")
+        holding = [
+            trace for trace in newer if value in trace.facets
+        ]  # else one that no longer does
+        return tuple(dict.fromkeys(why for trace in holding or newer for why in trace.because))
 
     def note_gone(self, table: str, partition: str, by: str) -> Whys:
         """Remember that a partition's name is gone."""
