@@ -78,7 +78,7 @@ def run(
         )
         from cosmo_assets.graph import select_tables  # noqa: PLC0415
         from cosmo_assets.history import record_run  # noqa: PLC0415
-        from cosmo_assets.plan import narrow, plan_tables  # noqa: PLC0415
+        from cosmo_assets.plan import find_waiting, plan_tables  # noqa: PLC0415
         from cosmo_assets.runs import check_patterns, matches, run_graph  # noqa: PLC0415
         from cosmo_assets.world import look  # noqa: PLC0415
 
@@ -88,15 +88,16 @@ def run(
         retract_command.finish_begun(quiet=as_json)
         world = look()
         check_patterns(world, tables, partitions or ())
-        names = {table.name for table in tables}
-        plans = narrow(
-            world,
-            plan_tables(world),
-            lambda table, one: table in names and matches(one, partitions or ()),
-        )
+
+        def wanted(name: str) -> bool:
+            return matches(name, partitions or ())
+
+        plans = plan_tables(world, tables, only=lambda _table, name: wanted(name))
         if not as_json:
+            full = plan_tables(world) if select or partitions else plans
+            waiting = find_waiting(full, plans, wanted)
             tell_branch(world.lake.branch)
-            typer.echo(summary_line(plans, world), err=True)
+            typer.echo(summary_line(plans, world, waiting), err=True)
         running = run_graph(
             instance, tables, patterns=partitions or (), force=force, per_run=per_run
         )

@@ -16,7 +16,7 @@ from rich.table import Table as Grid
 from cosmo_assets.graph import BY_NAME
 from cosmo_assets.live_page import RunPage
 from cosmo_assets.marks import tell_mark
-from cosmo_assets.plan import RUN, Cost, Forecast, price
+from cosmo_assets.plan import RUN, Cost, Forecast, Waiting, price
 from cosmo_assets.progress import read_progress
 from resources.project import open_lake, read_config
 
@@ -36,6 +36,7 @@ FAILURES_SHOWN = 20
 WHYS_SHOWN = 2
 EDITS_SHOWN = 20
 NOTHING = "Everything is fresh: nothing would run."
+IDLE = Waiting()
 PLANNED: tuple[Word, ...] = ("stale", "maybe", "missing", "held", "waiting", "orphan")
 SHADES = {"fresh": "green", "stale": "yellow", "missing": "blue", "waiting": "magenta"}
 
@@ -251,14 +252,16 @@ def _assets_grid(plans: list[TablePlan]) -> Grid:
     return grid
 
 
-def summary_line(plans: list[TablePlan], world: World) -> str:
+def summary_line(plans: list[TablePlan], world: World, waiting: Waiting = IDLE) -> str:
     """Say in a line what would be paid, and for which edit."""
     runs = sum(one.count(*RUN) for one in plans)
     gone = sum(one.count("orphan") for one in plans)
     rows = sum(each.rows for one in plans for each in one.planned if each.status == "orphan")
     dropped = f"{gone:,} partitions ({rows:,} rows) whose name is gone would be dropped"
+    waits = [_waits(waiting)] if waiting.partitions else []
     if not runs:
-        return f"Nothing would run; {dropped}." if gone else NOTHING
+        told = [*([dropped] if gone else []), *waits]
+        return f"Nothing would run; {'; '.join(told)}." if told else NOTHING
     total = sum((one.cost for one in plans), start=Cost())
     seconds = f", {_interval(total.seconds)} s" if total.seconds.most else ""
     parts = [f"{runs:,} partitions{seconds}"]
@@ -272,12 +275,19 @@ def summary_line(plans: list[TablePlan], world: World) -> str:
             f"{total.calls:,} completions, {total.tokens.expected / 1e6:.2f} M tokens, "
             f"{currency}{_interval(total.money, digits=2)}"
         )
-    parts += [dropped] if gone else []
+    parts += [*([dropped] if gone else []), *waits]
     if any(one.table == "topic_assignments" and one.count(*RUN) for one in plans):
         parts.append("topics that only the run finds, and their cells, are not counted")
     whys = list(dict.fromkeys(why for one in plans for each in one.planned for why in each.why))
     shown = ", ".join(whys[:WHYS_SHOWN]) + (", …" if len(whys) > WHYS_SHOWN else "")
     return "; ".join(parts) + f"; because {shown}"
+
+
+def _waits(waiting: Waiting) -> str:
+    first, *others = waiting.behind or ("others",)
+    more = f" and {len(others):,} more" if others else ""
+    verb = "are" if others else "is"
+    return f"{waiting.partitions:,} wait for {first}{more}, which {verb} not selected"
 
 
 def _interval(forecast: Forecast, *, digits: int = 0) -> str:

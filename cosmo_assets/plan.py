@@ -6,7 +6,7 @@ import dataclasses
 import math
 import statistics
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from cosmo_assets.causes import Causes
 from cosmo_assets.graph import BY_NAME, TABLES
@@ -132,6 +132,13 @@ class TablePlan:
         return [one.partition for one in self.planned if one.status in statuses]
 
 
+class Waiting(NamedTuple):
+    """What of a selection waits for partitions that are not selected."""
+
+    partitions: int = 0
+    behind: tuple[str, ...] = ()  # the partitions waited for
+
+
 class Supposed(World):
     """The world as it would be if what is planned had been made: new versions, not known yet.
 
@@ -233,17 +240,30 @@ def plan_tables(
     return [walk.plan(table) for table in tables]
 
 
-def narrow(
-    world: World, plans: Iterable[TablePlan], wanted: Callable[[str, str], bool]
-) -> list[TablePlan]:
-    """Leave in plans only the partitions that ``wanted(table, partition)`` says."""
-    found: list[TablePlan] = []
-    for plan in plans:
-        table = BY_NAME[plan.table]
-        chosen = [one for one in plan.planned if wanted(plan.table, one.partition)]
-        less = dataclasses.replace(_without_cost(world, table, chosen), fresh=plan.fresh)
-        found.append(dataclasses.replace(less, cost=price(world, table, less.to_run())))
-    return found
+def find_waiting(
+    full: Iterable[TablePlan], chosen: Iterable[TablePlan], wanted: Callable[[str], bool]
+) -> Waiting:
+    """Find what a run of everything would make of a selection, and a run of it alone does not.
+
+    Args:
+        full: the plan of all tables.
+        chosen: the plan of the selection alone.
+        wanted: whether a partition's name is selected.
+    """
+    mine = {plan.table: set(plan.names(*RUN)) for plan in chosen}
+    left: dict[str, list[Planned]] = {}
+    for plan in full:
+        runs = mine.get(plan.table, set())
+        left[plan.table] = [one for one in plan.to_run() if one.partition not in runs]
+    waiting = [one for table in mine for one in left[table] if wanted(one.partition)]
+    whys = {why for one in waiting for why in one.why}
+    behind = [
+        f"{table}[{one.partition}]"
+        for table, each in left.items()
+        for one in each
+        if one.ready and whys & set(one.why)
+    ]
+    return Waiting(len(waiting), tuple(behind))
 
 
 def explain(world: World, table: Table, partition: str) -> list[str]:

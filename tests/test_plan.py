@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
-from edits import course, replaced, template
+from edits import course, removed, replaced, template
 from stand_ins import STAND_INS, copy_of, look_at, partitions, remake, titles
+from typer.testing import CliRunner
 
+from cosmo_assets.cli import app
 from cosmo_assets.plan import plan_tables
 
 if TYPE_CHECKING:
@@ -90,3 +93,39 @@ def test_a_partition_remembers_the_edit_it_goes_back_to_and_no_other(
     edit(path.parent)
     remake(path)
     assert look_at(path).traces(table)[partition].because == because
+
+
+@pytest.fixture
+def announced(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Return what ``cosmo run`` says before it begins, on one line."""
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cosmo_assets.runs.run_graph", stop)
+
+    def run(*words: str) -> str:
+        return " ".join(CliRunner().invoke(app, ["run", *words]).output.split())
+
+    return run
+
+
+def test_what_is_dropped_is_told_whatever_the_pattern(
+    project: Path, announced: Callable[..., str]
+) -> None:
+    removed("templates/page_young.md")(project.parent)
+    told = announced("-s", "cells", "-p", "curated*")
+    assert "Nothing would run; 3 partitions (" in told
+    assert "whose name is gone would be dropped." in told
+
+
+def test_a_selection_tells_what_it_waits_for(project: Path, announced: Callable[..., str]) -> None:
+    template("page_young", " with pictures")(project.parent)
+    told = announced("-s", "completions", "-p", "web-bees*")
+    assert (
+        "Nothing would run; 1 wait for prompt_templates[page_young], which is not selected." in told
+    )
+    told = announced("-s", "prompt_templates", "-s", "cells", "-p", "*page_young")
+    assert re.match(r"4 partitions, [^;]* s; because template page_young.md changed", told)
+    told = announced("-s", "prompt_templates", "-s", "completions")
+    assert re.match(r"1 partitions, .*; 3 wait for .*, which is not selected; because", told)
