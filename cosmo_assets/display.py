@@ -276,11 +276,21 @@ def summary_line(plans: list[TablePlan], world: World, waiting: Waiting = IDLE) 
             f"{currency}{_interval(total.money, digits=2)}"
         )
     parts += [*([dropped] if gone else []), *waits]
-    if any(one.table == "topic_assignments" and one.count(*RUN) for one in plans):
-        parts.append("topics that only the run finds, and their cells, are not counted")
+    parts += _not_counted(plans)
     whys = list(dict.fromkeys(why for one in plans for each in one.planned for why in each.why))
     shown = ", ".join(whys[:WHYS_SHOWN]) + (", …" if len(whys) > WHYS_SHOWN else "")
     return "; ".join(parts) + f"; because {shown}"
+
+
+def _not_counted(plans: list[TablePlan]) -> list[str]:
+    """Say what a plan cannot know before labels are written and documents have their topics."""
+    if any(one.table == "topic_assignments" and one.count(*RUN) for one in plans):
+        return ["topics that only the run finds, and their cells, are not counted"]
+    if any(one.table == "topic_labels" and one.count(*RUN) for one in plans) or any(
+        one.table == "topics" and one.count("missing") for one in plans
+    ):
+        return ["cells that only the run finds are not counted"]
+    return []
 
 
 def _waits(waiting: Waiting) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import statistics
@@ -10,8 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from cosmo_assets.causes import Causes
 from cosmo_assets.graph import BY_NAME, TABLES
+from cosmo_assets.prompts import PROMPT_TEMPLATES, most_prompts, read_text
 from cosmo_assets.pure.digest import digest
 from cosmo_assets.pure.errors import BadInputError
+from cosmo_assets.pure.labelling import NO_OVERRIDE
+from cosmo_assets.pure.template import PromptTemplate
 from cosmo_assets.tables import part
 from cosmo_assets.world import World, group_of
 
@@ -149,25 +153,25 @@ class Supposed(World):
 
     def __init__(self, world: World) -> None:
         super().__init__(world.config, world.lake, world.outside)
-        self._base = world
+        self.world_now = world
         self.supposed: dict[str, set[str]] = {}
         self._regrouped: dict[str, set[str]] = {}  # table → groups whose topics may gain documents
         self.unnamed: tuple[str, ...] = ()  # a name for what may come to be, one a group
 
     def traces(self, table: str) -> dict[str, Trace]:
         """Every partition's current trace."""
-        return self._base.traces(table)
+        return self.world_now.traces(table)
 
     def partitions(self, by: Dimension) -> tuple[str, ...]:
         """The names along a cut, as they are now, and those that may come to be."""
         if by not in self._partitions:
             more = self.unnamed if by == "cells" else ()
-            self._partitions[by] = (*self._base.partitions(by), *more)
+            self._partitions[by] = (*self.world_now.partitions(by), *more)
         return self._partitions[by]
 
     def settings(self, table: Table, partition: str) -> dict[str, Any]:
         """Return the byte-changing settings of a partition."""
-        return self._base.settings(table, partition)
+        return self.world_now.settings(table, partition)
 
     def suppose(self, table: str, partitions: Iterable[str]) -> None:
         """Take it that these partitions are made anew."""
@@ -211,6 +215,79 @@ class Supposed(World):
         if group_of(value) in self._regrouped.get(table, ()):
             found["?"] = "planned"  # one for all of them: there may be many
         return found
+
+
+class NewCell(NamedTuple):
+    """A cell that there is not yet."""
+
+    prompts: int  # at most
+    grounded: bool
+
+
+def find_new_cells(supposed: Supposed) -> dict[str, NewCell]:
+    """Foresee the cells that templates and topics about to be made bring, of topics there are."""
+    styles = supposed.supposed.get("prompt_templates", set())
+    topics = supposed.supposed.get("topics", set())
+    if not styles and not topics:
+        return {}
+    old = set(supposed.world_now.partitions("cells"))
+    templates = _templates_to_be(supposed)
+    found = {
+        f"{topic}:{style}": (topic, template)
+        for topic, kinds in _topics_to_be(supposed).items()
+        for style, template in templates.items()
+        if set(template.kinds) & kinds
+        if (style in styles or topic in topics) and f"{topic}:{style}" not in old
+    }
+    documents = _documents(supposed, {topic for topic, _ in found.values()})
+    most = supposed.config.styles.max_prompts
+    return {
+        cell: NewCell(
+            min(documents[topic], most_prompts(template.weight, most or documents[topic])),
+            bool(template.passages),
+        )
+        for cell, (topic, template) in found.items()
+    }
+
+
+def _templates_to_be(supposed: Supposed) -> dict[str, PromptTemplate]:
+    """Read the templates that are in use or about to be; a run tells which cannot be read."""
+    styles = supposed.supposed.get("prompt_templates", set())
+    found: dict[str, PromptTemplate] = {}
+    for style, file in supposed.outside.templates.items():
+        if style not in styles and supposed.state(PROMPT_TEMPLATES, style).status != "fresh":
+            continue
+        with contextlib.suppress(BadInputError):
+            found[style] = PromptTemplate.parse(style, read_text(file), file=file.name)
+    gone = supposed.config.corpora.keys() - set(supposed.corpora)
+    return {
+        style: one
+        for style, one in found.items()
+        if not one.passages or set(one.corpora or supposed.corpora) - gone
+    }
+
+
+def _topics_to_be(supposed: Supposed) -> dict[str, set[str]]:
+    """List the kinds of documents of each topic that is or will be kept, its label as it is."""
+    live = set(supposed.partitions("topics"))
+    least = supposed.config.labelling.min_score
+    found: dict[str, set[str]] = {}
+    for topic, trace in supposed.traces("topics").items():
+        override = supposed.outside.overrides.get(topic, NO_OVERRIDE)
+        score = trace.facts["score"] if override.score is None else override.score
+        keep = override.keep if override.keep is not None else score is None or score >= least
+        if topic in live and keep:
+            found[topic] = set(trace.facts["kinds"])
+    return found
+
+
+def _documents(supposed: Supposed, topics: set[str]) -> dict[str, int]:
+    """Count the documents of topics, as they were when the topics were made."""
+    versions = {name: supposed.traces("topics")[name].version for name in sorted(topics)}
+    if not versions:
+        return {}
+    rows = supposed.lake.scan("topics", versions).select("topic_id", "documents").collect()
+    return dict(rows.iter_rows())
 
 
 def _line_of(table: Table, partition: str) -> Callable[[Table, str], bool]:
@@ -305,6 +382,7 @@ class _Walk:
         self.supposed = Supposed(world)
         self.causes = Causes(world)
         self.held: set[str] = set()
+        self._new: dict[str, NewCell] | None = None  # not looked for yet
 
     def plan(self, table: Table) -> TablePlan:
         """Plan one table, and take it that its plan is carried out."""
@@ -333,18 +411,27 @@ class _Walk:
         traces = self.world.traces(table.name)
         live = self.world.partitions(table.by)
         touched = any(self.supposed.supposed.get(parent.table) for parent in table.parents)
-        wanted = [name for name in live if self.only(table, name)]
+        wanted = [name for name in (*live, *self._foreseen(table)) if self.only(table, name)]
         found = [one for name in wanted if (one := self._plan_one(table, name, touched=touched))]
         for name in sorted(traces.keys() - set(live)):
             why = self.causes.note_gone(table.name, name, table.by)
             found.append(Planned(name, "orphan", why, traces[name].rows))
         return found
 
+    def _foreseen(self, table: Table) -> list[str]:
+        """List the partitions that there are not yet, and will be."""
+        if table.by not in CELLWISE:
+            return []
+        if self._new is None:
+            self._new = find_new_cells(self.supposed)
+        return [name for name, one in self._new.items() if one.grounded or table.by == "cells"]
+
     def _plan_one(self, table: Table, name: str, *, touched: bool) -> Planned | None:
         now = self.world.state(table, name)
         then = self.supposed.state(table, name) if touched else now
         behind = self.held and _reads(self.world, table, name) & self.held
-        if then.status == "fresh" and not behind:
+        new = (self._new or {}).get(name) if table.by in CELLWISE else None
+        if (then.status == "fresh" and not behind) or (new and then.status == "waiting"):
             return None
         recipe = self.supposed.recipe(table, name)
         status: Word = "maybe" if now.status == "fresh" else then.status
@@ -354,7 +441,9 @@ class _Walk:
             status = "held"
         ready = status in RUN and recipe == self.world.recipe(table, name)
         trace = self.world.traces(table.name).get(name)
-        calls = table.calls(self.world, name) if table.calls and status in RUN else 0
+        calls = 0
+        if table.calls and status in RUN:
+            calls = new.prompts if new else table.calls(self.world, name)
         rows = trace.rows if trace else 0
         return Planned(name, status, why, rows, calls, ready=ready, held=reason)
 
@@ -372,7 +461,8 @@ def _without_cost(world: World, table: Table, planned: list[Planned]) -> TablePl
     kept = [traces[name].rows for name in live if name in traces and name not in names]
     mean = statistics.fmean(trace.rows for trace in traces.values()) if traces else 0.0
     new = sum(one.rows or mean for one in planned if one.status in RUN)
-    return TablePlan(table.name, len(live) - len(names), sum(kept), round(new), tuple(planned))
+    fresh = sum(name not in names for name in live)
+    return TablePlan(table.name, fresh, sum(kept), round(new), tuple(planned))
 
 
 def price(world: World, table: Table, planned: Sequence[Planned]) -> Cost:

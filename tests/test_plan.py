@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from typing import TYPE_CHECKING
 
 import pytest
-from edits import course, removed, replaced, template
+from edits import course, removed, replaced, settle, template
 from stand_ins import STAND_INS, copy_of, look_at, partitions, remake, titles
+from tiny import with_passages
 from typer.testing import CliRunner
 
 from cosmo_assets.cli import app
+from cosmo_assets.display import summary_line
 from cosmo_assets.plan import plan_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+
+CELLWISE = [table.name for table in STAND_INS if table.by in {"cells", "grounded_cells"}]
 
 
 def planned(path: Path) -> set[str]:
@@ -55,6 +61,57 @@ def test_documents_that_may_come_to_a_topic_are_of_its_own_group(
     expected = planned(path)
     assert {"topic_labels[curated-algebra]", "topic_labels[curated-botany]"} <= expected
     assert not [one for one in expected if one.startswith(("topic_labels[web", "prompts[web"))]
+
+
+def keep_bees(root: Path) -> None:
+    """Keep a topic that was dropped, under a template that is another since."""
+    replaced("overrides.yaml", "{}", "{web-bees: {keep: false}}")(root)
+    template("page_young", " with pictures")(root)
+    remake(root / "cosmo.yaml")
+    replaced("overrides.yaml", "keep: false", "keep: true")(root)
+
+
+def ground_pages(root: Path) -> None:
+    """Add a corpus, and a style that shows its passages."""
+    (root / "wiki.jsonl").write_text('{"title": "Bees", "text": "Bees and what bees eat."}\n')
+    like = {"licence": "MIT", "how": {"path": str(root / "wiki.jsonl")}}
+    settle(root, lambda tree: tree.update(corpora={"wiki": like}))
+    template("page_kids")(root)
+    text = (root / "templates" / "page_kids.md").read_text()
+    (root / "templates" / "page_kids.md").write_text(with_passages(text, 1))
+
+
+NEW = {
+    "a template": (template("page_kids", " with riddles"), "web-*:page_kids"),
+    "a template that shows passages": (ground_pages, "web-*:page_kids"),
+    "a template that takes other kinds": (
+        replaced("templates/page_young.md", "kinds: [web]", "kinds: [web, outline]"),
+        "curated-*:page_young",
+    ),
+    "a topic that is kept again": (keep_bees, "web-bees:*"),
+}
+
+
+@pytest.mark.parametrize("name", NEW)
+def test_cells_that_an_edit_brings_are_planned_with_what_they_ask_for(
+    name: str, finished: Path, tmp_path: Path
+) -> None:
+    edit, pattern = NEW[name]
+    path = copy_of(finished, tmp_path)
+    edit(path.parent)
+    plans = plan_tables(look_at(path), STAND_INS)
+    done = remake(path)
+    there = partitions(look_at(path))
+    cells = fnmatch.filter(look_at(path).partitions("cells"), pattern)
+    new = {f"{one}[{cell}]" for one in CELLWISE for cell in cells} & there
+    assert new <= done.made | done.restored
+    runs = {f"{one.table}[{each.partition}]": each for one in plans for each in one.to_run()}
+    assert new <= runs.keys() <= there
+    asked = look_at(path).traces("prompts")
+    calls = {cell: runs[f"completions[{cell}]"].calls for cell in cells}
+    assert calls
+    assert calls == {cell: asked[cell].rows for cell in cells}
+    assert "not counted" not in summary_line(plans, look_at(path))
 
 
 def edit_twice(root: Path) -> None:
