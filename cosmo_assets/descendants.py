@@ -17,6 +17,7 @@ from cosmo_assets.pure.descent import (
     Descent,
     Retracted,
     find_descendants,
+    versions_of_licences,
     versions_of_models,
     versions_quoting,
 )
@@ -29,6 +30,7 @@ from resources.retractions import Retractions
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from cosmo_assets.pure.config import Corpus, Source
     from cosmo_assets.world import World
     from resources.retractions import Stored
 
@@ -42,7 +44,7 @@ INPUT = re.compile(r"^([a-z_]+)\[([^*\]]+)\]$")  # table[partition]
 class Found:
     """All that descends from what is to be retracted."""
 
-    target: Retracted  # licences as the sources and corpora that have them, too
+    target: Retracted  # licences as the sources and corpora that are set to them, too
     descent: Descent
     gone: frozenset[Place]  # versions that hold such rows, in the lake or named by a trace
     whole: frozenset[Place]  # those of them of which no row stays
@@ -72,10 +74,12 @@ def find(world: World, targets: Iterable[Target]) -> Found:
     lake = world.lake
     places = list_versions(lake)
     rows = {name: scan_versions(lake, name, places[name]) for name in NEEDED}
-    target = resolve(world, Retracted.of(given), rows)
-    traces = Retractions(lake.catalog).stored(recipes=bool(target.models or target.corpora))
+    target = resolve(world, Retracted.of(given))
+    quotable = bool(target.corpora or target.licences)
+    traces = Retractions(lake.catalog).stored(recipes=bool(target.models) or quotable)
     wrote = versions_of_models(rows, target.models, _edges(traces)) if target.models else {}
-    quoting = versions_quoting(rows, target.corpora, _edges(traces)) if target.corpora else {}
+    quoting = versions_quoting(rows, target, _edges(traces)) if quotable else {}
+    licensed = versions_of_licences(rows, target.licences)
     cells = scan_versions(lake, "cells", world_versions(world, "cells").items())
     now = cells.select("partition", "doc_id", "shard").collect()
     descent = find_descendants(rows, now, target, wrote=wrote, quoting=quoting)
@@ -86,7 +90,7 @@ def find(world: World, targets: Iterable[Target]) -> Found:
     }
     whole = {
         (name, *at)
-        for versions in (wrote, quoting)
+        for versions in (wrote, quoting, licensed)
         for name, found in versions.items()
         for at in found.iter_rows()
     }
@@ -162,22 +166,15 @@ def _known(world: World, kind: str, name: str) -> set[str]:
     return known
 
 
-def resolve(world: World, target: Retracted, rows: Mapping[str, pl.LazyFrame]) -> Retracted:
-    """Add the sources and corpora of a licence, as it is now and as rows were made under."""
-    if not target.licences:
-        return target
-    config = world.config
-    sources = {part(shard, 0) for shard in _of_licences(rows["seed_documents"], target)}
-    sources |= {name for name, one in config.sources.items() if one.licence in target.licences}
-    corpora = _of_licences(rows["passages"], target)
-    corpora |= {name for name, one in config.corpora.items() if one.licence in target.licences}
+def resolve(world: World, target: Retracted) -> Retracted:
+    """Add the sources and corpora that are set to a licence; of others its rows go."""
+    sources = _set_to(world.config.sources, target.licences)
+    corpora = _set_to(world.config.corpora, target.licences)
     return target._replace(sources=target.sources | sources, corpora=target.corpora | corpora)
 
 
-def _of_licences(rows: pl.LazyFrame, target: Retracted) -> set[str]:
-    """Name the partitions with a row of a retracted licence."""
-    mine = rows.filter(pl.col("licence").is_in(list(target.licences)))
-    return set(mine.select("partition").unique().collect()["partition"])
+def _set_to(named: Mapping[str, Source | Corpus], licences: frozenset[str]) -> set[str]:
+    return {name for name, one in named.items() if one.licence in licences}
 
 
 def world_versions(world: World, table: str) -> dict[str, str]:
@@ -313,14 +310,16 @@ def _mixtures(files: Mapping[str, tuple[str, str]]) -> pl.LazyFrame:
 def _rejected(lake: Lake, gone: set[Place], target: Retracted, descent: Descent) -> list[Path]:
     """List folders of rejected rows that may descend: of a touched partition, or by an id."""
     names = {partition for _, partition, _ in gone}
-    ids = {*target.docs, *descent.docs, *descent.rows["prompts"]["prompt_id"], *target.models}
+    ids = {*target.docs, *descent.docs, *descent.rows["prompts"]["prompt_id"]}
+    ids |= target.models | target.licences
     found: list[Path] = []
     root = lake.root / "rejected"
     for file in sorted(root.rglob(ROWS)):
         table, *parts = file.relative_to(root).parts[:-1]
         partition = ":".join(parts)
         rows = pl.read_parquet(file)
-        keys = [name for name in ("doc_id", "prompt_id", "model") if name in rows.columns]
+        named = ("doc_id", "prompt_id", "model", "licence")
+        keys = [name for name in named if name in rows.columns]
         if (
             partition in names
             or _is_of((table, partition, ""), target)

@@ -57,10 +57,14 @@ def cut_table(table: Table, before: World, after: Cut, found: Found) -> Done:
     """
     old = before.traces(table.name)
     live = set(after.partitions(table.by))
+    lost = found.partitions(table.name)
     stay = {
         name: trace
         for name, trace in old.items()
-        if name in live and (table.name, name, trace.version) not in found.whole
+        if name in live
+        and (table.name, name, trace.version) not in found.whole
+        # what it was made of is gone: it is made anew once that is
+        and not (name in lost and after.recipe(table, name) is None)
     }
     made = _cut_rows(table, after, found, stay)
     new: dict[str, Trace] = {}

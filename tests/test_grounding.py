@@ -356,3 +356,40 @@ def test_a_retracted_corpus_goes_with_all_that_quotes_it(
     kept = dict(same.group_by("partition").len().iter_rows())
     assert asked == {cell: traces[cell].rows - kept.get(cell, 0) for cell in GROUNDED}
     assert sum(asked.values()) == int(quoting.sum())
+
+
+def licence_sources(path: Path) -> None:
+    """Let the corpus alone have its licence."""
+    for source in ("pages", "courses"):
+        settle(path.parent, put(f"sources.{source}.licence", "CC-BY-4.0"))
+    remake(path)
+
+
+def test_a_corpus_that_was_given_another_licence_stays(project: Path) -> None:
+    root = project.parent
+    licence_sources(project)
+    write_corpus(root, "plants", "Botany counts thorns.", WIKI["plants"][1])
+    remake(project)
+    write_corpus(root, "plants", *WIKI["plants"])
+    settle(root, put("corpora.wiki.licence", "MIT"))
+    remake(project)
+    before: dict[str, Any] = versions(project)
+    retract(look_at(project), [("licence", "CC0-1.0")])
+    assert versions(project) == before
+    assert lake_holds(root, "thorns") == []
+    old = pl.scan_parquet(root / "lake/tables/passages/wiki/**/*.parquet").collect()
+    assert set(old["licence"]) == {"MIT"}
+    assert standing(look_at(project)) == (set(), set(), set())
+
+
+def test_a_corpus_that_is_given_another_licence_is_read_anew(project: Path) -> None:
+    licence_sources(project)
+    settle(project.parent, put("corpora.wiki.licence", "MIT"))
+    before: dict[str, Any] = versions(project)
+    retract(look_at(project), [("licence", "CC0-1.0")])
+    world = look_at(project)
+    assert world.state(BY_NAME["passages"], "wiki").status == "missing"
+    assert not world.traces("groundings").keys() | world.traces("prompts").keys() & set(GROUNDED)
+    remake(project)
+    assert standing(look_at(project)) == (set(), set(), set())
+    assert versions(project)["token_shards"] == before["token_shards"]

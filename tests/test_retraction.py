@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from cosmo_assets.tables import Made, Table
     from cosmo_assets.world import World
 
+COURSES = {"courses:algebra", "courses:botany"}
 ALGEBRA, BOTANY = "curated-algebra:unit_college", "curated-botany:unit_college"
 
 
@@ -270,6 +271,46 @@ def test_a_licence_takes_every_source_that_has_it(project: Path) -> None:
         "pages:trains",
     }
     assert lake_holds(project.parent, "Algebra", "MIT") == []
+
+
+def test_what_was_given_another_licence_stays_and_what_had_the_retracted_one_alone_goes(
+    project: Path,
+) -> None:
+    settle(project.parent, put("sources.pages.licence", "CC-BY-4.0"))
+    settle(project.parent, put("sources.courses.licence", "MIT"))
+    gone = a_document(project, "courses:algebra")
+    file = project.parent / "courses" / "algebra.csv"
+    lines = [one for one in file.read_text().splitlines() if gone["title"] not in one]
+    file.write_text("\n".join(lines) + "\n")
+    remake(project, TABLES)
+    before, answers = versions(project), ledger_holds(project)
+    report = take(project, ("licence", "CC0-1.0"))
+    assert report.rows.get("completions", 0) == report.dropped["seed_documents"] == 0
+    assert versions(project) == before
+    assert ledger_holds(project) == answers
+    assert lake_holds(project.parent, gone["doc_id"]) == []
+    old = pl.scan_parquet(project.parent / "lake/tables/seed_documents/courses/**/*.parquet")
+    assert set(old.collect()["licence"]) == {"MIT"}
+    assert standing(look_at(project), TABLES) == (set(), set(), set())
+    assert remake(project, TABLES) == (set(), set())
+
+
+def test_a_source_that_is_given_another_licence_is_read_anew(project: Path) -> None:
+    settle(project.parent, put("sources.pages.licence", "CC-BY-4.0"))
+    remake(project, TABLES)
+    before = versions(project)
+    settle(project.parent, put("sources.courses.licence", "MIT"))
+    take(project, ("licence", "CC0-1.0"))
+    world = look_at(project)
+    states = {name: world.state(BY_NAME["seed_documents"], name).status for name in COURSES}
+    assert states == dict.fromkeys(COURSES, "missing")
+    assert not world.traces("embeddings").keys() & COURSES
+    assert lake_holds(project.parent, "Algebra") == []
+    remake(project, TABLES)
+    after = versions(project)
+    assert standing(look_at(project), TABLES) == (set(), set(), set())
+    assert after["token_shards"] == before["token_shards"]
+    assert after["seed_documents"] != before["seed_documents"]
 
 
 def test_a_template_goes_with_its_cells(project: Path) -> None:

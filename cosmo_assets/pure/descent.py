@@ -9,7 +9,7 @@ import polars as pl
 from cosmo_assets.pure.trace import Recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 KINDS = ("source", "doc", "licence", "template", "model", "corpus")
 AT = ("partition", "version")  # which version of which partition a row stands in
@@ -76,12 +76,15 @@ def find_descendants(
         rows: table → ``partition, version``, the columns of ``NEEDED`` and those of its key.
         cells: the current ``partition, doc_id, shard``. A document that stands in several sources
             descends from the one its row names.
-        target: what is retracted; licences as the sources and corpora that have them.
+        target: what is retracted. Of a licence goes what stands under no other one as well.
         wrote: as ``versions_of_models`` returns it: every row of these descends.
         quoting: as ``versions_quoting`` returns it, likewise. A prompt in them that quotes nothing
             retracted will be sent again, so its answer stays.
     """
-    found = {name: rows[name].filter(_of_seeds(target)).collect() for name in SHARDWISE}
+    licensed = _documents_of_licences(rows["seed_documents"], target.licences)
+    mine = {name: _of_seeds(target) | _place("partition").is_in(licensed) for name in SHARDWISE}
+    mine["seed_documents"] = _of_seeds(target) | _licensed(target)
+    found = {name: rows[name].filter(which).collect() for name, which in mine.items()}
     docs = _docs_nowhere_else(rows["seed_documents"], target)
     texts = rows["seed_documents"].filter(pl.col("doc_id").is_in(docs.implode())).select("text")
     quotes = {name: find_quotes(rows[name], texts) for name in LABELS}
@@ -94,6 +97,7 @@ def find_descendants(
     )
     of_doc = pl.col("doc_id").is_in(list(target.docs))
     of_source = _source(pl.col("shard")).is_in(list(target.sources))
+    of_source |= _place("shard").is_in(licensed)
     found["cells"] = rows["cells"].filter(of_doc | of_source | styled).collect()
     other = cells.filter(~of_source).select("partition", "doc_id").lazy()
     pairs = (
@@ -115,11 +119,10 @@ def find_descendants(
     partnered = pl.col("partner_id").is_in(ids)
     partnered |= _style(pl.col("partner_cell")).is_in(list(target.templates))
     found["duplicates"] = rows["duplicates"].filter(written | partnered).collect()
-    found["passages"] = (
-        rows["passages"].filter(pl.col("partition").is_in(list(target.corpora))).collect()
-    )
+    of_corpus = pl.col("partition").is_in(list(target.corpora)) | _licensed(target)
+    found["passages"] = rows["passages"].filter(of_corpus).collect()
     _add_versions(found, rows, wrote)
-    quoted = rows["prompts"].filter(_quotes_one(target.corpora)).collect()
+    quoted = rows["prompts"].filter(_quotes_one(_passages(rows["passages"], target))).collect()
     asked = pl.concat([found["prompts"], quoted]).unique(maintain_order=True)
     _add_versions(found, rows, quoting)
     return Descent({name: found[name] for name in NEEDED}, quotes, docs, asked)
@@ -140,9 +143,40 @@ def _corpus(passage_id: pl.Expr) -> pl.Expr:
     return passage_id.str.extract(r"^([^:]*)")
 
 
-def _quotes_one(corpora: Iterable[str]) -> pl.Expr:
-    """Whether a prompt quotes one of ``corpora``."""
-    return pl.col("passages").list.eval(_corpus(pl.element()).is_in(list(corpora))).list.any()
+def _passages(passages: pl.LazyFrame, target: Retracted) -> Callable[[pl.Expr], pl.Expr]:
+    """Tell by its id whether a passage goes: with its corpus, or with its only licence."""
+    licensed = _under_these_alone(passages, pl.col("passage_id"), target.licences)
+    corpora = list(target.corpora)
+    return lambda passage: _corpus(passage).is_in(corpora) | passage.is_in(licensed)
+
+
+def _quotes_one(goes: Callable[[pl.Expr], pl.Expr]) -> pl.Expr:
+    """Whether a prompt quotes a passage that goes."""
+    return pl.col("passages").list.eval(goes(pl.element())).list.any()
+
+
+def _licensed(target: Retracted) -> pl.Expr:
+    return pl.col("licence").is_in(list(target.licences))
+
+
+def _documents_of_licences(seeds: pl.LazyFrame, licences: Iterable[str]) -> pl.Expr:
+    """Name the shard and id of documents that stand there under ``licences`` alone, as a list."""
+    return _under_these_alone(seeds, _place("partition"), licences)
+
+
+def _under_these_alone(rows: pl.LazyFrame, name: pl.Expr, licences: Iterable[str]) -> pl.Expr:
+    """List the names that rows of no version have under another licence."""
+    found = pl.Series(dtype=pl.String)
+    if mine := list(licences):
+        only = pl.col("licence").is_in(mine).all()
+        each = rows.group_by(name.alias("name")).agg(only.alias("only"))
+        found = each.filter("only").select("name").collect()["name"]
+    return pl.lit(found).implode()
+
+
+def _place(shard: str) -> pl.Expr:
+    """Name a document in its shard; ``shard`` is the column that has it."""
+    return pl.concat_str(shard, "doc_id", separator=" ")
 
 
 def _source(name: pl.Expr) -> pl.Expr:
@@ -161,7 +195,8 @@ def _of_seeds(target: Retracted) -> pl.Expr:
 
 def _docs_nowhere_else(seeds: pl.LazyFrame, target: Retracted) -> pl.Series:
     """Return the ids of descending documents that no other source holds."""
-    by_doc = seeds.group_by("doc_id").agg(_of_seeds(target).all().alias("gone"))
+    goes = _of_seeds(target) | _licensed(target)
+    by_doc = seeds.group_by("doc_id").agg(goes.all().alias("gone"))
     return by_doc.filter("gone").select("doc_id").sort("doc_id").collect()["doc_id"]
 
 
@@ -204,18 +239,28 @@ def versions_of_models(
 
 
 def versions_quoting(
-    rows: Mapping[str, pl.LazyFrame], corpora: Iterable[str], edges: pl.DataFrame
+    rows: Mapping[str, pl.LazyFrame], target: Retracted, edges: pl.DataFrame
 ) -> dict[str, pl.DataFrame]:
-    """Find the versions that quote one of ``corpora``, or were made from nothing else.
+    """Find the versions that quote a passage that goes, or were made from nothing else.
 
-    Args and returns as of ``versions_of_models``.
+    Args and returns as of ``versions_of_models``; ``target`` as for ``find_descendants``.
     """
-    names = list(corpora)
-    quoting = {
-        "groundings": _corpus(pl.col("passage_id")).is_in(names),
-        "prompts": _quotes_one(names),
-    }
+    goes = _passages(rows["passages"], target)
+    quoting = {"groundings": goes(pl.col("passage_id")), "prompts": _quotes_one(goes)}
     return _and_made_from(quoting, rows, edges)
+
+
+def versions_of_licences(
+    rows: Mapping[str, pl.LazyFrame], licences: Iterable[str]
+) -> dict[str, pl.DataFrame]:
+    """Find the versions that were read under ``licences``, every row of which says so.
+
+    Returns:
+        Table → ``partition, version``.
+    """
+    mine = pl.col("licence").is_in(list(licences))
+    tables = [name for name, needed in NEEDED.items() if "licence" in needed]
+    return {name: rows[name].filter(mine).select(AT).unique().collect() for name in tables}
 
 
 def _and_made_from(
