@@ -340,7 +340,7 @@ def corpora_of(world: World, style: str) -> tuple[str, ...] | None:
     if trace is None or not trace.facts.get("passages"):
         return None
     named = trace.facts["corpora"] or world.corpora
-    gone = world.config.corpora.keys() - set(world.corpora)
+    gone = (world.config.corpora.keys() - set(world.corpora)) | world.retracted.corpora
     return tuple(name for name in named if name not in gone)
 
 

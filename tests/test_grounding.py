@@ -393,3 +393,16 @@ def test_a_corpus_that_is_given_another_licence_is_read_anew(project: Path) -> N
     remake(project)
     assert standing(look_at(project)) == (set(), set(), set())
     assert versions(project)["token_shards"] == before["token_shards"]
+
+
+def test_a_retracted_corpus_that_is_deleted_from_the_configuration_stays_gone(
+    project: Path,
+) -> None:
+    replaced(TEMPLATE, "passages: 1", "passages: 1\ncorpora: [wiki]")(project.parent)
+    remake(project)
+    retract(look_at(project), [("corpus", "wiki")])
+    assert look_at(project).partitions("grounded_cells") == ()
+    settle(project.parent, drop("corpora"))
+    remake(project)
+    assert look_at(project).partitions("grounded_cells") == ()
+    assert standing(look_at(project)) == (set(), set(), set())

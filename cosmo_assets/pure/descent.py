@@ -293,7 +293,8 @@ def _made_from(edges: pl.DataFrame, dirty: pl.DataFrame) -> pl.DataFrame:
 def without(rows: pl.DataFrame, gone: pl.DataFrame, *, key: Sequence[str]) -> pl.DataFrame:
     """Take rows out, by partition and key."""
     on = ["partition", *key]
-    return rows.join(gone.select(on).unique(), on=on, how="anti").sort(on)
+    # sorted first: polars panics where it sorts no rows of a column of arrays
+    return rows.sort(on).join(gone.select(on).unique(), on=on, how="anti", maintain_order="left")
 
 
 def without_quotes(labels: pl.DataFrame, quotes: pl.DataFrame) -> pl.DataFrame:

@@ -66,6 +66,16 @@ def test_rows_go_by_partition_and_key() -> None:
     assert without(rows, gone, key=("id",)).rows() == [("p", "b"), ("q", "a")]
 
 
+def test_all_rows_of_a_table_of_vectors_can_go() -> None:
+    vector = pl.lit([0.5, 0.5], dtype=pl.Array(pl.Float16, 2))
+    each = [
+        pl.DataFrame({"partition": [name, name], "id": ["a", "b"]}).with_columns(vector=vector)
+        for name in "pq"
+    ]
+    rows = pl.concat(each, rechunk=False)
+    assert without(rows, rows, key=("id",)).height == 0
+
+
 def recipe(**inputs: str) -> Recipe:
     return Recipe("1", {"s": inputs.pop("s", "x")}, inputs)
 
