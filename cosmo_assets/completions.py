@@ -179,7 +179,7 @@ COMPLETIONS = Table(
         "error": Column(pl.String, "why it failed"),
     },
     key=("prompt_id",),
-    code="2",
+    code="3",
     work=_make,
     parents=(same("prompts"),),
     settings=lambda config, _: {f"generator.{k}": v for k, v in config.generator.key().items()},
