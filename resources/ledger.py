@@ -18,9 +18,10 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from cosmo_assets.pure.completion_key import settings_key
+from cosmo_assets.pure.errors import BadInputError
 from cosmo_assets.pure.ledger_index import FAILED, OK, prompt_words
-from resources.ledger_journal import Journal, seal, ship
-from resources.ledger_places import Bucket, Folder, open_place
+from resources.ledger_journal import LOG, Journal, seal, ship
+from resources.ledger_places import Bucket, Folder, open_place, writing
 from resources.ledger_reader import Reader
 from resources.ledger_upkeep import tidy
 
@@ -153,12 +154,15 @@ class Ledger:
         Args:
             prompts: of ``prompt_keys``: all their answers, of any model, settings and rollout.
             models: all they ever wrote.
+
+        Raises:
+            BadInputError: what some settings stand for cannot be read; a model's might stay.
         """
         gone = np.zeros((0 if prompts is None else len(prompts), 4), np.uint64)
         if prompts is not None:
             gone[:, :2] = prompt_words(prompts)
         given = set(models)
-        settings = [name for name, told in self.settings().items() if told["model"] in given]
+        settings = self._settings_of(given) if given else []
         of_models = np.zeros((len(settings), 4), np.uint64)
         of_models[:, 2] = [int(name, 16) for name in settings]
         gone = np.concatenate([gone, of_models])
@@ -170,10 +174,26 @@ class Ledger:
         removed = self.compact(everywhere=True)
         return Taken(removed, self.reader.writing())
 
+    def _settings_of(self, models: set[str]) -> list[str]:
+        told = self._read_settings()
+        for name, one in told.items():
+            if one is None:
+                msg = f"{self.place.folder}/{name}.json: cannot be read, so nobody knows whether "
+                msg += f"{', '.join(sorted(models))} wrote under these settings; copy it there "
+                msg += "whole, or remove it: a run with its settings writes it again"
+                raise BadInputError(msg)
+        return [name for name, one in told.items() if one and one["model"] in models]
+
     def settings(self) -> dict[str, dict[str, Any]]:
-        """Read what the settings keys in this ledger stand for."""
+        """Read what the settings keys in this ledger stand for; those that are torn are skipped."""
+        told = self._read_settings()
+        for name in [name for name, one in told.items() if one is None]:
+            LOG.warning("%s/%s.json: torn: skipped; remove it", self.place.folder, name)
+        return {name: one for name, one in told.items() if one is not None}
+
+    def _read_settings(self) -> dict[str, dict[str, Any] | None]:
         names = [name for name in self.place.names() if name.endswith(".json")]
-        return {name[:-5]: json.loads(self.place.file(name).read_bytes()) for name in names}
+        return {name[:-5]: _told(self.place.file(name).read_bytes()) for name in names}
 
     def compact(self, *, everywhere: bool = False) -> int:
         """Join small files and take out what is to go; others may read and write meanwhile.
@@ -206,7 +226,8 @@ class Ledger:
 
     def _publish(self, data: bytes, name: str) -> None:
         draft = self.place.folder / f".{name}.{os.getpid()}"
-        draft.write_bytes(data)
+        with writing(self.place.folder):
+            draft.write_bytes(data)
         self.place.publish(draft, name)
 
 
@@ -214,6 +235,15 @@ def open_ledger(config: Config, lake: Lake) -> Ledger:
     """Open the ledger that ``generator.how.ledger`` names."""
     given = config.generator.how.ledger.replace("{lake}", str(lake.root))
     return Ledger(os.path.expandvars(given), folder=lake.root / "ledger")
+
+
+def _told(data: bytes) -> dict[str, Any] | None:
+    """Read what settings are; None if the file is not whole."""
+    try:
+        told = json.loads(data)
+    except ValueError:
+        return None
+    return told if isinstance(told, dict) and "model" in told else None
 
 
 def _without_login(url: str | None) -> str | None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 HIDDEN = "."  # names that begin so are no part of the ledger
 KINDS = frozenset({"zst", "log", "keys", "gone", "json"})
-ABANDONED_S = 86_400.0  # texts in a bucket without an index are being written, or were given up
+ABANDONED_S = 86_400.0  # texts without an index are being written or copied, or were given up
 
 
 class Place(Protocol):
@@ -68,7 +68,8 @@ class Folder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
 
     def names(self) -> dict[str, int]:
         """List files with their bytes. A folder may change under the list: take it twice."""
@@ -78,7 +79,7 @@ class Folder:
         found: dict[str, int] = {}
         with os.scandir(self.folder) as entries:
             for entry in entries:
-                if not entry.name.startswith(HIDDEN):
+                if not entry.name.startswith(HIDDEN) and entry.is_file():
                     with contextlib.suppress(FileNotFoundError):
                         found[entry.name] = entry.stat().st_size
         return _known(found)
@@ -110,13 +111,17 @@ class Folder:
             self.file(name).unlink(missing_ok=True)
 
     def age(self, name: str) -> float:
-        """Return how many seconds ago a file was last written."""
-        return time.time() - self.file(name).stat().st_mtime
+        """Return how many seconds ago a file was last written, or copied here with its old time."""
+        told = self.file(name).stat()
+        return time.time() - max(told.st_mtime, told.st_ctime)
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
         """Keep other processes that rewrite files away; killed ones let go."""
-        with (self.folder / ".lock").open("w") as file:
+        lock = self.folder / ".lock"
+        with writing(self.folder):
+            file = lock.open("w")
+        with file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
@@ -165,7 +170,8 @@ class Bucket:
                 found = self._fs.ls(self._root, detail=True)
             except FileNotFoundError:
                 return {}
-        return _known({one["name"].rsplit("/", 1)[-1]: one["size"] for one in found})
+        files = [one for one in found if one["type"] == "file"]
+        return _known({one["name"].rsplit("/", 1)[-1]: one["size"] for one in files})
 
     def file(self, name: str) -> Path:
         """Return a copy of an object here, fetched once."""
@@ -190,6 +196,7 @@ class Bucket:
     def publish(self, draft: Path, name: str) -> None:
         """Put a finished file up, and let go of it here."""
         self.upload(draft, name)
+        (self.folder / name).unlink(missing_ok=True)
         draft.unlink()
 
     def upload(self, file: Path, name: str) -> None:
@@ -244,6 +251,17 @@ def open_place(location: str, *, folder: Path) -> Folder | Bucket:
     if "://" in location:
         return Bucket(location, folder)
     return Folder(Path(location).resolve())
+
+
+@contextlib.contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Say which setting names a folder that cannot be made or written."""
+    try:
+        yield
+    except OSError as error:
+        msg = f"generator.how.ledger: {folder}: no folder to write to: {error.strerror}; "
+        msg += "let it be written, or name another"
+        raise BadInputError(msg) from error
 
 
 def _known(found: dict[str, int]) -> dict[str, int]:
