@@ -19,10 +19,10 @@ from cosmo_assets.pure.ledger_index import (
     Words,
     are_whole,
     choose,
-    no_entries,
     pack_entry,
 )
 from resources.lake import this_process
+from resources.ledger_places import writing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 SYNC_S = 1.0  # what is older survives a power cut; a killed process loses nothing it was told of
 LEVEL = 3  # of zstd: half of a text, 20,000 texts a second
+SAMPLE = 16  # entries that are looked at when an index is opened: a cut shifts them all
 LOG = logging.getLogger(__name__)
 
 
@@ -47,11 +48,12 @@ class Journal:
         self._count = 0
         self._packer = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True)
         draft = folder.file(f".{self.name}.log")
-        self._index = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-        fcntl.flock(self._index, fcntl.LOCK_EX)  # before anybody can take it for abandoned
-        draft.rename(folder.file(f"{self.name}.log"))
-        texts = folder.file(f"{self.name}.zst")
-        self._texts = os.open(texts, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        with writing(folder.folder):
+            self._index = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+            fcntl.flock(self._index, fcntl.LOCK_EX)  # before anybody can take it for abandoned
+            draft.rename(folder.file(f"{self.name}.log"))
+            texts = folder.file(f"{self.name}.zst")
+            self._texts = os.open(texts, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         self._synced = time.monotonic()
 
     def add(self, key: str, text: bytes, *, at: int, status: int) -> None:
@@ -150,13 +152,15 @@ def publish_index(place: Place, name: str, entries: Words) -> None:
     place.publish(draft, f"{name}.keys")
 
 
-def read_index(place: Place, name: str) -> Words:
-    """Open ``N.keys``, words by entries; nothing of it is read until it is looked at."""
+def read_index(place: Place, name: str) -> Words | None:
+    """Open ``N.keys``, words by entries, of which a few are read; None where it is damaged."""
     path = place.file(f"{name}.keys")
-    if not path.stat().st_size or path.stat().st_size % ENTRY_BYTES:
-        LOG.warning("%s: torn, and skipped; remove it and its texts", path)
-        return no_entries().T
-    return np.memmap(path, np.uint64, "r").reshape(WORDS, -1)
+    size = path.stat().st_size
+    if not size or size % ENTRY_BYTES:
+        return None
+    index = np.memmap(path, np.uint64, "r").reshape(WORDS, -1)
+    some = np.linspace(0, index.shape[1] - 1, SAMPLE).astype(np.int64)
+    return index if are_whole(index[:, some].T).all() else None
 
 
 def draft_in(place: Place) -> Path:

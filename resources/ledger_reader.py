@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 import polars as pl
 import zstandard
 
-from cosmo_assets.pure.errors import ContractError
+from cosmo_assets.pure.errors import BadInputError, ContractError
 from cosmo_assets.pure.ledger_index import (
     OFFSET,
     OK,
@@ -26,6 +27,7 @@ from cosmo_assets.pure.ledger_index import (
     statuses,
 )
 from resources.ledger_journal import LOG, read_index, read_log
+from resources.ledger_mend import mend
 from resources.ledger_places import Folder
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 Found = TypeVar("Found")
 TRIES = 20  # of a look-up while files are replaced under it
+REMOVED_WORDS = 4  # two of a prompt, settings, a time
 RECORD = {
     "key": pl.String,
     "at": pl.Int64,  # nanoseconds since 1970, when the reply came
@@ -69,6 +72,7 @@ class Reader:
         self._open, self._open_files = no_entries().T, np.empty(0, np.int64)  # those, as one
         self._gone: dict[str, Words] = {}
         self._damaged: dict[str, set[int]] = {}
+        self._without_texts: set[str] = set()
 
     def find(self, keys: pl.Series, *, failed: bool = False) -> pl.DataFrame:
         """Look keys up; one that was never answered, or was taken out, has no row.
@@ -128,15 +132,36 @@ class Reader:
             stem, _, kind = name.rpartition(".")
             kinds.setdefault(kind, set()).add(stem)
         packs, logs = kinds.get("keys", set()), kinds.get("log", set())
+        self._warn_without_texts(packs - kinds.get("zst", set()))
+        packs -= self._without_texts
         self._packs = {name: index for name, index in self._packs.items() if name in packs}
         for name in packs - self._packs.keys():
-            self._packs[name] = read_index(self.place, name)
+            index = read_index(self.place, name)
+            self._packs[name] = self._mended(name) if index is None else index
         for name in kinds.get("gone", set()) - self._gone.keys():
-            rows = np.fromfile(self.place.file(f"{name}.gone"), np.uint64).reshape(-1, 4)
-            self._gone[name] = rows
+            self._gone[name] = _removed(self.place, name)
             self.removed = Removed(np.concatenate(list(self._gone.values())))
         if isinstance(self.place, Folder):
             self._refresh_logs(self.place, {n: names[f"{n}.log"] for n in logs - packs})
+
+    def _warn_without_texts(self, names: set[str]) -> None:
+        """Say once of each index whose texts are not there that it is left out."""
+        for name in sorted(names - self._without_texts):
+            LOG.warning(
+                "%s/%s.keys: its texts, %s.zst, are not there: skipped; copy them there too, or "
+                "remove it",
+                self.place.folder,
+                name,
+                name,
+            )
+        self._without_texts = names
+
+    def _mended(self, name: str) -> Words:
+        """Make a damaged index again, alone if the ledger may be written."""
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(BadInputError):
+                stack.enter_context(self.place.alone())
+            return mend(self.place, name)
 
     def _refresh_logs(self, folder: Folder, logs: Mapping[str, int]) -> None:
         """Read what journals have grown by."""
@@ -156,13 +181,21 @@ class Reader:
     def _hits(self, keys: Words, *, failed: bool) -> Hits:
         """Find the best entry of each key, in whatever file it is."""
         names = [*self._logs, *self._packs]
-        rows, at = places(keys, self._open)
+        rows, at, _ = places(keys, self._open)
         found = [(rows, self._open_files[at], self._open[:, at].T)]
-        for number, index in enumerate(self._packs.values(), len(self._logs)):
-            rows, at = places(keys, index)
+        damaged: set[str] = set()
+        for number, (name, index) in enumerate(self._packs.items(), len(self._logs)):
+            rows, at, doubtful = places(keys, index)
             found.append((rows, np.full(len(rows), number), index[:, at].T))
+            if len(doubtful) and not are_whole(index[:, doubtful].T).all():
+                damaged.add(name)
         rows, files, entries = (np.concatenate(part) for part in zip(*found, strict=True))
-        good = are_whole(entries) & ~self.removed.hides(entries)
+        good = are_whole(entries)
+        damaged.update(names[number] for number in np.unique(files[~good]))
+        if damaged:
+            self._packs.update({name: self._mended(name) for name in sorted(damaged)})
+            return self._hits(keys, failed=failed)
+        good &= ~self.removed.hides(entries)
         if not failed:
             good &= statuses(entries) == OK
         for name, offsets in self._damaged.items():
@@ -229,6 +262,20 @@ class Reader:
         )
         self._damaged.setdefault(name, set()).update(bad)
         return None
+
+
+def _removed(place: Place, name: str) -> Words:
+    """Read what was taken out at once."""
+    words = np.fromfile(place.file(f"{name}.gone"), np.uint64)
+    whole = len(words) // REMOVED_WORDS
+    if not whole or place.file(f"{name}.gone").stat().st_size % (8 * REMOVED_WORDS):
+        LOG.warning(
+            "%s/%s.gone: torn: the %s that are whole stay taken out; take out again what was last",
+            place.folder,
+            name,
+            whole,
+        )
+    return words[: whole * REMOVED_WORDS].reshape(-1, REMOVED_WORDS)
 
 
 def _unpacks(data: bytes, at: Words, entries: Words, row: int) -> bool:

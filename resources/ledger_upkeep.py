@@ -7,7 +7,6 @@ out of sight at any moment. A rewrite that is killed leaves the old files, or bo
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import uuid
 from typing import TYPE_CHECKING
@@ -16,7 +15,8 @@ import numpy as np
 
 from cosmo_assets.pure.ledger_index import OFFSET, Removed, Words, choose, lengths, moved, runs
 from resources.lake import is_alive
-from resources.ledger_journal import draft_in, publish_index, read_index, seal
+from resources.ledger_journal import LOG, draft_in, publish_index, seal
+from resources.ledger_mend import read_texts, sound_index
 from resources.ledger_places import ABANDONED_S, Folder
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ LARGEST = 1 << 30  # bytes of packed texts: files of this size are not joined an
 SMALLEST = 1 << 20
 FEW = 8  # files of like size before they are joined
 PIECE = 1 << 26  # bytes copied at once
-LOG = logging.getLogger(__name__)
 
 
 def tidy(place: Place, removed: Removed, *, scrub: Collection[str] | None = ()) -> int:
@@ -46,10 +45,12 @@ def tidy(place: Place, removed: Removed, *, scrub: Collection[str] | None = ()) 
         if isinstance(place, Folder):
             for name in _stems(place.names(), "log"):
                 seal(place, name)
-        _sweep(place)
+        adopted = _sweep(place, at_once=scrub is None)
         names = place.names()
-        packs = {name: names.get(f"{name}.zst", 0) for name in _stems(names, "keys")}
-        looked_at = [] if removed.empty else [n for n in packs if scrub is None or n in scrub]
+        whole = [name for name in _stems(names, "keys") if f"{name}.zst" in names]
+        packs = {name: names[f"{name}.zst"] for name in whole}
+        written = None if scrub is None else {*scrub, *adopted}
+        looked_at = [] if removed.empty else [n for n in packs if written is None or n in written]
         gone = {name: count for name in looked_at if (count := _hidden(place, name, removed))}
         for group in [*_chunks({name: packs[name] for name in gone}), *_due(packs, gone)]:
             with contextlib.suppress(FileNotFoundError):  # another did it meanwhile
@@ -63,7 +64,8 @@ def _stems(names: Mapping[str, int], kind: str) -> list[str]:
 
 def _hidden(place: Place, name: str, removed: Removed) -> int:
     with contextlib.suppress(FileNotFoundError):
-        return int(removed.hides(read_index(place, name).T).sum())
+        index = sound_index(place, name)
+        return 0 if index is None else int(removed.hides(index.T).sum())
     return 0
 
 
@@ -95,12 +97,16 @@ def _chunks(sizes: Mapping[str, int]) -> Iterator[list[str]]:
 def join(place: Place, names: list[str], removed: Removed) -> None:
     """Replace files by one, in which texts lie in the order they were written.
 
-    What was written together is read together: so hits are read in long pieces.
+    What was written together is read together: so hits are read in long pieces. Files whose index
+    is damaged and cannot be mended yet stay as they are.
 
     Raises:
         FileNotFoundError: another has replaced one of them. Nothing was changed.
     """
-    indexes = [read_index(place, name).T for name in names]
+    sound = {name: index.T for name in names if (index := sound_index(place, name)) is not None}
+    if not sound:
+        return
+    names, indexes = [*sound], [*sound.values()]
     entries = np.concatenate(indexes)
     source = np.repeat(np.arange(len(names)), [len(index) for index in indexes])
     kept = np.flatnonzero(~removed.hides(entries))
@@ -131,14 +137,39 @@ def _pieces(place: Place, name: str, entries: Words) -> Iterator[bytes]:
         yield from place.read(f"{name}.zst", starts.tolist(), ends.tolist())
 
 
-def _sweep(place: Place) -> None:
-    """Remove what killed rewrites left."""
+def _sweep(place: Place, *, at_once: bool) -> list[str]:
+    """Remove what killed rewrites left, and index texts that have no index, if they were given up.
+
+    Those that a rewrite has copied are indexed, too: of what stands twice, joining keeps one.
+
+    Args:
+        place: whose files.
+        at_once: do not wait for a day: something is taken out, and may stand in them.
+
+    Returns:
+        Names of the texts that were indexed.
+    """
     names = place.names()
     indexed = {*_stems(names, "keys"), *_stems(names, "log")}
-    for name in set(_stems(names, "zst")) - indexed:
+    adopted: list[str] = []
+    for name in sorted({*_stems(names, "zst")} - indexed):
         with contextlib.suppress(FileNotFoundError):
-            if isinstance(place, Folder) or place.age(f"{name}.zst") > ABANDONED_S:
-                place.remove([f"{name}.zst"])
+            at_once_here = at_once and isinstance(place, Folder)
+            if at_once_here or place.age(f"{name}.zst") > ABANDONED_S:
+                adopted += _adopt(place, name)
     for draft in place.folder.glob(".draft-*"):
         if isinstance(place, Folder) or not is_alive(draft.name.split("-")[1]):
             draft.unlink(missing_ok=True)
+    return adopted
+
+
+def _adopt(place: Place, name: str) -> list[str]:
+    """Index texts that have no index; remove them if none can be read."""
+    entries = read_texts(place, name)
+    if not len(entries):
+        if place.age(f"{name}.zst") > ABANDONED_S:
+            place.remove([f"{name}.zst"])
+        return []
+    LOG.warning("%s/%s.zst: had no index; one of %s was made", place.folder, name, len(entries))
+    publish_index(place, name, entries)
+    return [name]

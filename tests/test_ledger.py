@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import abc
+import errno
 import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +18,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import polars as pl
 import pytest
 from fake_endpoint import PROBE, FakeEndpoint, Fault
@@ -24,15 +27,16 @@ from hypothesis import strategies as st
 
 from cosmo_assets.pure import completion_key, config
 from cosmo_assets.pure.completion_key import asked_with, completion_keys, prompt_keys
+from cosmo_assets.pure.errors import BadInputError
 from cosmo_assets.pure.ledger_index import entries_of, key_words, pack_entry
 from resources import ledger as ledgers
-from resources import ledger_upkeep
+from resources import ledger_mend, ledger_upkeep
 from resources.answers import answer
 from resources.generator import Completion, Generator, open_generator
 from resources.ledger import Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from resources.generator import Ask, OnReply
 
@@ -461,6 +465,7 @@ def test_a_join_that_is_killed_leaves_everything(
                 os._exit(0)
             os.waitpid(pid, 0)
             assert texts(tmp_path, keys) == written(40)
+    monkeypatch.setattr(ledger_upkeep, "ABANDONED_S", -1.0)  # a day later
     with Ledger(str(tmp_path), folder=tmp_path) as ledger:
         ledger.compact()
     assert len([*tmp_path.glob("*.zst")]) == 1
@@ -481,6 +486,257 @@ def kill_at(step: str, number: int) -> None:
         return real(*given_)
 
     setattr(Folder, step, do)
+
+
+# ---- files that are damaged --------------------------------------------------------------------
+
+
+def damage_cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size - 5)
+
+
+def damage_cut_evenly(path: Path) -> None:
+    os.truncate(path, path.stat().st_size - 56 * 7)
+
+
+def damage_emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def damage_zeroed(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[8 * 10 : 8 * 30] = bytes(8 * 20)
+    path.write_bytes(data)
+
+
+DAMAGES = [damage_cut, damage_cut_evenly, damage_emptied, damage_zeroed]
+
+
+def flip(path: Path, bit: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(data)
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have it that nobody copies anything into the ledger any more."""
+    monkeypatch.setattr(ledger_mend, "QUIET_S", -1.0)
+
+
+@pytest.mark.usefixtures("later")
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_index_is_made_again_from_its_texts(
+    damage: Callable[[Path], None], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys = completion_keys(PROMPTS, REHEARSED)
+    fill(tmp_path, keys, here=tmp_path)
+    (path,) = tmp_path.glob("*.keys")
+    before = path.read_bytes()
+    damage(path)
+    assert texts(tmp_path, keys) == written(40)
+    assert f"{path}: damaged; 40 entries were made from its texts" in caplog.text
+    assert path.read_bytes() == before
+
+
+@pytest.mark.usefixtures("later")
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_joining_loses_nothing_that_a_damaged_index_led_to(
+    damage: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = completion_keys(PROMPTS, REHEARSED)
+    fill(tmp_path, keys[:35], replies(35), here=tmp_path)
+    damage(next(tmp_path.glob("*.keys")))
+    monkeypatch.setattr(ledger_upkeep, "FEW", 2)
+    fill(tmp_path, keys[35:], replies(40)[35:], here=tmp_path)
+    assert len([*tmp_path.glob("*.zst")]) == 1
+    assert texts(tmp_path, keys) == written(40)
+
+
+@pytest.mark.usefixtures("later")
+def test_a_flipped_bit_of_an_index_loses_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whether all are looked up or only the one that it hits, and wherever it is."""
+    keys = completion_keys(PROMPTS, REHEARSED)
+    fill(tmp_path, keys, here=tmp_path)
+    (path,) = tmp_path.glob("*.keys")
+    before = path.read_bytes()
+    spots = np.argsort(key_words(keys)[:, 0])
+    for word in range(7):
+        for column in (1, 17, 20, 38):
+            for bit in range(word % 5, 64, 5):
+                flip(path, 64 * (40 * word + column) + bit)
+                hit = int(spots[column])
+                assert texts(tmp_path, keys[hit : hit + 1]) == written(40)[hit : hit + 1]
+                assert "damaged; 40 entries were made" in caplog.text
+                assert path.read_bytes() == before
+                caplog.clear()
+                flip(path, 64 * (40 * word + column) + bit)
+                assert texts(tmp_path, keys) == written(40)
+                path.write_bytes(before)
+
+
+def test_an_index_whose_texts_are_still_on_their_way_stays_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = completion_keys(PROMPTS, REHEARSED)
+    fill(tmp_path, keys[:35], replies(35), here=tmp_path)
+    (path,) = tmp_path.glob("*.keys")
+    damage_cut(path)
+    before = path.read_bytes()
+    monkeypatch.setattr(ledger_upkeep, "FEW", 2)
+    fill(tmp_path, keys[35:], replies(40)[35:], here=tmp_path)
+    assert texts(tmp_path, keys) == written(40)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.usefixtures("later")
+def test_of_a_damaged_index_and_damaged_texts_what_is_whole_is_found(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys = completion_keys(PROMPTS, REHEARSED)
+    fill(tmp_path, keys, here=tmp_path)
+    (path,) = tmp_path.glob("*.keys")
+    damage_cut(path)
+    data = bytearray(path.with_suffix(".zst").read_bytes())
+    data[len(data) // 2] ^= 8
+    path.with_suffix(".zst").write_bytes(data[:-10])
+    assert sum(one is None for one in texts(tmp_path, keys)) == 2
+    path.with_suffix(".zst").write_bytes(b"nothing")
+    damage_cut(path)
+    assert texts(tmp_path, keys) == [None] * 40
+    assert f"{path}: damaged, as are its texts: skipped" in caplog.text
+
+
+def test_an_index_without_texts_is_told_and_found_again_when_they_come(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys = completion_keys(PROMPTS, REHEARSED)
+    fill(tmp_path, keys[:35], replies(35), here=tmp_path)
+    (there,) = tmp_path.glob("*.zst")
+    fill(tmp_path, keys[35:], replies(40)[35:], here=tmp_path)
+    there.rename(tmp_path / "elsewhere")
+    with Ledger(str(tmp_path), folder=tmp_path) as ledger:
+        assert ledger.find(keys)["text"].to_list() == written(40)[35:]
+        assert caplog.text.count(f"{there.name}, are not there") == 1
+        (tmp_path / "elsewhere").rename(there)
+        assert ledger.find(keys)["text"].to_list() == written(40)
+
+
+def test_texts_that_come_before_their_index_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = completion_keys(PROMPTS, REHEARSED)
+    fill(tmp_path / "from", keys[:35], replies(35), here=tmp_path)
+    (there,) = (tmp_path / "from").glob("*.zst")
+    (tmp_path / "to").mkdir()
+    shutil.copy2(there, tmp_path / "to")
+    os.utime(tmp_path / "to" / there.name, (0, 0))
+    fill(tmp_path / "to", keys[35:], replies(40)[35:], here=tmp_path)
+    assert texts(tmp_path / "to", keys) == [None] * 35 + written(40)[35:]
+    monkeypatch.setattr(ledger_upkeep, "ABANDONED_S", -1.0)  # a day later
+    with Ledger(str(tmp_path / "to"), folder=tmp_path) as ledger:
+        ledger.compact()
+    assert texts(tmp_path / "to", keys) == written(40)
+
+
+def test_what_is_taken_out_goes_from_texts_without_an_index_too(tmp_path: Path) -> None:
+    keys = completion_keys(PROMPTS, REHEARSED)
+    fill(tmp_path, keys, here=tmp_path)
+    next(tmp_path.glob("*.keys")).unlink()
+    with Ledger(str(tmp_path), folder=tmp_path) as ledger:
+        assert ledger.remove(prompts=prompt_keys(PROMPTS[:5])) == (5, 0)
+    assert texts(tmp_path, keys) == [None] * 5 + written(40)[5:]
+    assert len(all_lines(tmp_path)) == 35
+
+
+@pytest.mark.parametrize("lost", [1, 8, 31, 32, 33])
+def test_a_torn_list_of_what_was_taken_out_counts_as_far_as_it_is_whole(
+    lost: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys = completion_keys(PROMPTS, REHEARSED)
+    with Ledger(str(tmp_path), folder=tmp_path) as ledger:
+        ledger.remove(prompts=prompt_keys(PROMPTS[:5]))
+    (path,) = tmp_path.glob("*.gone")
+    rows = np.frombuffer(path.read_bytes(), np.uint64).reshape(-1, 4).copy()
+    rows[:, 3] = 1 << 62  # what comes now, too
+    path.write_bytes(rows.tobytes()[:-lost])
+    fill(tmp_path, keys, here=tmp_path)
+    left = 5 - (lost + 31) // 32
+    assert texts(tmp_path, keys) == [None] * left + written(40)[left:]
+    assert (f"{path}: torn" in caplog.text) == bool(lost % 32)
+
+
+@pytest.mark.parametrize("torn_", ['{"model": "rehear', "", "[]", "{}", "\x00"])
+def test_torn_settings_are_skipped_but_a_model_is_not_taken_out_without_them(
+    torn_: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = config.Generator(model="another")
+    with Ledger(str(tmp_path), folder=tmp_path) as ledger:
+        name = ledger.describe(asked_with(REHEARSED))
+        ledger.describe(asked_with(other))
+        (tmp_path / f"{name}.json").write_text(torn_)
+        assert {one["model"] for one in ledger.settings().values()} == {"another"}
+        assert f"{name}.json: torn" in caplog.text
+        with pytest.raises(BadInputError, match=rf"{name}\.json: cannot be read"):
+            ledger.remove(models=["rehearsal"])
+        assert ledger.remove(prompts=prompt_keys(PROMPTS)) == (0, 0)
+
+
+@pytest.mark.parametrize("kind", ["zst", "keys", "log", "gone", "json"])
+def test_a_folder_in_a_ledger_is_passed_over(kind: str, tmp_path: Path) -> None:
+    keys = completion_keys(PROMPTS, REHEARSED)
+    (tmp_path / f"x.{kind}").mkdir()
+    fill(tmp_path, keys, here=tmp_path)
+    assert texts(tmp_path, keys) == written(40)
+    with Ledger(str(tmp_path), folder=tmp_path) as ledger:
+        assert ledger.settings() == {}
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "/etc/passwd/ledger", "/proc/nope"])
+def test_a_place_that_is_no_folder_is_refused(path: str, tmp_path: Path) -> None:
+    told = rf"^generator\.how\.ledger: {path}: no folder to write to: .*; let it be written"
+    with pytest.raises(BadInputError, match=told):
+        Ledger(path, folder=tmp_path)
+
+
+def test_a_ledger_that_may_only_be_read_is_read_and_says_so_if_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = completion_keys(PROMPTS, REHEARSED)
+    fill(tmp_path, keys, here=tmp_path)
+    damage_cut(next(tmp_path.glob("*.keys")))
+    read_only(tmp_path, monkeypatch)
+    assert texts(tmp_path, keys) == written(40)
+    told = rf"^generator\.how\.ledger: {tmp_path}: no folder to write to: Read-only"
+    with Ledger(str(tmp_path), folder=tmp_path) as ledger:
+        with pytest.raises(BadInputError, match=told):
+            ledger.add(keys[0], replies(1)[0])
+        with pytest.raises(BadInputError, match=told):
+            ledger.describe(asked_with(REHEARSED))
+        with pytest.raises(BadInputError, match=told):
+            ledger.remove(prompts=prompt_keys(PROMPTS))
+
+
+def read_only(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a folder refuse to be written, even by root."""
+    opened, open_path = os.open, Path.open
+
+    def refuse(path: str | Path, *, writes: bool) -> None:
+        if writes and Path(path).is_relative_to(folder):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    def os_open(path: str | Path, flags: int, *rest: Any) -> int:
+        refuse(path, writes=bool(flags & os.O_WRONLY))
+        return opened(path, flags, *rest)
+
+    def path_open(self: Path, mode: str = "r", *rest: Any, **more: Any) -> Any:
+        refuse(self, writes="w" in mode)
+        return open_path(self, mode, *rest, **more)
+
+    monkeypatch.setattr(os, "open", os_open)
+    monkeypatch.setattr(Path, "open", path_open)
 
 
 # ---- taking out --------------------------------------------------------------------------------
@@ -576,6 +832,21 @@ def test_what_a_killed_writer_had_not_put_up_is_put_up_by_the_next(s3: Any, tmp_
     (tmp_path / "spool").mkdir()
     torn(tmp_path / "spool", keys)
     assert texts("s3://bucket/ledger", keys, here=tmp_path) == written(40)
+    assert texts("s3://bucket/ledger", keys, here=tmp_path / "elsewhere") == written(40)
+
+
+@pytest.mark.usefixtures("later")
+def test_a_damaged_index_of_a_bucket_is_made_again_for_all(s3: Any, tmp_path: Path) -> None:
+    keys = completion_keys(PROMPTS, REHEARSED)
+    fill("s3://bucket/ledger", keys, here=tmp_path / "here")
+    (name,) = [one for one in s3.ls("bucket/ledger") if one.endswith(".keys")]
+    whole = s3.cat_file(name)
+    s3.pipe_file(name, whole[:-56])
+    for folder in ("there", "elsewhere"):
+        assert texts("s3://bucket/ledger", keys, here=tmp_path / folder) == written(40)
+        assert s3.cat_file(name) == whole
+    (copy,) = (tmp_path / "elsewhere" / "copies").glob("*.keys")
+    damage_zeroed(copy)
     assert texts("s3://bucket/ledger", keys, here=tmp_path / "elsewhere") == written(40)
 
 

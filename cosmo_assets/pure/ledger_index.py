@@ -20,6 +20,8 @@ ENTRY_BYTES = 8 * WORDS
 OK, FAILED = 0, 1
 _STATUS_BITS = np.uint64(8)
 _HALF = np.uint64(32)
+_ONE = np.uint64(1)
+_BESIDE = np.arange(-2, 2)[:, None]
 _LOW = np.uint64(0xFFFFFFFF)
 _FACTORS = (
     0x9E3779B97F4A7C15,
@@ -158,7 +160,7 @@ def choose(entries: Words) -> Words:
     return order[new]
 
 
-def places(keys: Words, index: Words) -> tuple[np.ndarray, np.ndarray]:
+def places(keys: Words, index: Words) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Find keys in an index that ``choose`` ordered.
 
     Args:
@@ -167,13 +169,31 @@ def places(keys: Words, index: Words) -> tuple[np.ndarray, np.ndarray]:
             what is found is looked at.
 
     Returns:
-        Rows of ``keys`` that were found, and their columns of ``index``.
+        Rows of ``keys`` that were found, their columns of ``index``, and columns that may be
+        damaged, so that a key was missed.
     """
     at = np.searchsorted(index[SPOT], keys[:, SPOT])
     rows = np.flatnonzero(at < index.shape[1])
     for word in (SPOT, PROMPT, SETTINGS):
         rows = rows[index[word, at[rows]] == keys[rows, word]]
-    return rows, at[rows]
+    missed = np.ones(len(keys), bool)
+    missed[rows] = False
+    return rows, at[rows], _doubtful(keys[missed, SPOT], index[SPOT], at[missed])
+
+
+def _doubtful(keys: Words, spots: Words, at: np.ndarray) -> np.ndarray:
+    """Find entries that a search may have been led astray by: it ends beside them.
+
+    They are out of order, or, but for a bit, what was looked for.
+    """
+    if not len(spots) or not len(keys):
+        return np.empty(0, np.int64)
+    around = np.minimum(np.maximum(at + _BESIDE, 0), len(spots) - 1)
+    found = spots[around]
+    differs = found[1:3] ^ keys
+    differs &= differs - _ONE
+    doubt = ((found[::2] >= found[1::2]) | (differs == 0)).any(axis=0)
+    return np.unique(around[:, doubt]) if doubt.any() else np.empty(0, np.int64)
 
 
 class Removed:
