@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import dagster as dg
 
-from cosmo_assets.graph import TABLES
+from cosmo_assets.automation import let_go
 from cosmo_assets.outside_assets import report_outside, report_plan
 from cosmo_assets.partitions import sync_partitions
 from cosmo_assets.pure.digest import digest
-from cosmo_assets.world import drop_orphans, look
+from cosmo_assets.world import look
 
 
 @dg.sensor(
@@ -27,7 +27,7 @@ def outside_files(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     if context.cursor == now:
         return dg.SkipReason("nothing changed")
     changed = sync_partitions(context.instance, world)
-    dropped = sum(drop_orphans(world, table) for table in TABLES)
+    dropped = let_go(world)
     told = [f"{by} +{added} -{gone}" for by, (added, gone) in changed.items()]
     told += [f"{dropped} partitions let go of"] if dropped else []
     report_outside(context.instance, world)

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from cosmo_assets.automation import find_due
-from cosmo_assets.graph import BY_NAME, TABLES
+from cosmo_assets.automation import find_due, let_go
+from cosmo_assets.graph import BY_NAME
 from cosmo_assets.partitions import sync_partitions
 from cosmo_assets.pure.digest import digest
 from cosmo_assets.runs import busy_tables, hull, run_config
-from cosmo_assets.world import drop_orphans, look
+from cosmo_assets.world import look
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,7 +72,7 @@ def _regenerate(
     told: list[str] = []
     if changed := sync_partitions(instance, world):
         told += [f"{by}: {added} new, {gone} gone" for by, (added, gone) in changed.items()]
-    dropped = sum(drop_orphans(world, table) for table in TABLES)
+    dropped = let_go(world)
     told += [f"{dropped} partitions let go of"] if dropped else []
     due = find_due(world, busy=busy_tables(instance))
     currency = world.config.generator.how.currency

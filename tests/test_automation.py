@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pytest
-from edits import course, put, replaced, settle, template
+from edits import course, put, rename, replaced, settle, template
 from stand_ins import STAND_INS, chosen, copy_of, look_at, partitions
 from test_edits import CASES
 
@@ -241,6 +241,26 @@ def test_seed_files_come_and_go(project: tuple[Path, dg.DagsterInstance]) -> Non
     assert sense(OVERRIDES, instance)[0] == set()
 
 
+def test_a_renamed_source_comes_back_before_anything_is_made_of_the_whole_corpus(
+    project: tuple[Path, dg.DagsterInstance],
+) -> None:
+    root = project[0].parent
+    settle(root, put("how.budget_day", UNLIMITED))
+    settle(root, put("how.budget_edit", UNLIMITED))
+    _, cursor, _ = sense(SEEDS, project[1])
+    before = {table.name: look().traces(table.name) for table in TABLES}
+    settle(root, rename("sources.courses", "lessons"))
+    made, _, told = sense(SEEDS, project[1], cursor)
+    assert {one for one in made if one.startswith(("checkpoints", "eval", "duplicates"))} == set()
+    assert told == "everything is fresh"
+    after = {table.name: look().traces(table.name) for table in TABLES}
+    for name in ("token_shards", "checkpoints"):
+        assert after[name].keys() == before[name].keys()
+        assert {one.version for one in after[name].values()} == {
+            one.version for one in before[name].values()
+        }
+
+
 def test_objects_on_s3_are_seed_files_too(
     project: tuple[Path, dg.DagsterInstance], s3: Any
 ) -> None:
@@ -268,6 +288,39 @@ def test_an_overridden_label_is_free_up_to_the_completions(
     wanted = "topics[web-bees] cells[web-bees:*] prompts[web-bees:*]"
     assert made == chosen(wanted, partitions(look()))
     assert "because override web-bees.label changed: absent → Apiculture" in told
+
+
+def test_a_prompt_that_two_cells_share_is_paid_for_in_both(
+    project: tuple[Path, dg.DagsterInstance],
+) -> None:
+    """The plan counts it for the first alone, and that one may be held."""
+    path, instance = project
+    _, cursor, _ = sense(TEMPLATES, instance)
+    template("page_young", " in verse")(path.parent)
+    template("page_twin", " in verse")(path.parent)
+    made, _, told = sense(TEMPLATES, instance, cursor)
+    assert {one for one in made if "page_young" in one and one.startswith("prompts")}
+    assert {one for one in made if one.startswith("completions")} == set()
+    assert "because template page_young.md changed" in told
+
+
+def test_an_edit_pays_for_all_that_it_leads_to_beside_other_edits(
+    project: tuple[Path, dg.DagsterInstance],
+) -> None:
+    root = project[0].parent
+    template("page_young", " in verse")(root)
+    replaced("overrides.yaml", "{}", "{web-bees: {label: Apiculture}}")(root)
+    held = {one.why: one.cost.tokens.most for one in find_due(look()).held}
+    edited = {why for why in held if "template page_young.md changed" in why}
+    assert len(edited) > 1
+    settle(root, put("how.budget_day", UNLIMITED))
+    settle(root, put("how.budget_edit", {"tokens": int(max(held.values())) + 1}))
+    due = find_due(look())
+    mine = [one for one in due.held if one.why in edited]
+    assert {one.why for one in mine} == edited
+    assert {one.edit for one in mine} == {"template page_young.md changed"}
+    settle(root, put("how.budget_edit", UNLIMITED))
+    assert find_due(look()).held == []
 
 
 def test_what_failed_is_not_tried_again_until_something_changes(
