@@ -30,8 +30,9 @@ from resources.lake import BRANCH_LOCK, Lake, is_alive, this_process, write_atom
 from resources.project import find_lake
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from cosmo_assets.batch import Fate
     from cosmo_assets.tables import Table
 
 ACTIVE = [
@@ -131,11 +132,12 @@ def _run_layer(
     force: bool,
     per_run: int | None,
 ) -> Layer:
+    from cosmo_assets.steps import take_fates  # noqa: PLC0415  # it imports this module
+
     start = time.monotonic()
     world = look()
     sync_partitions(instance, world)
     dropped = drop_orphans(world, table)
-    newest = world.lake.catalog.newest()
     untold = _untold(instance, defs, table)
     known = latest_versions(instance, table.name)
     asked = [
@@ -150,16 +152,17 @@ def _run_layer(
             or name in untold
         )
     ]
-    stale = {name for name in asked if world.state(table, name).status != "fresh"}
+    fates: dict[str, Fate] = {}
     failures: list[str] = []
     for at in range(0, len(asked), per_run or len(asked) or 1):
         some = asked[at : at + per_run] if per_run else asked
         result = launch(instance, defs, table, some, force=force)
+        fates |= take_fates(result.run_id)
         if was_interrupted(result):
             raise KeyboardInterrupt
         if not result.success:
             failures.append(_failure(table, result))
-    layer = _layer(look(), table, set(asked), stale, newest=newest, dropped=dropped, start=start)
+    layer = _layer(look(), table, set(asked), fates, dropped=dropped, start=start)
     if failures and not layer.failed:
         raise ContractError("\n".join(failures))
     return layer
@@ -269,16 +272,14 @@ def _layer(
     world: World,
     table: Table,
     asked: set[str],
-    stale: set[str],
+    fates: Mapping[str, Fate],
     *,
-    newest: int,
     dropped: int,
     start: float,
 ) -> Layer:
     after = states(world, table)
     traces = world.traces(table.name)
     told = read_failures(world, table)
-    made = world.lake.catalog.made_after(world.lake.branch, table.name, newest) & asked
     failed = {
         name: told.get(name, "; ".join(state.reasons))
         for name, state in after.items()
@@ -288,8 +289,8 @@ def _layer(
         table=table.name,
         partitions=len(after),
         rows=sum(traces[name].rows for name in after if name in traces),
-        names=tuple(sorted(made - failed.keys())),
-        restored=len(stale - made - failed.keys()),
+        names=tuple(sorted(name for name, fate in fates.items() if fate == "made")),
+        restored=sum(fate == "restored" for fate in fates.values()),
         failed=failed,
         waiting=sum(state.status == "waiting" for state in after.values()),
         dropped=dropped,

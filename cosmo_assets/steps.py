@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from cosmo_assets.batch import Outcome, make
+from cosmo_assets.batch import Fate, Outcome, make
 from cosmo_assets.conditions import WHEN_STALE
 from cosmo_assets.dagster_internals import (
     StepEvents,
@@ -40,6 +40,15 @@ LOGGED_EVERY_S = 30.0  # how a generation does
 TOLD_TOGETHER, TOLD_AFTER_S = 64, 1.0
 # Tables whose rows decide which partitions others have.
 CUTTING = {"prompt_templates", "topic_assignments", "topics"}
+
+
+# Dagster run → what became of its partitions, for those who started it in this process.
+_FATES: dict[str, dict[str, Fate]] = {}
+
+
+def take_fates(run_id: str) -> dict[str, Fate]:
+    """Say once what became of the partitions of a run of this process."""
+    return _FATES.pop(run_id, {})
 
 
 class Only(dg.Config):
@@ -186,6 +195,7 @@ class Teller:
 
     def add(self, outcome: Outcome) -> None:
         """Take what became of a partition."""
+        _FATES.setdefault(self._run_id, {})[outcome.partition] = outcome.fate
         if not outcome.good:
             self.bad[outcome.partition] = outcome.error
         if not self._untold:

@@ -364,3 +364,13 @@ def test_tables_that_a_run_is_at_work_on_are_left_to_it(
     assert busy.now == {}
     assert busy.later == due.later + 1
     assert not busy.settled
+
+
+def test_what_is_forced_again_and_again_counts_as_made_each_time(
+    project: tuple[Path, dg.DagsterInstance],
+) -> None:
+    _, instance = project
+    table = next(one for one in TABLES if one.name == "prompt_templates")
+    for _ in range(3):
+        (layer,) = [one for _, one in run_graph(instance, [table], force=True) if one]
+        assert (layer.made, layer.restored, layer.fresh) == (layer.partitions, 0, 0)
