@@ -75,6 +75,7 @@ class Tally:
         self.failures: collections.Counter[str] = collections.Counter()
         self._how = how
         self._opened = self._begun = time.monotonic()
+        self._bounded = any(self._budgets())
         self._asks: Iterator[Ask] = iter(())
         self._drawn = self._done = self._failed = 0
         self._recent: collections.deque[tuple[int, int, int]] = collections.deque(maxlen=RECENT_S)
@@ -111,6 +112,8 @@ class Tally:
         Reckoned with is the most that it may write, or once many answers are known the longest.
         With nothing in flight one is asked, or a small budget would never be used.
         """
+        if not self._bounded:
+            return True
         if not self._reserved:
             return self.spent_budget() is None
         read, written = (sum(pair) for pair in zip(self._reserve, self._expected(ask), strict=True))
@@ -121,12 +124,14 @@ class Tally:
 
     def reserve(self, row: int, ask: Ask) -> None:
         """Set aside what a request may take, until ``release``."""
+        if not self._bounded:
+            return
         self._reserved[row] = self._expected(ask)
         self._reserve = [sum(p) for p in zip(self._reserve, self._reserved[row], strict=True)]
 
     def release(self, row: int) -> None:
         """Note that a request is no longer in flight."""
-        read, written = self._reserved.pop(row)
+        read, written = self._reserved.pop(row, (0, 0))
         self._reserve = [self._reserve[0] - read, self._reserve[1] - written]
 
     def _expected(self, ask: Ask) -> tuple[int, int]:
