@@ -24,6 +24,7 @@ from cosmo_assets.dagster_internals import (
 from cosmo_assets.graph import BY_NAME, MANIFESTS
 from cosmo_assets.outside_assets import OUTSIDE
 from cosmo_assets.partitions import PARTITIONS, sync_partitions
+from cosmo_assets.plan import CUTTING
 from cosmo_assets.progress import progress_writer
 from cosmo_assets.pure.digest import digest
 from cosmo_assets.tables import WITHIN, Table
@@ -38,10 +39,6 @@ FAILURES_TOLD = 20
 LOGGED_EVERY_S = 30.0  # how a generation does
 # Dagster hears of this many partitions at once, or of fewer when the first has waited so long.
 TOLD_TOGETHER, TOLD_AFTER_S = 64, 1.0
-# Tables whose rows decide which partitions others have.
-CUTTING = {"prompt_templates", "topic_assignments", "topics"}
-
-
 # Dagster run → what became of its partitions, for those who started it in this process.
 _FATES: dict[str, dict[str, Fate]] = {}
 

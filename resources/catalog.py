@@ -156,11 +156,6 @@ class Catalog:
             ((number,),) = db.execute("select coalesce(max(id), 0) from traces").fetchall()
         return number
 
-    def made_after(self, branch: str, table: str, number: int) -> set[str]:
-        """Name the partitions that were made, not restored, after trace ``number``."""
-        found = self.current(branch, table).items()
-        return {name for name, trace in found if trace.number > number and not trace.restored}
-
     def set_current(self, branch: str, table: str, traces: Mapping[str, Trace | None]) -> None:
         """Say which traces are current; None: the partition is gone."""
         with self.transaction() as db:

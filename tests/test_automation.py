@@ -67,7 +67,9 @@ def carry_out(
         lake = look().lake
         newest[table] = lake.catalog.newest()
         launch(instance, DEFS, BY_NAME[table], sorted(names))
-        made = lake.catalog.made_after(lake.branch, table, newest[table])
+        traces = lake.catalog.current(lake.branch, table).items()
+        later = {name: trace for name, trace in traces if trace.number > newest[table]}
+        made = {name for name, trace in later.items() if not trace.restored}
         assert made <= set(names)
         found |= {f"{table}[{name}]" for name in made}
     return found
