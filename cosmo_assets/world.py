@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Status = Literal["fresh", "stale", "missing", "waiting"]
 What = Literal["code", "setting", "input"]
+ABSENT = "absent"  # stands for the value that one side has not
 FAN_IN = 99  # Dagster compares the versions of at most this many upstream partitions
 
 
@@ -258,12 +259,18 @@ def differences(old: Recipe, new: Recipe) -> list[Difference]:
     ]
 
 
-def _changes(what: What, was: Mapping[str, object], now: Mapping[str, object]) -> list[Difference]:
-    return [
-        Difference(what, name, was.get(name, "absent"), now.get(name, "absent"))
-        for name in sorted({*was, *now})
-        if was.get(name) != now.get(name)
-    ]
+def _changes(
+    what: What, was: Mapping[str, Any], now: Mapping[str, Any], *, of: str = ""
+) -> list[Difference]:
+    """Compare field by field; what is a mapping on both sides by the fields of that."""
+    found: list[Difference] = []
+    for name in sorted({*was, *now}):
+        old, new = was.get(name, ABSENT), now.get(name, ABSENT)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += _changes(what, old, new, of=f"{of}{name}.")
+        elif old != new:
+            found.append(Difference(what, f"{of}{name}", old, new))
+    return found
 
 
 def _versions(files: Iterable[File]) -> list[list[str]]:

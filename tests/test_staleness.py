@@ -29,7 +29,9 @@ from stand_ins import (
 
 from cosmo_assets.graph import BY_NAME
 from cosmo_assets.pure.config import Config, How
+from cosmo_assets.pure.trace import Recipe
 from cosmo_assets.sql_tables import CONTAMINATION_REPORT, CORPUS_PROFILE
+from cosmo_assets.world import differences
 from dbt_like_sql.model import HERE, Model
 
 if TYPE_CHECKING:
@@ -288,6 +290,31 @@ def moved(before: str, to: Path) -> str:
         return str(to / "moved")
     shutil.copytree(path.parent, to / "moved", ignore=shutil.ignore_patterns("lake"))
     return str(to / "moved" / path.name)
+
+
+OTHER_FIELDS = [
+    ({"sampling": {"seed": 0, "top_k": 1}}, {"sampling": {"seed": 1, "top_k": 1}}, ["seed: 0 → 1"]),
+    ({"sampling": {}}, {"sampling": {"seed": 1}}, ["seed: absent → 1"]),
+    (
+        {"sampling": {"stop": ("END",), "seed": 1}},
+        {"sampling": {"stop": ()}},
+        ["seed: 1 → absent", "stop: ['END'] → []"],
+    ),
+    ({"sampling": {"a": {"b": 1}}}, {"sampling": {"a": {"b": 2}}}, ["a.b: 1 → 2"]),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "told"), OTHER_FIELDS)
+def test_of_a_setting_with_fields_those_are_told_that_differ(
+    old: dict[str, Any], new: dict[str, Any], told: list[str]
+) -> None:
+    found = differences(Recipe("1", old, {}), Recipe("1", new, {}))
+    assert [str(one) for one in found] == [f"setting sampling.{one}" for one in told]
+
+
+def test_a_setting_with_fields_that_one_side_has_not_is_told_as_one() -> None:
+    (found,) = differences(Recipe("1", {}, {}), Recipe("1", {"sampling": {"seed": 1}}, {}))
+    assert str(found) == "setting sampling: absent → {'seed': 1}"
 
 
 # ---- code ------------------------------------------------------------------------------------
