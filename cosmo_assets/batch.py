@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import polars as pl
 
-from cosmo_assets.causes import Causes, Whys
+from cosmo_assets.causes import FORCED, Causes, Whys
 from cosmo_assets.failures import Failure, note_failures
 from cosmo_assets.pure.errors import ContractError, CosmoError
 from cosmo_assets.pure.rows import facet_digests, rows_digest
@@ -135,12 +135,12 @@ def make(
 
 
 def tell_differences(trace: Trace | None, recipe: Recipe) -> str:
-    """Say what is not as it was, in a line; "never made" where there is nothing to compare."""
+    """Say what is not as it was, in a line: of what is new "never made", of the same "forced"."""
     if trace is None:
         return "never made"
     found = [str(one) for one in differences(trace.recipe, recipe)]
     more = f"; … and {len(found) - WHY} more" if len(found) > WHY else ""
-    return "; ".join(found[:WHY]) + more if found else "asked for anew"
+    return "; ".join(found[:WHY]) + more if found else FORCED
 
 
 def beside(table: str) -> str:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from cosmo_assets.world import Difference, State, World
 
 Whys = tuple[str, ...]
+FORCED = "forced"  # made anew though nothing differs
 
 
 class Causes:
@@ -42,7 +43,7 @@ class Causes:
         Args:
             table: its table.
             partition: its name.
-            state: how it stands.
+            state: how it stands; what is fresh is made because somebody forces it.
             recipe: what it would be made from.
             behind: inputs ``table[partition]`` that are held.
         """
@@ -54,7 +55,8 @@ class Causes:
             found |= dict.fromkeys(self._behind(table, one, trace.number if trace else 0))
         if state.status == "missing" and recipe:
             found |= dict.fromkeys(self._new_behind(table, recipe))
-        return self._remember(table, partition, tuple(found) or ((state.note or "never made"),))
+        else_ = FORCED if state.status == "fresh" else state.note or "never made"
+        return self._remember(table, partition, tuple(found) or (else_,))
 
     def _new_behind(self, table: str, recipe: Recipe) -> list[str]:
         """List what is behind a partition that was never made: whatever it reads that is new.

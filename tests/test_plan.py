@@ -12,8 +12,10 @@ from stand_ins import STAND_INS, copy_of, look_at, partitions, remake, titles
 from tiny import with_passages
 from typer.testing import CliRunner
 
+from cosmo_assets.batch import make
 from cosmo_assets.cli import app
 from cosmo_assets.display import summary_line
+from cosmo_assets.graph import BY_NAME
 from cosmo_assets.plan import plan_tables
 
 if TYPE_CHECKING:
@@ -150,6 +152,13 @@ def test_a_partition_remembers_the_edit_it_goes_back_to_and_no_other(
     edit(path.parent)
     remake(path)
     assert look_at(path).traces(table)[partition].because == because
+
+
+def test_what_is_made_though_nothing_differs_was_forced(finished: Path, tmp_path: Path) -> None:
+    path = copy_of(finished, tmp_path)
+    (done,) = make(BY_NAME["topics"], ["web-bees"], look_at(path), force=True)
+    assert done.metadata["why"] == "forced"
+    assert look_at(path).traces("topics")["web-bees"].because == ("forced",)
 
 
 @pytest.fixture
