@@ -7,8 +7,9 @@ import datetime as dt
 from typing import TYPE_CHECKING
 
 from cosmo_assets.failures import read_failures
+from cosmo_assets.forecast import Cost, price
 from cosmo_assets.graph import BY_NAME, TABLES
-from cosmo_assets.plan import RUN, Cost, Planned, TablePlan, plan_tables, price
+from cosmo_assets.plan import MAKE, RUN, Planned, TablePlan, plan_tables
 from cosmo_assets.world import drop_orphans
 from resources.generations import spent_since
 
@@ -128,6 +129,8 @@ def _cuts(by: Dimension) -> set[str]:
 
 def is_paid(world: World, table: Table, planned: Planned) -> bool:
     """Whether making a partition calls a generator, or a GPU that is paid by the hour."""
+    if planned.status == "restored":
+        return False
     if planned.calls:
         return True
     if not world.config.how.price_gpu_hour:
@@ -143,7 +146,8 @@ def _paid(world: World, plans: list[TablePlan]) -> dict[str, list[Planned]]:
 def _paid_of(world: World, table: Table, planned: list[Planned]) -> list[Planned]:
     """List what costs money. A plan counts a prompt once; all that ask for it pay for it."""
     paid = {one.partition for one in planned if is_paid(world, table, one)}
-    free = {one.partition for one in planned if one.ready} - paid if paid else set[str]()
+    made = {one.partition for one in planned if one.ready and one.status in MAKE}
+    free = made - paid if paid else set[str]()
     while table.asking and free:
         asking = table.asking(world, sorted(free))
         asked = {name for name in free if asking[name].calls}

@@ -44,6 +44,10 @@ OWN_WARNINGS = "ignore:Function `dev_command`,ignore:Parameter `include_sources`
 SelectOption = Annotated[
     list[str] | None, typer.Option("--select", "-s", help="Only this asset; may be repeated.")
 ]
+PartitionsOption = Annotated[
+    list[str] | None, typer.Option("--partitions", "-p", help="Only these; * stands for anything.")
+]
+ForceOption = Annotated[bool, typer.Option(help="Make partitions even where nothing changed.")]
 
 
 @app.command(
@@ -53,16 +57,11 @@ def run(
     *,
     config: ConfigOption = None,
     select: SelectOption = None,
-    partitions: Annotated[
-        list[str] | None,
-        typer.Option("--partitions", "-p", help="Only these; * stands for anything."),
-    ] = None,
+    partitions: PartitionsOption = None,
     per_run: Annotated[
         int | None, typer.Option(min=1, help="Partitions of one Dagster run. Default: all.")
     ] = None,
-    force: Annotated[
-        bool, typer.Option(help="Make partitions even where nothing changed.")
-    ] = False,
+    force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make what is missing or stale, layer by layer, and nothing else."""
@@ -78,8 +77,8 @@ def run(
         )
         from cosmo_assets.graph import select_tables  # noqa: PLC0415
         from cosmo_assets.history import record_run  # noqa: PLC0415
-        from cosmo_assets.plan import find_waiting, plan_tables  # noqa: PLC0415
-        from cosmo_assets.runs import check_patterns, matches, run_graph  # noqa: PLC0415
+        from cosmo_assets.runs import run_graph  # noqa: PLC0415
+        from cosmo_assets.selection import plan_selection  # noqa: PLC0415
         from cosmo_assets.world import look  # noqa: PLC0415
 
         instance = _instance()
@@ -87,15 +86,8 @@ def run(
         tables = select_tables(select or ())
         retract_command.finish_begun(quiet=as_json)
         world = look()
-        check_patterns(world, tables, partitions or ())
-
-        def wanted(name: str) -> bool:
-            return matches(name, partitions or ())
-
-        plans = plan_tables(world, tables, only=lambda _table, name: wanted(name))
+        plans, waiting = plan_selection(world, select or (), partitions or (), force=force)
         if not as_json:
-            full = plan_tables(world) if select or partitions else plans
-            waiting = find_waiting(full, plans, wanted)
             tell_branch(world.lake.branch)
             typer.echo(summary_line(plans, world, waiting), err=True)
         running = run_graph(
@@ -160,38 +152,42 @@ def status(
     guard(config, body)
 
 
-@app.command(epilog="Examples: `cosmo plan` · `cosmo plan --cells` · `cosmo plan --json`")
+@app.command(
+    epilog="Examples: `cosmo plan` · `cosmo plan --cells` · `cosmo plan -s prompts -p 'web*'`"
+)
 def plan(
     *,
     config: ConfigOption = None,
     select: SelectOption = None,
+    partitions: PartitionsOption = None,
+    force: ForceOption = False,
     cells: Annotated[bool, typer.Option(help="One line a partition that is not fresh.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what `cosmo run` would do, why, and what it would cost. Nothing runs."""
+    """Say what `cosmo run` with these options would do, why, and what it costs. Nothing runs."""
 
     def body() -> int:
         import dataclasses  # noqa: PLC0415
 
         from cosmo_assets.display import show_mixture, show_plan  # noqa: PLC0415
-        from cosmo_assets.graph import select_tables  # noqa: PLC0415
+        from cosmo_assets.forecast import Cost  # noqa: PLC0415
         from cosmo_assets.mixture import is_asked_for, read_mixture, tell_mixture  # noqa: PLC0415
-        from cosmo_assets.plan import Cost, plan_tables  # noqa: PLC0415
+        from cosmo_assets.selection import plan_selection  # noqa: PLC0415
         from cosmo_assets.world import look  # noqa: PLC0415
 
         world = look()
-        wanted = {table.name for table in select_tables(select or ())}
-        plans = [one for one in plan_tables(world) if one.table in wanted]
+        plans, waiting = plan_selection(world, select or (), partitions or (), force=force)
         if as_json:
             told = [dataclasses.asdict(one) for one in plans]
             total = dataclasses.asdict(sum((one.cost for one in plans), start=Cost()))
             found = {"branch": world.lake.branch, "plan": told, "total": total}
-            print_json({**found, "mixture": read_mixture(world).to_dicts()})
+            found |= {"waiting": waiting._asdict(), "mixture": read_mixture(world).to_dicts()}
+            print_json(found)
         else:
             tell_branch(world.lake.branch)
             if is_asked_for(world, plans):
                 show_mixture(tell_mixture(read_mixture(world)))
-            show_plan(plans, world, cells=cells)
+            show_plan(plans, waiting, world, cells=cells)
         return 0
 
     guard(config, body)

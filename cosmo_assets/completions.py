@@ -114,9 +114,11 @@ def _cell(rows: pl.DataFrame, settings: config.Generator) -> Made:
         "found_in_ledger": rows.height - asked.height,
     }
     cost = {"calls": asked.height, **_tokens(asked)}
-    return Made(
-        rows.select(list(COMPLETIONS.columns)), metadata=counts | _tokens(rows), cost=dict(cost)
-    )
+    tokens = _tokens(rows)
+    # a prompt's in the mean, paid now or before: forecasts go by them
+    facts = {name: count / rows.height for name, count in tokens.items() if rows.height}
+    kept = rows.select(list(COMPLETIONS.columns))
+    return Made(kept, metadata=counts | tokens, facts=facts, cost=dict(cost))
 
 
 def _tokens(rows: pl.DataFrame) -> dict[str, int]:
@@ -152,14 +154,6 @@ def _tokens_of_some(known: pl.DataFrame, ledger: Ledger) -> dict[str, tuple[tupl
     return {str(cell): tuple(rows.iter_rows()) for (cell,), rows in cells.items()}
 
 
-def _calls(world: World, cell: str) -> int:
-    """Count a cell's prompts; those it has documents for, where they are not written yet."""
-    for table in ("prompts", "cells"):
-        if cell in world.traces(table):
-            return world.traces(table)[cell].rows
-    return world.config.styles.max_prompts or 0
-
-
 COMPLETIONS = Table(
     name="completions",
     group="generation",
@@ -183,7 +177,7 @@ COMPLETIONS = Table(
     work=_make,
     parents=(same("prompts"),),
     settings=lambda config, _: {f"generator.{k}": v for k, v in config.generator.key().items()},
-    calls=_calls,
+    calls=lambda supposed, cells: supposed.count_prompts(cells),
     asking=_asking,
     kinds=("openai", "parquet"),
 )

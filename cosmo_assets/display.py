@@ -13,11 +13,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as Grid
 
+from cosmo_assets.forecast import Cost, Forecast, price
 from cosmo_assets.graph import BY_NAME
 from cosmo_assets.live_page import RunPage
 from cosmo_assets.marks import tell_mark
-from cosmo_assets.plan import RUN, Cost, Forecast, Waiting, price
+from cosmo_assets.plan import MAKE
 from cosmo_assets.progress import read_progress
+from cosmo_assets.selection import Waiting
 from resources.project import open_lake, read_config
 
 if TYPE_CHECKING:
@@ -37,7 +39,9 @@ WHYS_SHOWN = 2
 EDITS_SHOWN = 20
 NOTHING = "Everything is fresh: nothing would run."
 IDLE = Waiting()
-PLANNED: tuple[Word, ...] = ("stale", "maybe", "missing", "held", "waiting", "orphan")
+PLANNED: tuple[Word, ...] = (
+    *("stale", "maybe", "missing", "forced", "restored", "held", "waiting", "orphan"),
+)
 SHADES = {"fresh": "green", "stale": "yellow", "missing": "blue", "waiting": "magenta"}
 
 
@@ -176,7 +180,7 @@ def show_status(
                     console.print(f"{state.status:8} {name}[{one}]: {told}", markup=False)
 
 
-def show_plan(plans: list[TablePlan], world: World, *, cells: bool) -> None:
+def show_plan(plans: list[TablePlan], waiting: Waiting, world: World, *, cells: bool) -> None:
     """Print which edits lead to what, what would run, and what it would cost."""
     console = Console()
     if any(one.planned for one in plans):
@@ -193,7 +197,7 @@ def show_plan(plans: list[TablePlan], world: World, *, cells: bool) -> None:
     if strange := sorted(set(world.outside.overrides) - set(known)):
         told = f"{world.config.labelling.how.overrides}: no such topics now: {', '.join(strange)}"
         console.print(told, markup=False, highlight=False, style="yellow")
-    console.print(summary_line(plans, world), markup=False, highlight=False)
+    console.print(summary_line(plans, world, waiting), markup=False, highlight=False)
 
 
 def show_mixture(told: pl.DataFrame) -> None:
@@ -254,39 +258,48 @@ def _assets_grid(plans: list[TablePlan]) -> Grid:
 
 def summary_line(plans: list[TablePlan], world: World, waiting: Waiting = IDLE) -> str:
     """Say in a line what would be paid, and for which edit."""
-    runs = sum(one.count(*RUN) for one in plans)
-    gone = sum(one.count("orphan") for one in plans)
-    rows = sum(each.rows for one in plans for each in one.planned if each.status == "orphan")
-    dropped = f"{gone:,} partitions ({rows:,} rows) whose name is gone would be dropped"
-    waits = [_waits(waiting)] if waiting.partitions else []
+    runs = sum(one.count(*MAKE) for one in plans)
+    free = [*_kept_or_dropped(plans), *([_waits(waiting)] if waiting.partitions else [])]
+    whys = list(dict.fromkeys(why for one in plans for each in one.planned for why in each.why))
+    because = ", ".join(whys[:WHYS_SHOWN]) + (", …" if len(whys) > WHYS_SHOWN else "")
     if not runs:
-        told = [*([dropped] if gone else []), *waits]
-        return f"Nothing would run; {'; '.join(told)}." if told else NOTHING
+        told = [*free, *([f"because {because}"] if whys else [])]
+        return f"Nothing would be made; {'; '.join(told)}" if free else NOTHING
     total = sum((one.cost for one in plans), start=Cost())
     seconds = f", {_interval(total.seconds)} s" if total.seconds.most else ""
     parts = [f"{runs:,} partitions{seconds}"]
     parts += [f"{_interval(total.gpu_hours, digits=1)} GPU-hours"] if total.gpu_hours.most else []
     if total.calls:
         asked = next((one for one in plans if one.table == "completions"), None)
-        cells = asked.count(*RUN) if asked else 0
+        cells = asked.count(*MAKE) if asked else 0
+        kept = asked.fresh + asked.count("restored") if asked else 0
         currency = world.config.generator.how.currency
         parts.append(
-            f"{cells:,} of {cells + (asked.fresh if asked else 0):,} cells, "
+            f"{cells:,} of {cells + kept:,} cells, "
             f"{total.calls:,} completions, {total.tokens.expected / 1e6:.2f} M tokens, "
             f"{currency}{_interval(total.money, digits=2)}"
         )
-    parts += [*([dropped] if gone else []), *waits]
-    parts += _not_counted(plans)
-    whys = list(dict.fromkeys(why for one in plans for each in one.planned for why in each.why))
-    shown = ", ".join(whys[:WHYS_SHOWN]) + (", …" if len(whys) > WHYS_SHOWN else "")
-    return "; ".join(parts) + f"; because {shown}"
+    return "; ".join([*parts, *free, *_not_counted(plans)]) + f"; because {because}"
+
+
+def _kept_or_dropped(plans: list[TablePlan]) -> list[str]:
+    """Say what comes back without work, and what goes."""
+    back = sum(one.count("restored") for one in plans)
+    gone = [each for one in plans for each in one.planned if each.status == "orphan"]
+    found = [f"{back:,} partitions come back as they once were, without work"] if back else []
+    if gone:
+        rows = sum(each.rows for each in gone)
+        told = f"{len(gone):,} partitions ({rows:,} rows) whose name is gone would be dropped"
+        found.append(told)
+    return found
 
 
 def _not_counted(plans: list[TablePlan]) -> list[str]:
     """Say what a plan cannot know before labels are written and documents have their topics."""
-    if any(one.table == "topic_assignments" and one.count(*RUN) for one in plans):
-        return ["topics that only the run finds, and their cells, are not counted"]
-    if any(one.table == "topic_labels" and one.count(*RUN) for one in plans) or any(
+    if any(one.table == "topic_assignments" and one.count(*MAKE) for one in plans):
+        told = "topics and documents that only the run finds are not counted"
+        return [f"{told}, and what it finds as it was is not made"]
+    if any(one.table == "topic_labels" and one.count(*MAKE) for one in plans) or any(
         one.table == "topics" and one.count("missing") for one in plans
     ):
         return ["cells that only the run finds are not counted"]

@@ -29,7 +29,7 @@ OUTSIDE = {
     "benchmark_index": ("benchmark_files", "The files that a benchmark is read from."),
 }
 PLAN = "run_plan"
-SHOWN: tuple[Word, ...] = ("stale", "maybe", "missing", "waiting", "orphan")
+SHOWN: tuple[Word, ...] = ("stale", "maybe", "missing", "restored", "waiting", "orphan")
 WHYS = 3
 
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import polars as pl
 
 from cosmo_assets.completions import COMPLETIONS
+from cosmo_assets.forecast import Cost, forecast_tokens
 from cosmo_assets.graph import TABLES
-from cosmo_assets.plan import RUN, Cost, forecast_tokens, plan_tables
+from cosmo_assets.plan import RUN, plan_tables
 from cosmo_assets.prompts import PROMPTS, read_text
 from cosmo_assets.pure.completion_key import sampled_keys
 from cosmo_assets.pure.errors import BadInputError

@@ -66,14 +66,16 @@ def _template(step: Step, style: str) -> Made:
             "version": template.version,
             "words": f"```\n{template.body}\n```",
         },
-        facts={"kinds": sorted(template.kinds), **_grounding_facts(template)},
+        facts=template_facts(template),
     )
 
 
-def _grounding_facts(template: PromptTemplate) -> dict[str, Any]:
-    if not template.passages:
-        return {}
-    return {"passages": template.passages, "corpora": sorted(template.corpora)}
+def template_facts(template: PromptTemplate) -> dict[str, Any]:
+    """Say what of a template decides which cells there are, and how much they hold."""
+    facts: dict[str, Any] = {"kinds": sorted(template.kinds), "weight": template.weight}
+    if template.passages:
+        facts |= {"passages": template.passages, "corpora": sorted(template.corpora)}
+    return facts
 
 
 def read_text(file: File) -> str:

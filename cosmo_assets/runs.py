@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import fnmatch
 import os
 import time
 from typing import TYPE_CHECKING, Any
@@ -25,6 +24,7 @@ from cosmo_assets.graph import BY_NAME
 from cosmo_assets.outside_assets import report_outside
 from cosmo_assets.partitions import sync_partitions
 from cosmo_assets.pure.errors import BadInputError, ContractError
+from cosmo_assets.selection import matches
 from cosmo_assets.world import World, drop_orphans, look, states
 from resources.lake import BRANCH_LOCK, Lake, is_alive, this_process, write_atomically
 from resources.project import find_lake
@@ -184,21 +184,6 @@ def _untold(instance: dg.DagsterInstance, defs: dg.Definitions, table: Table) ->
     newest = (latest_storage_id(instance, name, observed=name not in BY_NAME) for name in crossing)
     since = max((at for at in newest if at is not None), default=0)
     return {name for name, at in told.items() if at < since}
-
-
-def matches(name: str, patterns: Sequence[str]) -> bool:
-    """Whether a partition is meant by any of ``patterns``; all are where there is none."""
-    return not patterns or any(fnmatch.fnmatchcase(name, one) for one in patterns)
-
-
-def check_patterns(world: World, tables: Iterable[Table], patterns: Sequence[str]) -> None:
-    """Refuse a pattern that no partition of these tables matches. Raises BadInputError."""
-    names = {name for table in tables for name in world.partitions(table.by)}
-    for pattern in patterns:
-        if not any(matches(name, [pattern]) for name in names):
-            shown = ", ".join(sorted(names)[:5])
-            msg = f"no partition matches {pattern!r}; there are {len(names):,}: {shown}, …"
-            raise BadInputError(msg)
 
 
 def _failure(table: Table, result: dg.ExecuteInProcessResult) -> str:

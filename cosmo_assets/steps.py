@@ -24,9 +24,9 @@ from cosmo_assets.dagster_internals import (
 from cosmo_assets.graph import BY_NAME, MANIFESTS
 from cosmo_assets.outside_assets import OUTSIDE
 from cosmo_assets.partitions import PARTITIONS, sync_partitions
-from cosmo_assets.plan import CUTTING
 from cosmo_assets.progress import progress_writer
 from cosmo_assets.pure.digest import digest
+from cosmo_assets.supposed import CUTTING
 from cosmo_assets.tables import WITHIN, Table
 from cosmo_assets.verdicts import Verdict, judge, rules
 from cosmo_assets.world import World, group_of, look

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from cosmo_assets.batch import Step
     from cosmo_assets.pure.config import Config
+    from cosmo_assets.supposed import Supposed
     from cosmo_assets.world import World
 
 Dimension = Literal[
@@ -99,8 +100,8 @@ class Table:
     # {label: version} of files outside the lake that a partition reads
     outside: Callable[[World, str], Mapping[str, str] | None] = lambda _world, _partition: {}
     facet: str | None = None  # a column whose values children depend on apart
-    # how often a generator is asked for a partition as things are: such a partition costs money
-    calls: Callable[[World, str], int] | None = None
+    # how often a generator is asked for partitions: such a table costs money
+    calls: Callable[[Supposed, Sequence[str]], Mapping[str, int]] | None = None
     # the same of partitions whose inputs stand, by what was answered before
     asking: Callable[[World, Sequence[str]], dict[str, Asking]] | None = None
     kinds: tuple[str, ...] = ("polars", "parquet")

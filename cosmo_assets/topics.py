@@ -13,7 +13,13 @@ import polars as pl
 from cosmo_assets.plots import bar_chart
 from cosmo_assets.pure.digest import digest
 from cosmo_assets.pure.errors import BadInputError, ContractError
-from cosmo_assets.pure.labelling import NO_OVERRIDE, Label, labelling_prompt, parse_label
+from cosmo_assets.pure.labelling import (
+    NO_OVERRIDE,
+    Label,
+    Override,
+    labelling_prompt,
+    parse_label,
+)
 from cosmo_assets.tables import Column, Made, Parent, Table, part, same
 from cosmo_assets.world import group_of
 from resources.answers import answer
@@ -177,12 +183,17 @@ def _labelled(
         },
         schema_overrides={"score": pl.Float64},
     )
-    cost = {
-        what: sum(reply[what] or 0 for reply in replies if reply["asked"])
+    paid = _tokens_of([reply for reply in replies if reply["asked"]])
+    facts = {"score": label.score, **(_tokens_of(replies) if replies else {})}
+    metadata = {"label": label.label, "score": label.score, "attempts": len(replies)}
+    return Made(rows, metadata=metadata, facts=facts, cost=dict(paid) if replies else {})
+
+
+def _tokens_of(replies: list[Reply]) -> dict[str, int]:
+    return {
+        what: sum(reply[what] or 0 for reply in replies)
         for what in ("prompt_tokens", "completion_tokens")
     }
-    metadata = {"label": label.label, "score": label.score, "attempts": len(replies)}
-    return Made(rows, metadata=metadata, cost=dict(cost) if replies else {})
 
 
 def _topics(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
@@ -201,12 +212,11 @@ def _topic(world: World, topic: str, told: dict[str, Any]) -> Made:
     if override.score is not None and not _is_asked(world.config, topic):
         msg = f"override {topic}.score: a curated topic has none; say keep: true or keep: false"
         raise BadInputError(msg)
-    keep, reason = True, told["reason"]
+    keep, reason = is_kept(told["score"], override, least=least), told["reason"]
     if score is not None:
-        keep = score >= least
-        reason = f"score {score:g} {'≥' if keep else '<'} {least:g}: {reason}"
+        reason = f"score {score:g} {'≥' if score >= least else '<'} {least:g}: {reason}"
     if override.keep is not None:
-        keep, reason = override.keep, f"{'kept' if override.keep else 'dropped'} by hand"
+        reason = f"{'kept' if keep else 'dropped'} by hand"
     kinds = kinds_of(world, topic)
     rows = pl.DataFrame(
         {
@@ -228,6 +238,14 @@ def _topic(world: World, topic: str, told: dict[str, Any]) -> Made:
     if score is not None:
         metadata["score"] = bar_chart({"score": score, "least kept": least}, unit="of 10")
     return Made(rows, metadata=metadata, facts=facts)
+
+
+def is_kept(score: float | None, override: Override, *, least: float) -> bool:
+    """Decide whether prompts are written of a topic: by hand, by its score, or because it is."""
+    if override.keep is not None:
+        return override.keep
+    score = score if override.score is None else override.score
+    return score is None or score >= least
 
 
 def kinds_of(world: World, topic: str) -> list[str]:
@@ -290,7 +308,7 @@ TOPIC_LABELS = Table(
     work=_labels,
     parents=(Parent("topic_assignments", _members_of),),
     settings=_label_settings,
-    calls=lambda world, topic: int(_is_asked(world.config, topic)),
+    calls=lambda supposed, topics: {one: int(_is_asked(supposed.config, one)) for one in topics},
     kinds=("openai", "parquet"),
     empty=False,
 )

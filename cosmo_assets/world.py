@@ -237,7 +237,10 @@ class World:
 
     def state(self, table: Table, partition: str) -> State:
         """Compare a partition's trace with what it would be made from now."""
-        wanted = self.recipe(table, partition)
+        return self.compare(table, partition, self.recipe(table, partition))
+
+    def compare(self, table: Table, partition: str, wanted: Recipe | None) -> State:
+        """Compare a partition's trace with a recipe; None: an input is missing."""
         if wanted is None:
             return State("waiting", f"an input of {table.name}[{partition}] is missing")
         trace = self.traces(table.name).get(partition)

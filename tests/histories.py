@@ -31,19 +31,20 @@ from states import (
 from tiny import LEAK, TEMPLATE, with_passages
 
 from cosmo_assets import batch
-from cosmo_assets.plan import plan_tables
+from cosmo_assets.plan import RUN, plan_tables
 from resources import catalog, lake
 from resources.catalog import Catalog
 from resources.lake import ROWS, Lake
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     import polars as pl
     from oracle import Oracle
     from states import Files, Made, Project, Ran, Tree
 
+    from cosmo_assets.plan import Word
     from cosmo_assets.pure.trace import Trace
     from cosmo_assets.tables import Table
 
@@ -454,6 +455,23 @@ class Watch:
         self.events += [(table, partition, trace) for partition, trace in traces.items()]
 
 
+class Told(NamedTuple):
+    """What a plan says, and a run then has to do."""
+
+    left: Made  # alone, of the partitions there are
+    restored: Made
+    gone: Made
+
+    def check(self, ran: Ran, wanted: Collection[tuple[str, str]]) -> None:
+        """Hold it against what was done, and against the partitions that there have to be."""
+        missed = (ran.made | ran.restored) & self.left
+        assert not missed, f"made, and not planned: {sorted(missed)}"
+        others = self.restored - ran.restored
+        assert not others, f"told to come back, and did not: {sorted(others)}"
+        kept = self.gone & set(wanted)
+        assert not kept, f"told to be dropped, and is there: {sorted(kept)}"
+
+
 class History:
     """One lake, and what was ever computed in it, by the contents it was computed from."""
 
@@ -497,7 +515,7 @@ class History:
         reads = self._reads()
         made = {at for at, read in reads.items() if (*at, read) not in self._computed}
         restored = {at for at, read in reads.items() if self._current.get(at) != read} - made
-        unplanned = self._unplanned()
+        told = self._told()
         operations = 7 * len(made) + 4 * len(self._tables)  # about
         self._runs += 1
         share = sum(n / 8**place for place, n in enumerate(dies_at or (), 1))
@@ -508,20 +526,24 @@ class History:
         self._take(watch, reads, made, restored)
         if ran:
             self._check(ran, made, restored)
-            missed = (ran.made | ran.restored) & unplanned
-            assert not missed, f"made, and not planned: {sorted(missed)}"
+            told.check(ran, reads.keys())
+            self.told["told to come back"] += len(told.restored)
         self.told["made"] += len(made)
         self.told["restored"] += len(restored)
         self.told["runs" if ran else "kills"] += 1
 
-    def _unplanned(self) -> Made:
-        """List the partitions there are that a plan leaves alone: a run has to as well."""
+    def _told(self) -> Told:
+        """Note what a plan says of the partitions there are."""
         world = self._place.look()
         there = {
             (table.name, name) for table in self._tables for name in world.partitions(table.by)
         }
         plans = plan_tables(world, self._tables)
-        return there - {(one.table, each.partition) for one in plans for each in one.to_run()}
+
+        def names(*words: Word) -> Made:
+            return {(one.table, name) for one in plans for name in one.names(*words)}
+
+        return Told(there - names(*RUN), names("restored"), names("orphan"))
 
     def _turn_to(self, project: Project) -> None:
         self._at = project

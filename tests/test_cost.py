@@ -14,8 +14,9 @@ from tiny import write_template
 from cosmo_assets import completions, topics
 from cosmo_assets.batch import make
 from cosmo_assets.display import summary_line
+from cosmo_assets.forecast import Cost, Forecast
 from cosmo_assets.graph import BY_NAME, TABLES
-from cosmo_assets.plan import Cost, Forecast, plan_tables
+from cosmo_assets.plan import plan_tables
 from cosmo_assets.world import drop_orphans, look
 from resources.generator import Generator, open_generator
 
@@ -115,7 +116,7 @@ def planned() -> Cost:
 
 
 def test_an_edit_costs_exactly_the_prompts_it_changes(root: Path, asked: list[str]) -> None:
-    assert told().startswith("16 partitions; topics that only the run finds, and their cells")
+    assert told().startswith("16 partitions; topics and documents that only the run finds")
     first = run()
     assert first["completions"] == TOPICS * STYLES
     documents = sum(1 + n % 3 for n in range(TOPICS))

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from click.testing import Result
 
-    from cosmo_assets.plan import Forecast
+    from cosmo_assets.forecast import Forecast
 
 YOUNG = "templates/page_young.md"
 FREE = STAND_INS[: [table.name for table in STAND_INS].index("completions")]

@@ -7,29 +7,36 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from edits import course, removed, replaced, settle, template
-from stand_ins import STAND_INS, copy_of, look_at, partitions, remake, titles
+from edits import course, put, removed, rename, replaced, settle, settled, template
+from stand_ins import STAND_INS, chosen, copy_of, look_at, partitions, remake, titles
 from tiny import with_passages
 from typer.testing import CliRunner
 
 from cosmo_assets.batch import make
 from cosmo_assets.cli import app
 from cosmo_assets.display import summary_line
+from cosmo_assets.forecast import Cost
 from cosmo_assets.graph import BY_NAME
-from cosmo_assets.plan import plan_tables
+from cosmo_assets.plan import RUN, plan_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from cosmo_assets.plan import TablePlan, Word
+
 
 CELLWISE = [table.name for table in STAND_INS if table.by in {"cells", "grounded_cells"}]
 
 
+def named(plans: list[TablePlan], *words: Word) -> set[str]:
+    """List the partitions that stand so in a plan, as ``table[partition]``."""
+    return {f"{one.table}[{name}]" for one in plans for name in one.names(*words)}
+
+
 def planned(path: Path) -> set[str]:
-    """List what would run, as ``table[partition]``."""
-    plans = plan_tables(look_at(path), STAND_INS)
-    return {f"{one.table}[{each.partition}]" for one in plans for each in one.to_run()}
+    """List what would run."""
+    return named(plan_tables(look_at(path), STAND_INS), *RUN)
 
 
 MORE = {
@@ -116,6 +123,133 @@ def test_cells_that_an_edit_brings_are_planned_with_what_they_ask_for(
     assert "not counted" not in summary_line(plans, look_at(path))
 
 
+UNDONE = {
+    "the words of a template": template("page_young", " with pictures"),
+    "the kinds a template takes": replaced(
+        "templates/page_young.md", "kinds: [web]", "kinds: [web, outline]"
+    ),
+    "a template that was removed": removed("templates/page_young.md"),
+    "a template that was added": template("page_kids", " with riddles"),
+    "a topic that was dropped by hand": replaced("overrides.yaml", "{}", "{web-bees: {keep: no}}"),
+    "a topic's label": replaced("overrides.yaml", "{}", "{web-bees: {label: Bees}}"),
+    "a seed file": course("algebra", "Algebra", "Groups"),
+    "a seed file that was removed": removed("courses/botany.csv"),
+    "a source's name": settled(rename("sources.courses", "lessons")),
+    "most prompts of a cell": settled(put("styles.max_prompts", 1)),
+    "how the generator samples": settled(put("generator", {"sampling": {"seed": 7}})),
+}
+
+
+@pytest.mark.parametrize("name", UNDONE)
+def test_what_an_edit_that_is_undone_brings_back_is_planned_so(
+    name: str, finished: Path, tmp_path: Path
+) -> None:
+    path = copy_of(finished, tmp_path)
+    files = {
+        file: file.read_bytes()
+        for file in tmp_path.rglob("*")
+        if file.is_file() and "lake" not in file.parts
+    }
+    UNDONE[name](tmp_path)
+    remake(path)
+    for file in tmp_path.rglob("*"):
+        if file.is_file() and "lake" not in file.parts and file not in files:
+            file.unlink()
+    for file, data in files.items():
+        file.write_bytes(data)
+    plans = plan_tables(look_at(path), STAND_INS)
+    told = summary_line(plans, look_at(path))
+    there = partitions(look_at(path))
+    restored = named(plans, "restored")
+    gone = named(plans, "orphan")
+    done = remake(path)
+    assert done == (set(), restored)
+    assert partitions(look_at(path)) == (there | restored) - gone
+    assert named(plans, *RUN) == restored
+    assert sum((one.cost for one in plans), start=Cost()) == Cost()
+    assert re.match(rf"Nothing would be made; {len(restored):,} partitions come back", told)
+
+
+def test_what_a_rename_may_bring_back_is_not_told_as_dropped(
+    finished: Path, tmp_path: Path
+) -> None:
+    path = copy_of(finished, tmp_path)
+    settle(tmp_path, rename("sources.courses", "lessons"))
+    plans = plan_tables(look_at(path), STAND_INS)
+    gone = named(plans, "orphan")
+    assert gone == {
+        f"{table}[courses:{shard}]"
+        for table in ("seed_documents", "embeddings", "topic_assignments")
+        for shard in ("algebra", "botany")
+    }
+    before = partitions(look_at(path))
+    remake(path)
+    assert before - partitions(look_at(path)) == gone
+
+
+def drop_algebra(root: Path) -> None:
+    replaced("overrides.yaml", "{}", "{curated-algebra: {keep: false}}")(root)
+
+
+GONE = {
+    "a topic is dropped by hand": (drop_algebra, "cellwise[curated-algebra:*]"),
+    "a template takes other kinds": (
+        replaced("templates/page_young.md", "kinds: [web]", "kinds: [outline]"),
+        "cellwise[web-*:page_young]",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GONE)
+def test_cells_that_an_edit_takes_are_told_as_dropped_and_cost_nothing(
+    name: str, finished: Path, tmp_path: Path
+) -> None:
+    edit, cells = GONE[name]
+    path = copy_of(finished, tmp_path)
+    there = partitions(look_at(path))
+    edit(tmp_path)
+    plans = plan_tables(look_at(path), STAND_INS)
+    remake(path)
+    assert named(plans, "orphan") == chosen(cells, there)
+    assert there - partitions(look_at(path)) == chosen(cells, there)
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_a_plan_counts_the_prompts_that_cells_will_hold(
+    most: int, finished: Path, tmp_path: Path
+) -> None:
+    path = copy_of(finished, tmp_path)
+    settle(tmp_path, put("styles.max_prompts", 2))
+    remake(path)
+    settle(tmp_path, put("styles.max_prompts", most))
+    plans = {one.table: one for one in plan_tables(look_at(path), STAND_INS)}
+    remake(path)
+    asked = look_at(path).traces("prompts")
+    planned = plans["completions"].to_run()
+    assert planned
+    assert {one.partition: one.calls for one in planned} == {
+        one.partition: asked[one.partition].rows for one in planned
+    }
+
+
+def test_what_is_forced_is_planned_and_costs_no_call_that_was_answered(
+    finished: Path, tmp_path: Path
+) -> None:
+    path = copy_of(finished, tmp_path)
+    world = look_at(path)
+    plans = plan_tables(world, STAND_INS, force=True)
+    assert named(plans, "forced") == named(plans, *RUN) == partitions(world)
+    assert {why for one in plans for each in one.planned for why in each.why} == {"forced"}
+    assert sum(one.cost.calls for one in plans if one.table == "completions") == 0
+    template("page_young", " with pictures")(tmp_path)
+    remake(path)
+    template("page_young")(tmp_path)
+    world = look_at(path)
+    plans = plan_tables(world, STAND_INS, force=True)
+    assert named(plans, *RUN) == partitions(world)
+    assert not named(plans, "restored")
+
+
 def edit_twice(root: Path) -> None:
     course("algebra", "Algebra", "Groups")(root)
     course("botany", "Botany", "Seeds")(root)
@@ -181,16 +315,15 @@ def test_what_is_dropped_is_told_whatever_the_pattern(
 ) -> None:
     removed("templates/page_young.md")(project.parent)
     told = announced("-s", "cells", "-p", "curated*")
-    assert "Nothing would run; 3 partitions (" in told
-    assert "whose name is gone would be dropped." in told
+    assert "Nothing would be made; 3 partitions (" in told
+    assert "whose name is gone would be dropped; because " in told
 
 
 def test_a_selection_tells_what_it_waits_for(project: Path, announced: Callable[..., str]) -> None:
     template("page_young", " with pictures")(project.parent)
     told = announced("-s", "completions", "-p", "web-bees*")
-    assert (
-        "Nothing would run; 1 wait for prompt_templates[page_young], which is not selected." in told
-    )
+    behind = "prompt_templates[page_young], which is not selected"
+    assert f"Nothing would be made; 1 wait for {behind}" in told
     told = announced("-s", "prompt_templates", "-s", "cells", "-p", "*page_young")
     assert re.match(r"4 partitions, [^;]* s; because template page_young.md changed", told)
     told = announced("-s", "prompt_templates", "-s", "completions")
