@@ -11,14 +11,14 @@ from cosmo_assets.causes import Causes
 from cosmo_assets.forecast import Cost, price
 from cosmo_assets.graph import BY_NAME, TABLES
 from cosmo_assets.pure.errors import BadInputError
-from cosmo_assets.supposed import Supposed, is_known
+from cosmo_assets.supposed import Supposed, is_known, is_made_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from cosmo_assets.pure.trace import Recipe, Trace
     from cosmo_assets.tables import Table
-    from cosmo_assets.world import State, World
+    from cosmo_assets.world import Difference, State, World
 
 Word = Literal[
     "fresh", "stale", "missing", "maybe", "forced", "restored", "orphan", "waiting", "held"
@@ -136,6 +136,7 @@ class _Look(NamedTuple):
     then: State
     recipe: Recipe | None
     ready: bool  # nothing that it reads is about to change
+    new: bool  # there is no such partition yet
 
 
 class _Walk:
@@ -171,6 +172,7 @@ class _Walk:
     def _look(self, table: Table) -> dict[str, _Look]:
         """Look at the selected partitions that there are or will be, as far as they have names."""
         touched = self.supposed.touches(table)
+        there = set(self.world.partitions(table.by))
         found: dict[str, _Look] = {}
         for name in self.supposed.named(table.by):
             if self.only(table, name):
@@ -180,7 +182,9 @@ class _Walk:
                 if touched:
                     wanted = self.supposed.recipe(table, name)
                     then = self.world.compare(table, name, wanted)
-                found[name] = _Look(now, then, wanted, ready=wanted == recipe)
+                found[name] = _Look(
+                    now, then, wanted, ready=wanted == recipe, new=name not in there
+                )
         return found
 
     def _earlier(self, table: Table, looks: Mapping[str, _Look]) -> dict[str, Trace]:
@@ -199,8 +203,7 @@ class _Walk:
         status = self._status(look, made=trace is not None)
         if status == "fresh" and behind:
             status = "maybe"
-        foreseen = name not in self.world.partitions(table.by)
-        if status == "fresh" or (foreseen and status == "waiting"):
+        if status == "fresh" or (look.new and status == "waiting"):
             return None
         why = self.causes.note(table.name, name, look.then, look.recipe, behind=behind or ())
         reason = f"behind {min(behind)}" if behind else self.veto(table, name, why) or ""
@@ -215,9 +218,8 @@ class _Walk:
         """Put how a partition will stand in a word."""
         if look.then.status == "fresh":
             return "forced" if self.force else "fresh"
-        # what it reads now is what it was made from, or was, and may come out the same
-        if look.then.status == "stale" and look.now.status in {"fresh", "waiting"} and made:
-            return "maybe"
+        if made and look.now.status != "stale" and look.then.status == "stale":
+            return "stale" if any(map(_is_sure, look.then.differences)) else "maybe"
         return look.then.status
 
     def _with_calls(
@@ -240,6 +242,11 @@ class _Walk:
         gone = sorted(traces.keys() - set(self.supposed.named(table.by)))
         whys = {name: self.causes.note_gone(table.name, name, table.by) for name in gone}
         return [Planned(name, "orphan", whys[name], traces[name].rows) for name in gone]
+
+
+def _is_sure(one: Difference) -> bool:
+    """Whether something differs for sure, and not only may once an input is made anew."""
+    return one.what != "input" or ("[*]" not in one.name and not is_made_up(one.new))
 
 
 def _reads(world: World, table: Table, partition: str) -> set[str]:

@@ -49,24 +49,28 @@ def _template(step: Step, style: str) -> Made:
     """Read one template file; what cannot reach a prompt is left behind."""
     file = step.world.outside.templates[style]
     template = PromptTemplate.parse(style, read_text(file), file=file.name)
-    rows = pl.DataFrame(
-        {
-            "style": [style],
-            "version": [template.version],
-            "audience": [template.audience],
-            "format": [template.format],
-            "kinds": [sorted(template.kinds)],
-            "template": [canonical(template)],
-        }
-    )
     return Made(
-        rows,
+        template_rows(template),
         metadata={
             "file": file.name,
             "version": template.version,
             "words": f"```\n{template.body}\n```",
         },
         facts=template_facts(template),
+    )
+
+
+def template_rows(template: PromptTemplate) -> pl.DataFrame:
+    """Write a template as its row."""
+    return pl.DataFrame(
+        {
+            "style": [template.style],
+            "version": [template.version],
+            "audience": [template.audience],
+            "format": [template.format],
+            "kinds": [sorted(template.kinds)],
+            "template": [canonical(template)],
+        }
     )
 
 

@@ -1,8 +1,8 @@
 """The world as a plan will leave it, as far as that can be known before anything runs.
 
-What comes back as it once was, is known to the byte: so are the cells it brings, and whether what
-reads it has anything to do. What is made anew has a version that nobody knows yet, but which cells
-a template or a topic leads to can be read from files, settings and labels that stand.
+What comes back as it once was is known to the byte, and so is what a template's file makes: the
+cells they bring, and whether what reads them has anything to do. All else that is made anew has a
+version that nobody knows yet, but whether a topic is kept can be told where its label stands.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from cosmo_assets.prompts import (
     most_prompts,
     read_text,
     template_facts,
+    template_rows,
 )
 from cosmo_assets.pure.digest import digest
 from cosmo_assets.pure.errors import BadInputError
 from cosmo_assets.pure.labelling import NO_OVERRIDE
+from cosmo_assets.pure.rows import rows_digest
 from cosmo_assets.pure.template import PromptTemplate
 from cosmo_assets.pure.trace import Trace
 from cosmo_assets.tables import part
@@ -28,7 +30,7 @@ from cosmo_assets.topics import is_kept, kinds_of
 from cosmo_assets.world import CUTS, World, group_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from cosmo_assets.pure.trace import Recipe
     from cosmo_assets.tables import Dimension, Table
@@ -53,6 +55,7 @@ class Supposed(World):
         self.anew: dict[str, set[str]] = {}  # table → partitions to be made
         self._touched: set[str] = set()  # tables of which anything is planned
         self._recut = False  # whether topics and cells may be others
+        self._named: dict[Dimension, tuple[str, ...]] = {}
         self._regrouped: set[str] = set()  # groups whose topics may gain documents
         self._unnamed: set[str] = set()  # groups that may gain cells nobody can name
 
@@ -65,7 +68,12 @@ class Supposed(World):
     ) -> None:
         """Take it that partitions are made anew, and that others come back as they once were."""
         names = set(made)
-        known = {**(restored or {}), **self._foresee(table, names)}
+        if table == "prompt_templates":
+            foreseen = _keep_found(self._foresee_template, names)
+            names -= foreseen.keys()
+        else:
+            foreseen = _keep_found(self._foresee_topic, names) if table == "topics" else {}
+        known = {**(restored or {}), **foreseen}
         self.anew.setdefault(table, set()).update(names)
         if known:
             self._traces[table] = {**self.traces(table), **known}
@@ -77,6 +85,7 @@ class Supposed(World):
         if table in CUTTING:
             self._recut = True
             self._unnamed |= self._groups_that_may_gain(table, names, known)
+            self._named.clear()
             self._partitions.clear()
             self._groups.clear()
 
@@ -88,11 +97,13 @@ class Supposed(World):
         """List the names along a cut that there will be or may be, as far as they have a name."""
         if not self._recut:
             return self.world_now.partitions(by)
-        found = CUTS[by](self)
-        if by == "topics" and self._regrouped:
-            back = {t for t in self.traces("topics") if group_of(t) in self._regrouped}
-            found = sorted({*found, *back})
-        return tuple(found)
+        if by not in self._named:
+            found = CUTS[by](self)
+            if by == "topics" and self._regrouped:
+                back = {t for t in self.traces("topics") if group_of(t) in self._regrouped}
+                found = sorted({*found, *back})
+            self._named[by] = tuple(found)
+        return self._named[by]
 
     def unnamed(self, by: Dimension) -> tuple[str, ...]:
         """Return a name for all cells of a group that nobody can name yet."""
@@ -154,26 +165,22 @@ class Supposed(World):
             return {group_of(topic) for topic in names - known.keys()}
         return set()  # which cells a template leads to is known, or it cannot be read
 
-    def _foresee(self, table: str, names: set[str]) -> dict[str, Trace]:
-        """Say of partitions to be made anew what decides the cells, where that can be known."""
-        foresee = {"prompt_templates": self._foresee_template, "topics": self._foresee_topic}
-        if table not in foresee:
-            return {}
-        found = {name: foresee[table](name) for name in names}
-        return {name: trace for name, trace in found.items() if trace}
-
     def _foresee_template(self, style: str) -> Trace | None:
-        """Read a template's file. One that cannot be read fails in the run, which tells why."""
+        """Read a template's file: what is made of it is known, and where a note ends the matter.
+
+        One that cannot be read fails in the run, which tells why.
+        """
         file = self.outside.templates[style]
         recipe = self.recipe(PROMPT_TEMPLATES, style)
         with contextlib.suppress(BadInputError):
             template = PromptTemplate.parse(style, read_text(file), file=file.name)
             assert recipe is not None
-            return Trace(recipe, UNKNOWN, rows=1, facts=template_facts(template))
+            version = rows_digest(template_rows(template), key=PROMPT_TEMPLATES.key)
+            return Trace(recipe, version, rows=1, facts=template_facts(template))
         return None
 
     def _foresee_topic(self, topic: str) -> Trace | None:
-        """Decide on a topic whose label and documents stay as they are."""
+        """Decide on a topic whose label and documents stay: whether it is kept, not its version."""
         label = self.traces("topic_labels").get(topic)
         trace = self.traces("topics").get(topic)
         anew = topic in self.anew.get("topic_labels", ()) or group_of(topic) in self._regrouped
@@ -231,6 +238,15 @@ class Supposed(World):
         return min(count, most_prompts(weight, most or count))
 
 
+def _keep_found(foresee: Callable[[str], Trace | None], names: set[str]) -> dict[str, Trace]:
+    return {name: trace for name in sorted(names) if (trace := foresee(name))}
+
+
 def is_known(recipe: Recipe) -> bool:
     """Whether all versions of single inputs are known. Those of many at once may hide others."""
-    return not any(version.startswith(UNKNOWN) for version in recipe.inputs.values())
+    return not any(map(is_made_up, recipe.inputs.values()))
+
+
+def is_made_up(version: object) -> bool:
+    """Whether a version stands for one that nobody knows yet."""
+    return str(version).startswith(UNKNOWN)
