@@ -185,3 +185,23 @@ def _write(
     facets = facet_digests(made.rows, facet=table.facet, key=table.key) if table.facet else {}
     facts = trace.facts | made.facts | {KEPT: True}
     return Trace(recipe, version, made.rows.height, facets, facts, trace.cost)
+
+
+def leftovers(table: Table, before: World, after: Cut) -> list[str]:
+    """List what of a table that is made anew will not be: its name goes, or what it is made of.
+
+    Args:
+        table: one of those whose rows are not cut out.
+        before: as for ``cut_table``.
+        after: the world with the retraction, in which the tables before this one are cut.
+    """
+    live = set(after.partitions(table.by))
+    traces = before.traces(table.name)
+    gone = dict.fromkeys(
+        name
+        for name in traces
+        if name not in live
+        or (after.recipe(table, name) is None and before.recipe(table, name) is not None)
+    )
+    after.adopt(table.name, {name: one for name, one in traces.items() if name not in gone})
+    return list(gone)

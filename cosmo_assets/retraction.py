@@ -18,7 +18,7 @@ import polars as pl
 from cosmo_assets.batch import beside, make
 from cosmo_assets.descendants import Found, find, prompt_texts
 from cosmo_assets.graph import BY_NAME
-from cosmo_assets.incision import Cut, cut_table
+from cosmo_assets.incision import Cut, cut_table, leftovers
 from cosmo_assets.marks import read_marks
 from cosmo_assets.pure.completion_key import prompt_keys
 from cosmo_assets.pure.descent import NEEDED, Retracted
@@ -150,6 +150,10 @@ def cut(world: World, targets: list[Target]) -> None:
         current[name] = done.changes
         for what, count in done.counts.items():
             counts[what][name] = count
+    for name in REMADE:
+        gone = leftovers(BY_NAME[name], before, after)
+        current[name] = dict.fromkeys(gone)
+        counts["dropped"][name] = len(gone)
     marks = [(*one, " ".join(target)) for one in sorted(found.checkpoints) for target in targets]
     work = {
         "branch": lake.branch,

@@ -327,6 +327,34 @@ def test_a_template_goes_with_its_cells(project: Path) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("source", "courses"),
+        ("licence", "CC0-1.0"),
+        ("template", "page_young"),
+        ("model", "rehearsal"),
+    ],
+)
+def test_nothing_stays_that_a_project_without_it_would_not_have(
+    kind: str, name: str, project: Path
+) -> None:
+    """Nor what held no row of it: the duplicates of a cell that had none, the sums of a group."""
+    settle(project.parent, put("sources.courses.licence", "MIT"))
+    remake(project, TABLES)
+    report = take(project, (kind, name))
+    world = look_at(project)
+    left = [
+        f"{table.name}[{one}]"
+        for table in TABLES[:TRAINING]
+        for one in world.traces(table.name)
+        if one not in world.partitions(table.by) or world.recipe(table, one) is None
+    ]
+    assert left == []
+    gone = report.dropped["documents"]
+    assert report.dropped["duplicates"] == report.dropped["contamination"] == gone > 0
+
+
 def test_a_model_goes_with_its_labels_and_completions_and_is_not_asked_again(
     project: Path,
 ) -> None:
