@@ -4,15 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cosmo_assets.departures import Departures, Whys
 from cosmo_assets.graph import BY_NAME
+from cosmo_assets.grounding import NOT_SET
+from cosmo_assets.pure.descent import tell_retracted
+from cosmo_assets.pure.digest import digest
+from cosmo_assets.seeds import RETRACTED_DOCUMENTS
+from cosmo_assets.tables import part
+from cosmo_assets.world import ABSENT
+from resources.retractions import Retractions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from cosmo_assets.pure.trace import Recipe, Trace
+    from cosmo_assets.tables import Dimension
     from cosmo_assets.world import Difference, State, World
+    from resources.catalog import Dropped
 
-Whys = tuple[str, ...]
+# What decides a cut is planned before the names are known that it brings.
+CUTTING: Mapping[Dimension, tuple[str, ...]] = dict.fromkeys(
+    ("cells", "grounded_cells"), ("topic_assignments", "topics", "prompt_templates")
+)
 FORCED = "forced"  # made anew though nothing differs
 
 
@@ -25,9 +38,11 @@ class Causes:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._of: dict[str, dict[str, tuple[str, ...]]] = {}
-        self._together: dict[str, tuple[str, ...]] = {}
+        self._of: dict[str, dict[str, Whys]] = {}
+        self._together: dict[str, Whys] = {}
         self._newest: dict[str, int] = {}
+        self._left: dict[str, dict[str, Dropped]] = {}
+        self._departures = Departures(world, self._planned_of, self._dropped)
 
     def note(
         self,
@@ -50,12 +65,14 @@ class Causes:
         found: dict[str, None] = {}
         for name in sorted(behind):
             found |= dict.fromkeys(self._planned_behind(name))
-        trace = self._world.traces(table).get(partition)
         for one in state.differences:
-            found |= dict.fromkeys(self._behind(table, one, trace.number if trace else 0))
+            found |= dict.fromkeys(self._behind(table, partition, one))
         if state.status == "missing" and recipe:
-            found |= dict.fromkeys(self._new_behind(table, recipe))
+            left = self._dropped(table).get(partition)
+            taken = left.because if left else ()
+            found |= dict.fromkeys(taken or self._new_behind(table, recipe))
         else_ = FORCED if state.status == "fresh" else state.note or "never made"
+        found = found or {f"{one.name} changed": None for one in state.differences}
         return self._remember(table, partition, tuple(found) or (else_,))
 
     def _new_behind(self, table: str, recipe: Recipe) -> list[str]:
@@ -65,7 +82,11 @@ class Causes:
         is, it is what was made last; what it reads by the hundred only where there is nothing else.
         """
         inputs = [name for name in recipe.inputs if _is_table(name)]
-        found = [f"{name} is new" for name in recipe.inputs if not _is_table(name)]
+        found = [
+            f"{name} is new"
+            for name, value in recipe.inputs.items()
+            if not _is_table(name) and name != RETRACTED_DOCUMENTS and value != NOT_SET
+        ]
         found += [why for name in inputs for why in self._planned_behind(name)]
         made = sorted(
             (trace for name in inputs if (trace := self._trace_of(name))),
@@ -90,46 +111,117 @@ class Causes:
         return self._newest[table]
 
     def _made_behind(self, name: str, since: int) -> Whys:
-        """List why an input was made; of many partitions, those made after trace ``since``."""
+        """List why an input was made; of many partitions, those made or gone after a trace.
+
+        Args:
+            name: the input.
+            since: the trace's number.
+        """
         parent, _, rest = name.partition("[")
+        by = BY_NAME[parent].by
         if not rest.startswith("*]"):
+            partition = rest.removesuffix("]")
+            if self._departures.took(by, partition):
+                return self._departures.of(by, partition)
             trace = self._trace_of(name)
             return trace.because if trace else ()
         newer = [one for one in self._world.traces(parent).values() if one.number > since]
+        left = {name: one for name, one in self._dropped(parent).items() if one.at >= since}
         value = rest.removeprefix("*].").removesuffix(" shards")
-        holding = [
-            trace for trace in newer if value in trace.facets
-        ]  # else one that no longer does
-        return tuple(dict.fromkeys(why for trace in holding or newer for why in trace.because))
+        holding = [trace for trace in newer if value in trace.facets]
+        held = [name for name, one in left.items() if one.trace and value in one.trace.facets]
+        if not holding and not held:  # one that no longer does, or a table that is read whole
+            holding, held = newer, list(left)
+        found = [why for trace in holding for why in trace.because]
+        found += [why for name in held for why in self._gone(by, name, left[name])]
+        return tuple(dict.fromkeys(found))
 
-    def note_gone(self, table: str, partition: str, by: str) -> Whys:
-        """Remember that a partition's name is gone."""
-        return self._remember(table, partition, (f"{by}: {partition} is gone",))
+    def _is_as_it_was(self, one: Difference, since: int) -> bool:
+        """Whether a single input is there as before, and only read since, or no longer read."""
+        trace = self._trace_of(one.name)
+        if trace is None:
+            return False
+        return one.new == ABSENT or (one.old == ABSENT and trace.number <= since)
+
+    def _gone(self, by: Dimension, partition: str, left: Dropped) -> Whys:
+        """List the edits that took a partition out of its table."""
+        if left.because or not self._departures.took(by, partition):
+            return left.because
+        return self._departures.of(by, partition)
+
+    def note_gone(self, table: str, partition: str, by: Dimension) -> Whys:
+        """Work out and remember which edits took a partition's name."""
+        return self._remember(table, partition, self._departures.of(by, partition))
+
+    def _dropped(self, table: str) -> dict[str, Dropped]:
+        if table not in self._left:
+            self._left[table] = self._world.lake.dropped(table)
+        return self._left[table]
+
+    def _planned_of(self, table: str, partition: str) -> Whys:
+        return self._of.get(table, {}).get(partition, ())
 
     def _remember(self, table: str, partition: str, roots: Whys) -> Whys:
         self._of.setdefault(table, {})[partition] = roots
         self._together.pop(table, None)
         return roots
 
-    def _behind(self, table: str, one: Difference, since: int) -> Whys:
+    def _behind(self, table: str, partition: str, one: Difference) -> Whys:
         if one.what == "code":
             return (f"code of {table} changed",)
         if one.what == "setting":
-            return (f"{one.name} changed: {one.old} → {one.new}",)
+            name = self._field(table, partition, one)
+            return (f"{name} changed: {one.old} → {one.new}",) if name else ()
         if _is_table(one.name):
-            found = self._planned_behind(one.name) or self._made_behind(one.name, since)
-            return found or (f"{one.name} changed",)
+            return self._table_behind(one, self._world.traces(table).get(partition))
+        if one.name == RETRACTED_DOCUMENTS:
+            return self._documents_since(str(one.old))
         if one.name.startswith("override "):
             return (f"{one.name} changed: {one.old} → {one.new}",)
-        word = {"absent": "new"}.get(str(one.old), "changed")
-        return (f"{one.name} {'is gone' if one.new == 'absent' else word}",)
+        lack = NOT_SET if NOT_SET in (one.old, one.new) else ABSENT
+        words = {one.old: "is new", one.new: "is gone"}
+        return (f"{one.name} {words.get(lack, 'changed')}",)
+
+    def _table_behind(self, one: Difference, trace: Trace | None) -> Whys:
+        """List what is behind an input that is another table's, of what has such a trace."""
+        if planned := self._planned_behind(one.name):
+            return planned
+        since = trace.number if trace else 0
+        if self._is_as_it_was(one, since):
+            return ()
+        parent, _, rest = one.name.partition("[")
+        cutting = CUTTING.get(BY_NAME[parent].by, ()) if rest == "*]" else ()
+        to_come = [why for table in cutting for why in self._all(table)]
+        return self._made_behind(one.name, since) or tuple(dict.fromkeys(to_come))
+
+    def _field(self, table: str, partition: str, one: Difference) -> str:
+        """Name a setting as the configuration does; topic_assignments names two of its own.
+
+        What another group says of its topics is no edit: that goes back to the group.
+        """
+        if table != "topic_assignments":
+            return one.name
+        source = part(partition, 0)
+        group = self._world.config.sources[source].group
+        if one.name == "group":
+            return f"sources.{source}.group"
+        was = self._world.traces(table)[partition].recipe.settings["group"]
+        return f"groups.{group}.topics" if was == group else ""
+
+    def _documents_since(self, version: str) -> Whys:
+        """Name the documents that were retracted since there were those of ``version``."""
+        listed = Retractions(self._world.lake.catalog).all()
+        named = [one.name for one in sorted(listed, key=lambda one: one.at) if one.kind == "doc"]
+        at = range(1, len(named) + 1)
+        known = next((to for to in at if digest(sorted(named[:to])) == version), 0)
+        return tuple(tell_retracted("doc", name) for name in named[known:])
 
     def _planned_behind(self, name: str) -> Whys:
         """List the edits behind an input ``table[partition]`` or ``table[*]…`` that is planned."""
         parent, _, rest = name.partition("[")
         if rest.startswith("*]"):
             return self._all(parent)
-        return self._of.get(parent, {}).get(rest.removesuffix("]"), ())
+        return self._planned_of(parent, rest.removesuffix("]"))
 
     def _all(self, table: str) -> Whys:
         """List the edits behind any planned partition of a table, once each."""

@@ -17,6 +17,7 @@ from cosmo_assets.pure.descent import (
     Descent,
     Retracted,
     find_descendants,
+    tell_retracted,
     versions_of_licences,
     versions_of_models,
     versions_quoting,
@@ -51,6 +52,7 @@ class Found:
     current: dict[str, dict[str, str]]  # table → partition → version, on the branch looked at
     checkpoints: frozenset[Place]  # trained on such rows
     folders: tuple[Path, ...]  # of those versions and of rejected rows, to be removed
+    because: tuple[str, ...]  # what is to be retracted, in the words of an edit
 
     def rows(self, table: str, *, now: bool = True) -> pl.DataFrame:
         """Return the descending rows of current versions, or of all other ones."""
@@ -110,6 +112,7 @@ def find(world: World, targets: Iterable[Target]) -> Found:
             *(lake.folder(*one) for one in sorted(gone)),
             *_rejected(lake, gone, target, descent),
         ),
+        because=tuple(tell_retracted(*one) for one in given),
     )
 
 

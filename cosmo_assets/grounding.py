@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 QUERY_CHARS = 400  # of what is quoted of a document; with its title and its topic, the query
 
+NOT_SET = "not in the configuration"  # of a corpus that a template names
+
 
 def _passages(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
     for corpus in step.partitions:
@@ -176,7 +178,7 @@ def _corpora_read(world: World, cell: str) -> dict[str, str] | None:
     for name in corpora_of(world, part(cell, 1)) or ():
         version = world.version("passages", name)
         if name not in world.config.corpora:
-            found[f"corpus {name}"] = "not in the configuration"
+            found[f"corpus {name}"] = NOT_SET
         elif version is None:
             return None
         else:

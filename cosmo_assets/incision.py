@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
-from cosmo_assets.batch import beside
+from cosmo_assets.batch import BECAUSE, beside
 from cosmo_assets.descendants import MAP
 from cosmo_assets.pure.descent import LABELS, carry_over, without, without_quotes
 from cosmo_assets.pure.digest import digest, digest_bytes
 from cosmo_assets.pure.rows import facet_digests, rows_digest
-from cosmo_assets.pure.trace import Trace
 from cosmo_assets.tables import Made
 from cosmo_assets.topics import kinds_of
 from cosmo_assets.world import World
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from cosmo_assets.descendants import Found
-    from cosmo_assets.pure.trace import Recipe
+    from cosmo_assets.pure.trace import Trace
     from cosmo_assets.tables import Table
     from resources.lake import Lake
 
@@ -70,13 +69,16 @@ def cut_table(table: Table, before: World, after: Cut, found: Found) -> Done:
     new: dict[str, Trace] = {}
     for name, trace in stay.items():
         wanted = before.recipe(table, name), after.recipe(table, name)
-        recipe = carry_over(trace.recipe, *wanted)
+        carried = dataclasses.replace(
+            trace,
+            recipe=carry_over(trace.recipe, *wanted),
+            facts=trace.facts | {KEPT: True},
+            because=found.because[:BECAUSE],
+        )
         if name in made:
-            new[name] = _write(after.lake, table, name, made[name], trace=trace, recipe=recipe)
-        elif recipe == trace.recipe:
-            new[name] = trace
+            new[name] = _write(after.lake, table, name, made[name], carried)
         else:
-            new[name] = dataclasses.replace(trace, recipe=recipe, facts=trace.facts | {KEPT: True})
+            new[name] = trace if carried.recipe == trace.recipe else carried
     after.adopt(table.name, new)
     changes = {name: new.get(name) for name, trace in old.items() if new.get(name) is not trace}
     counts = {
@@ -165,10 +167,8 @@ def _model(lake: Lake, name: str, trace: Trace, found: Found) -> Made:
     return Made(pl.read_parquet(source / ROWS).drop("partition"), folder, sums)
 
 
-def _write(
-    lake: Lake, table: Table, partition: str, made: Made, *, trace: Trace, recipe: Recipe
-) -> Trace:
-    """Put a version in its place; nothing points at it yet."""
+def _write(lake: Lake, table: Table, partition: str, made: Made, trace: Trace) -> Trace:
+    """Put a version in its place, and give the trace that is of it; nothing points at it yet."""
     folder = lake.draft(table.name, partition)
     write_rows(folder, made.rows.select(pl.lit(partition).alias("partition"), pl.all()))
     if made.files is not None:
@@ -183,8 +183,15 @@ def _write(
         target.parent.mkdir(parents=True, exist_ok=True)
         folder.rename(target)
     facets = facet_digests(made.rows, facet=table.facet, key=table.key) if table.facet else {}
-    facts = trace.facts | made.facts | {KEPT: True}
-    return Trace(recipe, version, made.rows.height, facets, facts, trace.cost)
+    return dataclasses.replace(
+        trace,
+        version=version,
+        rows=made.rows.height,
+        facets=facets,
+        facts=trace.facts | made.facts,
+        restored=False,
+        number=0,
+    )
 
 
 def leftovers(table: Table, before: World, after: Cut) -> list[str]:

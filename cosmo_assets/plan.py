@@ -111,13 +111,13 @@ def explain(world: World, table: Table, partition: str) -> list[str]:
     if not live and trace is None:
         msg = f"{table.name} has no partition {partition!r}; see `cosmo plan --cells`"
         raise BadInputError(msg)
-    if not live:
-        return [f"orphan: {table.by} no longer has the name {partition}"]
     before = TABLES[: TABLES.index(table) + 1]
     plans = plan_tables(world, before, only=_line_of(table, partition))
     planned = next((one for one in plans[-1].planned if one.partition == partition), None)
-    state = world.state(table, partition)
-    told = [planned.status if planned else "fresh", *state.reasons]
+    told = [f"orphan: {table.by} no longer has the name {partition}"]
+    if live:
+        reasons = world.state(table, partition).reasons
+        told = [planned.status if planned else "fresh", *reasons]
     if planned:
         told += [f"began with: {why}" for why in planned.why]
     if trace:

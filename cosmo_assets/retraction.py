@@ -167,7 +167,7 @@ def cut(world: World, targets: list[Target]) -> None:
         "models": sorted(found.target.models),
         **counts,
     }
-    retractions.cut(lake.branch, Incision(found.gone, current, marks), work=work)
+    retractions.cut(lake.branch, Incision(found.gone, current, marks, found.because), work=work)
 
 
 def _names(found: Found) -> dict[str, list[str]]:

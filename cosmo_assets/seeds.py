@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cosmo_assets.world import World
     from resources.sources import File
 
+RETRACTED_DOCUMENTS = "retracted documents"  # an input of every shard, where there are some
 INTERPRETER = {"python:docs": read_docs, "python:code": read_code}
 
 
@@ -62,7 +63,7 @@ def _files(world: World, partition: str) -> dict[str, str] | None:
         f"seed file {source}/{file.name}": file.version for file in world.outside.shard(partition)
     }
     docs = sorted(world.retracted.docs)
-    return files | ({"retracted documents": digest(docs)} if docs else {})
+    return files | ({RETRACTED_DOCUMENTS: digest(docs)} if docs else {})
 
 
 def _settings(config: Config, partition: str) -> dict[str, Any]:

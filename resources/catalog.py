@@ -18,14 +18,14 @@ from cosmo_assets.pure.errors import BadInputError
 from cosmo_assets.pure.trace import Recipe, Trace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
 MAIN = "main"
 BRANCH_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 BUSY_S = 60.0
 MEND = "check rights and free space, then run again: what is finished is kept"
-LAYOUT = 4
+LAYOUT = 5
 SCHEMA = """
 create table if not exists traces (
     id integer primary key,
@@ -41,6 +41,15 @@ create table if not exists current (
     tbl text not null,
     partition text not null,
     trace integer not null references traces (id),
+    primary key (branch, tbl, partition)
+) without rowid;
+create table if not exists dropped (
+    branch text not null,
+    tbl text not null,
+    partition text not null,
+    trace integer not null,
+    at integer not null,
+    because text not null,
     primary key (branch, tbl, partition)
 ) without rowid;
 create table if not exists branches (
@@ -97,6 +106,14 @@ class Branch(NamedTuple):
     settings: dict[str, str]  # "generator.model" → YAML text
 
 
+class Dropped(NamedTuple):
+    """A partition that is no longer current on a branch, until it is again."""
+
+    trace: Trace | None  # its last; None: a retraction took it
+    at: int  # the newest trace that there was then
+    because: tuple[str, ...]  # the retraction that took it out, in words
+
+
 class Catalog:
     """One SQLite file. Every method is one transaction.
 
@@ -133,6 +150,27 @@ class Catalog:
                 (branch, table),
             ).fetchall()
         return {name: Trace.from_json(json.loads(body), number=at) for name, at, body in found}
+
+    def dropped(self, branch: str, table: str) -> dict[str, Dropped]:
+        """Read what is no longer current, by name."""
+        if not self.path.exists():
+            return {}
+        with self.transaction() as db:
+            found = db.execute(
+                "select d.partition, t.id, t.body, d.at, d.because "
+                "from dropped d left join traces t on t.id = d.trace and t.tbl = d.tbl "
+                "and t.partition = d.partition "  # the number of one that went is given anew
+                "where d.branch = ? and d.tbl = ? order by d.partition",
+                (branch, table),
+            ).fetchall()
+        return {
+            name: Dropped(
+                Trace.from_json(json.loads(body), number=number) if body else None,
+                at,
+                tuple(json.loads(because)),
+            )
+            for name, number, body, at, because in found
+        }
 
     def earlier(self, table: str, recipes: Mapping[str, Recipe]) -> dict[str, list[Trace]]:
         """Find every trace of these recipes, of any branch, the newest first."""
@@ -186,14 +224,12 @@ class Catalog:
                 raise BadInputError(msg)
             settings = json.dumps(branch.settings, sort_keys=True)
             db.execute("insert into branches values (?, ?, ?)", (*branch[:2], settings))
-            db.execute("delete from current where branch = ?", (branch.name,))
             _copy_pointers(db, branch.parent, branch.name)
 
     def promote_branch(self, name: str, to: str) -> None:
         """Make what is current on ``name`` current on ``to``, and end ``name``."""
         with self.transaction() as db:
             db.execute("begin immediate")
-            db.execute("delete from current where branch = ?", (to,))
             _copy_pointers(db, name, to)
             _end_branch(db, name)
 
@@ -219,20 +255,39 @@ def _write_ahead(db: sqlite3.Connection) -> None:
 
 
 def point(
-    db: sqlite3.Connection, branch: str, table: str, traces: Mapping[str, Trace | None]
+    db: sqlite3.Connection,
+    branch: str,
+    table: str,
+    traces: Mapping[str, Trace | None],
+    *,
+    because: Iterable[str] = (),
 ) -> None:
-    """Say which traces are current on a branch; None: the partition is gone."""
+    """Say which traces are current on a branch; None: the partition is gone, and ``because``."""
+    at = "branch = ? and tbl = ? and partition = ?"
     for partition, trace in traces.items():
+        place = (branch, table, partition)
         if trace is None:
-            db.execute(
-                "delete from current where branch = ? and tbl = ? and partition = ?",
-                (branch, table, partition),
-            )
-        else:
-            db.execute(
-                "insert or replace into current values (?, ?, ?, ?)",
-                (branch, table, partition, _keep(db, table, partition, trace)),
-            )
+            drop(db, at, place, because=because)
+            continue
+        db.execute(f"delete from dropped where {at}", place)  # noqa: S608 - no words from outside
+        kept = _keep(db, table, partition, trace)
+        db.execute("insert or replace into current values (?, ?, ?, ?)", (*place, kept))
+
+
+def drop(
+    db: sqlite3.Connection,
+    which: str,
+    values: tuple[str, ...] = (),
+    *,
+    because: Iterable[str] = (),
+) -> None:
+    """Let go of partitions, a condition on ``current``, and remember since when and why."""
+    db.execute(
+        "insert or replace into dropped select branch, tbl, partition, trace, "  # noqa: S608 - ours
+        f"(select coalesce(max(id), 0) from traces), ? from current where {which}",
+        (json.dumps(list(because)), *values),
+    )
+    db.execute(f"delete from current where {which}", values)  # noqa: S608 - a condition of ours
 
 
 def _keep(db: sqlite3.Connection, table: str, partition: str, trace: Trace) -> int:
@@ -255,12 +310,17 @@ def _keep(db: sqlite3.Connection, table: str, partition: str, trace: Trace) -> i
 
 
 def _copy_pointers(db: sqlite3.Connection, of: str, to: str) -> None:
-    db.execute(
-        "insert into current select ?, tbl, partition, trace from current where branch = ?",
-        (to, of),
-    )
+    """Make of one branch what another is, and what went from it."""
+    for table, columns in (("current", "trace"), ("dropped", "trace, at, because")):
+        db.execute(f"delete from {table} where branch = ?", (to,))  # noqa: S608 - both are ours
+        db.execute(
+            f"insert into {table} select ?, tbl, partition, {columns} from {table} "  # noqa: S608
+            "where branch = ?",
+            (to, of),
+        )
 
 
 def _end_branch(db: sqlite3.Connection, name: str) -> None:
-    db.execute("delete from current where branch = ?", (name,))
+    for table in ("current", "dropped"):
+        db.execute(f"delete from {table} where branch = ?", (name,))  # noqa: S608 - both are ours
     db.execute("delete from branches where name = ?", (name,))

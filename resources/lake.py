@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import polars as pl
 
 from cosmo_assets.pure.errors import BadInputError, ContractError
-from resources.catalog import MAIN, MEND, Catalog
+from resources.catalog import MAIN, MEND, Catalog, Dropped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -62,6 +62,10 @@ class Lake:
     def traces(self, table: str) -> dict[str, Trace]:
         """Read the current trace of every partition of ``table``, in the order of their names."""
         return self.catalog.current(self.branch, table)
+
+    def dropped(self, table: str) -> dict[str, Dropped]:
+        """Return what is no longer current, by partition."""
+        return self.catalog.dropped(self.branch, table)
 
     def earlier(self, table: str, recipes: Mapping[str, Recipe]) -> dict[str, Trace]:
         """Find traces of the same recipes whose rows are still there, on whatever branch."""

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cosmo_assets.pure.trace import Recipe, Trace
-from resources.catalog import point
+from resources.catalog import drop, point
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -46,6 +46,7 @@ class Incision(NamedTuple):
     gone: Iterable[tuple[str, str, str]]  # (table, partition, version) whose traces go
     current: Mapping[str, Mapping[str, Trace | None]]  # table → partition → trace
     marks: Iterable[tuple[str, str, str, str]]  # (table, partition, version, mark)
+    because: Iterable[str]  # what is retracted, in words
 
 
 class Retractions:
@@ -115,10 +116,11 @@ class Retractions:
                 "create temp table doomed as select id from traces "
                 "where (tbl, partition, version) in (select tbl, partition, version from gone)"
             )
-            db.execute("delete from current where trace in (select id from doomed)")
             db.execute("delete from traces where id in (select id from doomed)")
+            because = tuple(change.because)
+            drop(db, "trace in (select id from doomed)", because=because)
             for table, current in change.current.items():
-                point(db, branch, table, current)
+                point(db, branch, table, current, because=because)
             db.executemany("insert or ignore into marks values (?, ?, ?, ?)", change.marks)
             begun = db.execute("select targets from retracting where work = '{}'").fetchall()
             targets = sorted({tuple(one) for (text,) in begun for one in json.loads(text)})

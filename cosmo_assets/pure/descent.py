@@ -36,6 +36,11 @@ NEEDED: dict[str, dict[str, Any]] = {
 HEAD_CHARS = 50  # of an extract; labelling.extract_chars is no less
 
 
+def tell_retracted(kind: str, name: str) -> str:
+    """Say in the words of an edit that something was retracted."""
+    return f"{'document' if kind == 'doc' else kind} {name} was retracted"
+
+
 class Retracted(NamedTuple):
     """What was retracted, by kind."""
 
