@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -30,7 +31,7 @@ from resources.lake import BRANCH_LOCK, Lake, is_alive, this_process, write_atom
 from resources.project import find_lake
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from cosmo_assets.batch import Fate
     from cosmo_assets.tables import Table
@@ -66,8 +67,10 @@ class Layer:
     failed: dict[str, str]
     waiting: int
     dropped: int  # partitions whose topic, style, source or recipe is gone
-    left: int  # not fresh, and not asked for
+    left: int  # not fresh, and not asked for or not reached
     seconds: float
+    runs: tuple[str, ...] = ()  # Dagster's
+    stopped: bool = False  # before its end
 
     @property
     def made(self) -> int:
@@ -104,6 +107,8 @@ def run_graph(
 ) -> Iterator[tuple[Table, Layer | None]]:
     """Run layer after layer. Yields each table before its run (None) and after it (its layer).
 
+    Where something ends a layer before its time, what was done of it is yielded, then that raised.
+
     Args:
         instance: Dagster's.
         tables: in pipeline order.
@@ -120,7 +125,7 @@ def run_graph(
         report_outside(instance, world)
         for table in tables:
             yield table, None
-            yield table, _run_layer(instance, defs, table, patterns, force=force, per_run=per_run)
+            yield from _run_layer(instance, defs, table, patterns, force=force, per_run=per_run)
 
 
 def _run_layer(
@@ -131,9 +136,7 @@ def _run_layer(
     *,
     force: bool,
     per_run: int | None,
-) -> Layer:
-    from cosmo_assets.steps import take_fates  # noqa: PLC0415  # it imports this module
-
+) -> Iterator[tuple[Table, Layer]]:
     start = time.monotonic()
     world = look()
     sync_partitions(instance, world)
@@ -152,20 +155,51 @@ def _run_layer(
             or name in untold
         )
     ]
-    fates: dict[str, Fate] = {}
-    failures: list[str] = []
-    for at in range(0, len(asked), per_run or len(asked) or 1):
-        some = asked[at : at + per_run] if per_run else asked
-        result = launch(instance, defs, table, some, force=force)
-        fates |= take_fates(result.run_id)
-        if was_interrupted(result):
-            raise KeyboardInterrupt
-        if not result.success:
-            failures.append(_failure(table, result))
-    layer = _layer(look(), table, set(asked), fates, dropped=dropped, start=start)
-    if failures and not layer.failed:
-        raise ContractError("\n".join(failures))
-    return layer
+    did = _Did()
+    try:
+        for at in range(0, len(asked), per_run or len(asked) or 1):
+            some = asked[at : at + per_run] if per_run else asked
+            _launch_some(instance, defs, table, some, did, force=force)
+    except BaseException:
+        reached = set(asked) & did.fates.keys()
+        yield table, _layer(look(), table, reached, did, dropped=dropped, start=start, stopped=True)
+        raise
+    layer = _layer(look(), table, set(asked), did, dropped=dropped, start=start)
+    yield table, layer
+    if did.errors and not layer.failed:
+        raise ContractError("\n".join(did.errors))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Did:
+    """What the Dagster runs of a layer did so far."""
+
+    runs: list[str] = dataclasses.field(default_factory=list)
+    fates: dict[str, Fate] = dataclasses.field(default_factory=dict)
+    errors: list[str] = dataclasses.field(default_factory=list)
+
+
+def _launch_some(
+    instance: dg.DagsterInstance,
+    defs: dg.Definitions,
+    table: Table,
+    partitions: list[str],
+    did: _Did,
+    *,
+    force: bool,
+) -> None:
+    """Run partitions of a layer, and note what became of them however it ends."""
+    from cosmo_assets.steps import take_fates  # noqa: PLC0415  # it imports this module
+
+    did.runs.append(str(uuid.uuid4()))
+    try:
+        result = launch(instance, defs, table, partitions, force=force, run_id=did.runs[-1])
+    finally:
+        did.fates.update(take_fates(did.runs[-1]))
+    if was_interrupted(result):
+        raise KeyboardInterrupt
+    if not result.success:
+        did.errors.append(_failure(table, result))
 
 
 def _untold(instance: dg.DagsterInstance, defs: dg.Definitions, table: Table) -> set[str]:
@@ -200,8 +234,18 @@ def launch(
     partitions: list[str],
     *,
     force: bool = False,
+    run_id: str | None = None,
 ) -> dg.ExecuteInProcessResult:
-    """Start one Dagster run over ``partitions``, however scattered, and wait for it."""
+    """Start one Dagster run over ``partitions``, however scattered, and wait for it.
+
+    Args:
+        instance: Dagster's.
+        defs: where the table's job is.
+        table: whose partitions.
+        partitions: of them which.
+        force: make them even where nothing changed.
+        run_id: a UUID that names the run; None: Dagster draws one.
+    """
     job = defs.resolve_implicit_job_def_def_for_assets([dg.AssetKey(table.name)])
     if job is None:
         msg = f"Dagster has no job for {table.name}"
@@ -213,6 +257,7 @@ def launch(
         tags=hull(instance, table, partitions) | {PROCESS_TAG: this_process()},
         run_config=config | {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         raise_on_error=False,
+        run_id=run_id,
     )
 
 
@@ -257,10 +302,11 @@ def _layer(
     world: World,
     table: Table,
     asked: set[str],
-    fates: Mapping[str, Fate],
+    did: _Did,
     *,
     dropped: int,
     start: float,
+    stopped: bool = False,
 ) -> Layer:
     after = states(world, table)
     traces = world.traces(table.name)
@@ -274,11 +320,13 @@ def _layer(
         table=table.name,
         partitions=len(after),
         rows=sum(traces[name].rows for name in after if name in traces),
-        names=tuple(sorted(name for name, fate in fates.items() if fate == "made")),
-        restored=sum(fate == "restored" for fate in fates.values()),
+        names=tuple(sorted(name for name, fate in did.fates.items() if fate == "made")),
+        restored=sum(fate == "restored" for fate in did.fates.values()),
         failed=failed,
         waiting=sum(state.status == "waiting" for state in after.values()),
         dropped=dropped,
         left=sum(s.status in {"stale", "missing"} for n, s in after.items() if n not in asked),
         seconds=time.monotonic() - start,
+        runs=tuple(did.runs),
+        stopped=stopped,
     )
