@@ -76,10 +76,11 @@ def run(
             watch,
         )
         from cosmo_assets.graph import select_tables  # noqa: PLC0415
-        from cosmo_assets.history import record_run  # noqa: PLC0415
+        from cosmo_assets.record import recording, tell_selection  # noqa: PLC0415
         from cosmo_assets.runs import run_graph  # noqa: PLC0415
         from cosmo_assets.selection import plan_selection  # noqa: PLC0415
         from cosmo_assets.world import look  # noqa: PLC0415
+        from resources.signals import ending_as_ctrl_c_does  # noqa: PLC0415
 
         instance = _instance()
         assert isinstance(instance, dg.DagsterInstance)
@@ -93,14 +94,18 @@ def run(
         running = run_graph(
             instance, tables, patterns=partitions or (), force=force, per_run=per_run
         )
-        layers = watch(running, quiet=as_json)
+        selection = tell_selection(select or (), partitions or (), force=force)
+        with (
+            ending_as_ctrl_c_does(),
+            recording(world, plans, selection=selection, by="cosmo run") as record,
+        ):
+            layers = watch(record.follow(running), quiet=as_json)
         failed = any(layer.failed for layer in layers)
-        record = record_run(look(), plans, layers)
         if as_json:
             told = [_layer_json(layer) for layer in layers]
             print_json({"branch": world.lake.branch, "layers": told, "failed": failed})
         else:
-            show_run(layers, record, currency=look().config.generator.how.currency)
+            show_run(layers, record.rows(), currency=look().config.generator.how.currency)
             show_failures(layers)
             if not select and not failed:
                 _where_next()
@@ -264,12 +269,13 @@ def history(
     """Print what runs were expected to take, and what they took; or how generators did."""
 
     def body() -> int:
-        from cosmo_assets.display import show_frame  # noqa: PLC0415
+        from cosmo_assets.display import show_frame, show_history  # noqa: PLC0415
         from cosmo_assets.history import (  # noqa: PLC0415
             by_run,
             generations_told,
             read_generations,
             read_history,
+            runs_told,
         )
         from resources.project import find_lake  # noqa: PLC0415
 
@@ -286,7 +292,7 @@ def history(
             print_json({"branch": lake.branch, "history": rows.to_dicts()})
         else:
             tell_branch(lake.branch)
-            show_frame("Runs", by_run(rows))
+            show_history(runs_told(by_run(rows)))
         return 0
 
     guard(config, body)

@@ -8,6 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import polars as pl
+from polars import selectors
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 FAILURES_SHOWN = 20
 WHYS_SHOWN = 2
 EDITS_SHOWN = 20
+SELECTION_WIDTH = 16  # at least, where a terminal is narrow
 NOTHING = "Everything is fresh: nothing would run."
 IDLE = Waiting()
 PLANNED: tuple[Word, ...] = (
@@ -87,6 +89,8 @@ def _told(layer: Layer) -> str:
         parts.append(f"[magenta]{layer.waiting} waiting[/magenta]")
     if layer.dropped:
         parts.append(f"{layer.dropped} dropped")
+    if layer.stopped:
+        parts.append("[yellow]stopped[/yellow]")
     return ", ".join(parts)
 
 
@@ -115,7 +119,7 @@ def show_run(layers: list[Layer], record: pl.DataFrame, *, currency: str) -> Non
         grid.add_row(
             one.table, *cells, *_expected_and_taken(row["seconds_expected"], row["seconds"])
         )
-    total = record.select(pl.exclude("at", "table").sum()).row(0, named=True)
+    total = record.select(selectors.numeric().sum()).row(0, named=True)
     grid.add_section()
     sums = (f"{sum(all_):,}" for all_ in shown.values())
     grid.add_row("total", *sums, *_expected_and_taken(total["seconds_expected"], total["seconds"]))
@@ -318,6 +322,20 @@ def _interval(forecast: Forecast, *, digits: int = 0) -> str:
         return f"{0:.{digits}f}"
     shown = [f"{value:,.{digits}f}" for value in (forecast.expected, forecast.least, forecast.most)]
     return f"{shown[0]} ({shown[1]} to {shown[2]})"
+
+
+def show_history(runs: pl.DataFrame) -> None:
+    """Print runs, a line each where a line has room for what was asked for."""
+    grid = Grid(title="Runs", title_justify="left", box=SIMPLE_HEAD, collapse_padding=True)
+    for name in runs.columns:
+        least = SELECTION_WIDTH if name == "run" else None
+        left = name in {"began", "standing", "run"}
+        wraps = name in {"began", "run"}
+        justify = "left" if left else "right"
+        grid.add_column(name, justify=justify, no_wrap=not wraps, min_width=least)
+    for row in runs.iter_rows():
+        grid.add_row(*(_cell(value) for value in row))
+    Console().print(grid)
 
 
 def show_frame(title: str, frame: pl.DataFrame) -> None:

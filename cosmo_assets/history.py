@@ -1,47 +1,35 @@
-"""What runs were expected to cost and what they did, a small file a run; how generations went."""
+"""How runs went beside what was expected of them, and how generations went."""
 
 from __future__ import annotations
 
-import datetime as dt
 import json
-import os
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from cosmo_assets.plan import RUN
-from cosmo_assets.pure.config import money_of
+from cosmo_assets.record import HEAD, SCHEMA, folder_of
 from resources.catalog import MAIN
 from resources.generations import last_of_each, read_samples
-from resources.lake import write_atomically
+from resources.lake import is_alive
 from resources.samples import told_failures
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from cosmo_assets.plan import TablePlan
-    from cosmo_assets.runs import Layer
-    from cosmo_assets.world import World
     from resources.lake import Lake
 
-SCHEMA = {
-    "at": pl.String,  # when the run ended, UTC
-    "table": pl.String,
-    "planned": pl.Int64,  # partitions that would run or might
-    "made": pl.Int64,
+RUNS_TOLD = {
+    "began": pl.String,
+    "ended": pl.String,
+    "standing": pl.String,
+    "run": pl.String,
+    "made": pl.String,
     "failed": pl.Int64,
-    "seconds_expected": pl.Float64,
-    "seconds_least": pl.Float64,
-    "seconds_most": pl.Float64,
-    "seconds": pl.Float64,
-    "tokens_expected": pl.Float64,
-    "tokens": pl.Float64,
-    "money_expected": pl.Float64,
-    "money": pl.Float64,
-    "gpu_hours_expected": pl.Float64,
-    "gpu_hours": pl.Float64,
+    "s": pl.String,
+    "M tokens": pl.String,
+    "money": pl.String,
 }
-TOLD = {
+GENERATIONS_TOLD = {
     "began": pl.String,
     "table": pl.String,
     "model": pl.String,
@@ -56,58 +44,57 @@ TOLD = {
 }
 
 
-def record_run(world: World, plans: Iterable[TablePlan], layers: Iterable[Layer]) -> pl.DataFrame:
-    """Keep a run's forecast beside what it took."""
-    at = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
-    by_table = {plan.table: plan for plan in plans}
-    rows: list[dict[str, object]] = []
-    for layer in layers:
-        plan = by_table[layer.table]
-        spent = _spent(world, layer.table, set(layer.names))
-        rows.append(
-            {
-                "at": at,
-                "table": layer.table,
-                "planned": plan.count(*RUN),
-                "made": layer.made,
-                "failed": len(layer.failed),
-                "seconds_expected": plan.cost.seconds.expected,
-                "seconds_least": plan.cost.seconds.least,
-                "seconds_most": plan.cost.seconds.most,
-                "seconds": spent["seconds"],
-                "tokens_expected": plan.cost.tokens.expected,
-                "tokens": spent["prompt_tokens"] + spent["completion_tokens"],
-                "money_expected": plan.cost.money.expected,
-                "money": money_of(spent, world.config),
-                "gpu_hours_expected": plan.cost.gpu_hours.expected,
-                "gpu_hours": spent["gpu_seconds"] / 3600,
-            }
-        )
-    name = f"{at.replace(':', '-')}-{os.getpid()}.json"
-    write_atomically(world.lake.root / "history" / name, json.dumps(rows))
-    return pl.DataFrame(rows, schema=SCHEMA)
-
-
 def read_history(lake: Lake) -> pl.DataFrame:
-    """Read every run there was, oldest first, one row a table."""
-    rows: list[dict[str, object]] = []
-    for path in sorted((lake.root / "history").glob("*.json")):
-        rows += json.loads(path.read_text())
+    """Read every run there was (``SCHEMA``), the earliest first, one row a table."""
+    rows: list[dict[str, Any]] = []
+    for path in sorted(folder_of(lake).glob("*.json")):
+        rows += [{"run": path.stem} | row for row in _rows_of(json.loads(path.read_text()))]
     return pl.DataFrame(rows, schema=SCHEMA)
+
+
+def _rows_of(tree: Any) -> list[dict[str, Any]]:
+    """Take a run apart; one whose process is gone without a word was killed."""
+    if isinstance(tree, list):  # runs once left a file at their end only, which says little else
+        known = {"by": "cosmo run", "standing": "done", "finished": True}
+        return [known | {"ended": row["at"]} | row for row in tree]
+    head = {name: tree[name] for name in HEAD if name in tree}
+    if head["standing"] == "running" and not is_alive(tree["process"]):
+        head["standing"] = "killed"
+    return [head | row for row in tree["tables"]]
 
 
 def by_run(rows: pl.DataFrame) -> pl.DataFrame:
-    """Sum a history to one row a run, runs that made nothing left out."""
+    """Sum a history to one row a run; runs that planned nothing and made nothing are left out."""
+    sums = ("planned", "made", "failed", "seconds", "tokens", "money", "gpu_hours")
+    expected = [f"{what}_expected" for what in ("seconds", "tokens", "money", "gpu_hours")]
     return (
-        rows.group_by("at", maintain_order=True)
-        .agg(
-            pl.col("planned", "made", "failed").sum(),
-            pl.col("seconds_expected", "seconds").sum(),
-            pl.col("tokens_expected", "tokens").sum(),
-            pl.col("money_expected", "money").sum(),
-        )
-        .filter(pl.col("made") + pl.col("failed") > 0)
+        rows.group_by(*HEAD, maintain_order=True)
+        .agg(pl.col(*sums, *expected).sum())
+        .filter(pl.sum_horizontal("planned", "made", "failed") > 0)
     )
+
+
+def runs_told(rows: pl.DataFrame) -> pl.DataFrame:
+    """Shorten runs to a line each; what was taken stands before what was expected."""
+    return pl.DataFrame([_run_told(row) for row in rows.iter_rows(named=True)], schema=RUNS_TOLD)
+
+
+def _run_told(row: dict[str, Any]) -> dict[str, object]:
+    began, ended, currency = (row[name] or "" for name in ("began", "ended", "currency"))
+    shown = ended[11:16] if ended[:10] == began[:10] else ended[:16].replace("T", " ")
+    branch = [] if row["branch"] in {None, MAIN} else [f"on {row['branch']}"]
+    tokens, tokens_expected = (f"{row[name] / 1e6:,.2f}" for name in ("tokens", "tokens_expected"))
+    return {
+        "began": began[:16].replace("T", " "),
+        "ended": shown,
+        "standing": row["standing"],
+        "run": " ".join([row["by"], *branch, *([row["selection"]] if row["selection"] else [])]),
+        "made": f"{row['made']:,}/{row['planned']:,}",
+        "failed": row["failed"],
+        "s": f"{row['seconds']:,.0f}/{row['seconds_expected']:,.0f}",
+        "M tokens": f"{tokens}/{tokens_expected}",
+        "money": f"{currency}{row['money']:,.2f}/{row['money_expected']:,.2f}",
+    }
 
 
 def read_generations(lake: Lake) -> list[dict[str, Any]]:
@@ -136,11 +123,4 @@ def generations_told(found: Iterable[dict[str, Any]]) -> pl.DataFrame:
         }
         for row in found
     ]
-    return pl.DataFrame(rows, schema=TOLD)
-
-
-def _spent(world: World, table: str, made: set[str]) -> dict[str, float]:
-    """Sum what the made partitions cost."""
-    costs = [trace.cost for name, trace in world.traces(table).items() if name in made]
-    whats = ("seconds", "gpu_seconds", "prompt_tokens", "completion_tokens")
-    return {what: sum(cost.get(what, 0.0) for cost in costs) for what in whats}
+    return pl.DataFrame(rows, schema=GENERATIONS_TOLD)

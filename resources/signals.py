@@ -12,6 +12,21 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
+def ending_as_ctrl_c_does() -> Iterator[None]:
+    """Have SIGTERM raise KeyboardInterrupt where it would end the process at once."""
+    before = signal.getsignal(signal.SIGTERM)
+    main = threading.current_thread() is threading.main_thread()
+    if not main or before is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
 def heeding_signals(note: Callable[[int], None]) -> Iterator[None]:
     """Have Ctrl-C and SIGTERM told to ``note``, with their number; afterwards they do their work.
 

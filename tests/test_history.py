@@ -1,0 +1,215 @@
+"""What a run was expected to do and did is known however it ends."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from typer.testing import CliRunner
+
+from cosmo_assets import batch, steps
+from cosmo_assets.cli import app
+from cosmo_assets.graph import BY_NAME
+from cosmo_assets.history import by_run, read_history
+from cosmo_assets.pure.errors import ContractError
+from cosmo_assets.record import SCHEMA
+from cosmo_assets.world import look
+from resources.project import find_lake
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from cosmo_assets.batch import Step
+    from cosmo_assets.tables import Made, Table
+
+DOCUMENTS = ["-s", "completions", "-s", "documents", "--force"]
+BEFORE = 2  # partitions of documents that are made before something happens
+KILLED = """
+import os, signal, sys
+from cosmo_assets import steps
+from cosmo_assets.cli import app
+
+make = steps.make
+
+def killed(table, *given, **named):
+    for outcome in make(table, *given, **named):
+        if table.name == sys.argv[1]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield outcome
+
+steps.make = killed
+app(sys.argv[2:])
+"""
+
+
+@pytest.fixture(autouse=True)
+def _home(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert project.exists()
+    monkeypatch.setenv("DAGSTER_HOME", "")
+
+
+def cosmo(*words: str, code: int = 0, columns: int = 120) -> str:
+    done = CliRunner(env={"COLUMNS": str(columns)}).invoke(app, [*words])
+    assert done.exit_code == code, done.output
+    return done.stdout
+
+
+def rows(index: int = -1) -> dict[str, dict[str, Any]]:
+    """Read what the history has of a run, by table."""
+    told = json.loads(cosmo("history", "--json"))["history"]
+    runs = list(dict.fromkeys(row["run"] for row in told))
+    return {row["table"]: row for row in told if row["run"] == runs[index]}
+
+
+@pytest.fixture
+def ending(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
+    """Have something happen once some documents are made."""
+
+    def arrange(happen: Callable[[], object]) -> None:
+        documents = BY_NAME["documents"]
+
+        def work(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
+            for at, (partition, thunk) in enumerate(documents.work(step)):
+                if at == BEFORE:
+                    happen()
+                yield partition, thunk
+
+        changed = dataclasses.replace(documents, work=work)
+
+        def make(table: Table, *args: Any, **named: Any) -> Iterator[batch.Outcome]:
+            return batch.make(changed if table is documents else table, *args, **named)
+
+        monkeypatch.setattr(steps, "make", make)
+
+    return arrange
+
+
+def test_a_run_that_comes_to_its_end_says_so_with_what_was_asked_of_it() -> None:
+    cosmo("run", *DOCUMENTS, "-p", "curated*")
+    found = rows()
+    assert list(found) == ["completions", "documents"]
+    for table, row in found.items():
+        assert row.keys() == SCHEMA.keys()
+        assert (row["standing"], row["finished"]) == ("done", True)
+        assert (row["by"], row["branch"]) == ("cosmo run", "main")
+        assert row["selection"] == "-s completions -s documents -p curated* --force"
+        assert row["began"] < row["ended"]
+        made = [name for name in look().traces(table) if name.startswith("curated")]
+        assert (row["made"], row["failed"]) == (len(made), 0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_a_signal_stops_leaves_what_it_did_until_then(
+    ending: Callable[[Callable[[], object]], None], number: signal.Signals
+) -> None:
+    ending(lambda: os.kill(os.getpid(), number))
+    before = signal.getsignal(signal.SIGTERM)
+    told = cosmo("run", *DOCUMENTS, code=130)
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert told == ""
+    found = rows()
+    assert {row["standing"] for row in found.values()} == {"stopped"}
+    assert all(row["ended"] for row in found.values())
+    assert found["completions"]["finished"]
+    assert found["completions"]["made"] == len(look().traces("completions"))
+    assert not found["documents"]["finished"]
+    assert (found["documents"]["made"], found["documents"]["failed"]) == (BEFORE, 0)
+
+
+def test_a_run_that_an_error_ends_leaves_what_it_did_until_then(
+    ending: Callable[[Callable[[], object]], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        monkeypatch.setattr(steps, "_report_manifests", refuse)
+        monkeypatch.setattr(steps, "MANIFESTS", ["documents"])
+
+    ending(fail)
+    cosmo("run", *DOCUMENTS, code=2)
+    found = rows()
+    assert {row["standing"] for row in found.values()} == {"failed"}
+    assert found["documents"]["made"] == len(look().traces("documents"))
+
+
+def refuse(*_: object) -> None:
+    msg = "no such thing"
+    raise ContractError(msg)
+
+
+def test_partitions_that_fail_are_counted_in_a_run_that_comes_to_its_end(
+    ending: Callable[[Callable[[], object]], None],
+) -> None:
+    ending(refuse)
+    cosmo("run", *DOCUMENTS, code=1)
+    found = rows()
+    documents = look().traces("documents")
+    assert found["documents"]["standing"] == "done"
+    assert (found["documents"]["made"], found["documents"]["failed"]) == (
+        BEFORE,
+        len(documents) - BEFORE,
+    )
+
+
+def test_a_run_that_is_killed_shows_as_such_with_the_tables_it_finished() -> None:
+    done = kill("documents", "run", *DOCUMENTS)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    found = rows()
+    assert {(row["standing"], row["ended"]) for row in found.values()} == {("killed", None)}
+    assert found["completions"]["finished"]
+    assert found["completions"]["made"] == len(look().traces("completions"))
+    assert (found["documents"]["finished"], found["documents"]["made"]) == (False, 0)
+    assert "killed" in cosmo("history")
+
+
+def kill(table: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a command that is killed once something of a table is made."""
+    command = [sys.executable, "-c", KILLED, table, *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_a_run_shows_while_it_is_at_work(ending: Callable[[Callable[[], object]], None]) -> None:
+    seen: list[Any] = []
+    ending(lambda: seen.extend(read_history(find_lake()).to_dicts()))
+    cosmo("run", *DOCUMENTS)
+    assert [(row["table"], row["standing"], row["finished"]) for row in seen] == [
+        ("completions", "running", True),
+        ("documents", "running", False),
+    ]
+
+
+def test_runs_are_told_a_line_each_without_those_that_found_nothing_to_do() -> None:
+    cosmo("run", "-s", "documents")
+    cosmo("run", *DOCUMENTS, "-p", "curated-algebra*")
+    cosmo("branch", "create", "idea", "--set", "generator.sampling.seed=7")
+    cosmo("branch", "switch", "idea")
+    cosmo("run", "-s", "completions")
+    told = cosmo("history").splitlines()
+    assert told[0] == "branch: idea"
+    lines = [" ".join(line.split()) for line in told if " done " in line]
+    assert len(lines) == 2
+    assert "cosmo run -s completions -s documents" in lines[0]
+    assert "cosmo run on idea -s completions 8/8 0" in lines[1]
+    assert all(len(line) <= 120 for line in told)
+    wide = cosmo("history", columns=160)
+    assert "cosmo run -s completions -s documents -p curated-algebra* --force" in wide
+    narrow = " ".join(cosmo("history", columns=80).split())
+    assert "-p curated-algebra*" in narrow
+    assert "0.00/0.00" in narrow
+
+
+def test_what_earlier_versions_kept_is_read(tmp_path: Path) -> None:
+    folder = tmp_path / "lake" / "history"
+    folder.mkdir(exist_ok=True)
+    row = {"at": "2026-01-02T03:04:05.678+00:00", "table": "prompts", "planned": 3, "made": 2}
+    row |= dict.fromkeys(("failed", "seconds", "seconds_expected", "tokens", "money"), 0)
+    (folder / "2026-01-02T03-04-05.678+00-00-99.json").write_text(json.dumps([row]))
+    (told,) = by_run(read_history(find_lake())).to_dicts()
+    assert (told["began"], told["ended"]) == (None, row["at"])
+    assert (told["standing"], told["made"], told["planned"]) == ("done", 2, 3)
+    assert "2026-01-02 03:04" in cosmo("history")
