@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from cosmo_assets.graph import BY_NAME
 from cosmo_assets.record import HEAD, SCHEMA, folder_of
 from resources.catalog import MAIN
-from resources.generations import last_of_each, read_samples
+from resources.generations import last_of_each, read_samples, spent_by
 from resources.lake import is_alive
 from resources.samples import told_failures
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from resources.catalog import Catalog
     from resources.lake import Lake
 
 RUNS_TOLD = {
@@ -48,11 +50,12 @@ def read_history(lake: Lake) -> pl.DataFrame:
     """Read every run there was (``SCHEMA``), the earliest first, one row a table."""
     rows: list[dict[str, Any]] = []
     for path in sorted(folder_of(lake).glob("*.json")):
-        rows += [{"run": path.stem} | row for row in _rows_of(json.loads(path.read_text()))]
+        tree = json.loads(path.read_text())
+        rows += [{"run": path.stem} | row for row in _rows_of(tree, lake.catalog)]
     return pl.DataFrame(rows, schema=SCHEMA)
 
 
-def _rows_of(tree: Any) -> list[dict[str, Any]]:
+def _rows_of(tree: Any, catalog: Catalog) -> list[dict[str, Any]]:
     """Take a run apart; one whose process is gone without a word was killed."""
     if isinstance(tree, list):  # runs once left a file at their end only, which says little else
         known = {"by": "cosmo run", "standing": "done", "finished": True}
@@ -60,7 +63,17 @@ def _rows_of(tree: Any) -> list[dict[str, Any]]:
     head = {name: tree[name] for name in HEAD if name in tree}
     if head["standing"] == "running" and not is_alive(tree["process"]):
         head["standing"] = "killed"
-    return [head | row for row in tree["tables"]]
+    rows = [head | row for row in tree["tables"]]
+    return rows if head["ended"] else [row | _paid(row, tree, catalog) for row in rows]
+
+
+def _paid(row: dict[str, Any], tree: dict[str, Any], catalog: Catalog) -> dict[str, float]:
+    """Look up what was paid for a table that the run did not speak of yet."""
+    table = BY_NAME.get(row["table"])
+    if row["finished"] or not table or not table.calls:
+        return {}
+    began, process = tree["began"], tree["process"]
+    return spent_by(catalog, table=table.name, since=began, process=process)._asdict()
 
 
 def by_run(rows: pl.DataFrame) -> pl.DataFrame:

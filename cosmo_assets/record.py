@@ -11,6 +11,7 @@ import polars as pl
 
 from cosmo_assets.plan import RUN
 from cosmo_assets.pure.config import money_of
+from resources.generations import Spent, spent_by
 from resources.interrupts import interrupts_later
 from resources.lake import this_process, write_atomically
 
@@ -39,10 +40,11 @@ HEAD = {
 }
 ACTUAL = {
     "finished": pl.Boolean,  # whether the table came to its end
+    "runs": pl.List(pl.String),  # Dagster's
     "made": pl.Int64,
     "failed": pl.Int64,
-    "seconds": pl.Float64,
-    "tokens": pl.Float64,
+    "seconds": pl.Float64,  # of the partitions made
+    "tokens": pl.Float64,  # also of what was asked in vain
     "money": pl.Float64,
     "gpu_hours": pl.Float64,
 }
@@ -57,7 +59,7 @@ EXPECTED = {
     "gpu_hours_expected": pl.Float64,
 }
 SCHEMA = HEAD | EXPECTED | ACTUAL
-UNTOUCHED = {name: False if name == "finished" else 0 for name in ACTUAL}
+UNTOUCHED = dict.fromkeys(ACTUAL, 0) | {"finished": False, "runs": []}
 FOLDER = "history"
 
 
@@ -108,33 +110,49 @@ class Record:
             if layer:
                 traces = self._world.lake.traces(table.name) if layer.names else {}
                 costs = [traces[name].cost for name in layer.names if name in traces]
-                failed = len(layer.failed)
-                self.note(table, costs, failed=failed, finished=not layer.stopped)
+                self.note(
+                    table,
+                    costs,
+                    runs=layer.runs,
+                    failed=len(layer.failed),
+                    finished=not layer.stopped,
+                )
             yield table, layer
 
     def note(
-        self, table: Table, costs: Sequence[Mapping[str, float]], *, failed: int, finished: bool
+        self,
+        table: Table,
+        costs: Sequence[Mapping[str, float]],
+        *,
+        runs: Sequence[str],
+        failed: int,
+        finished: bool,
     ) -> None:
-        """Keep what became of a table.
+        """Keep what became of a table. Tokens are those that were paid, whatever became of them.
 
         Args:
             table: which.
             costs: of each partition that was made.
+            runs: the Dagster runs that were at it.
             failed: partitions.
             finished: whether it came to its end.
         """
-        spent = {
-            what: sum(cost.get(what, 0.0) for cost in costs)
-            for what in ("seconds", "gpu_seconds", "prompt_tokens", "completion_tokens")
-        }
+        seconds, gpu_seconds = (
+            sum(cost.get(what, 0.0) for cost in costs) for what in ("seconds", "gpu_seconds")
+        )
+        paid = Spent(0, 0.0)
+        if table.calls and runs:
+            catalog = self._world.lake.catalog
+            paid = spent_by(catalog, table=table.name, since=self._began, runs=runs)
         self._rows[table.name] |= {
             "finished": finished,
+            "runs": list(runs),
             "made": len(costs),
             "failed": failed,
-            "seconds": spent["seconds"],
-            "tokens": spent["prompt_tokens"] + spent["completion_tokens"],
-            "money": money_of(spent, self._world.config),
-            "gpu_hours": spent["gpu_seconds"] / 3600,
+            "seconds": seconds,
+            "tokens": paid.tokens,
+            "money": paid.money + money_of({"gpu_seconds": gpu_seconds}, self._world.config),
+            "gpu_hours": gpu_seconds / 3600,
         }
         self._write()
 

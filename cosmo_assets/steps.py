@@ -1,10 +1,11 @@
 """Tables as Dagster assets: one step over many partitions, and events for each of them."""
 
 # No postponed annotations here: Dagster reads those of its steps as objects.
+import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
 import dagster as dg
@@ -294,14 +295,16 @@ def _run_on_branch(context: dg.AssetExecutionContext, table: Table, config: Only
             say(done, of)
             teller.tell_late()
 
-        found = (
-            _apart(context, table, partitions, force=config.force)
-            if table.apart
-            else make(table, partitions, world, force=config.force, say=said)
-        )
+        def found() -> Generator[Outcome, None, None]:
+            if table.apart:
+                yield from _apart(context, table, partitions, force=config.force)
+            else:
+                yield from make(table, partitions, world, force=config.force, say=said)
+
         try:
-            for outcome in found:
-                teller.add(outcome)
+            with contextlib.closing(found()) as outcomes:  # and it is heard how generators end
+                for outcome in outcomes:
+                    teller.add(outcome)
         finally:
             teller.tell()
             pulse.tell()

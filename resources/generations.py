@@ -15,6 +15,8 @@ import polars as pl
 from resources.lake import is_alive
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from resources.catalog import Catalog
     from resources.samples import Sample
 
@@ -91,6 +93,34 @@ def spent_since(catalog: Catalog, at: str) -> Spent:
     """
     with catalog.transaction() as db:
         ((tokens, money),) = db.execute(query, {"at": at}).fetchall()
+    return Spent(tokens, money)
+
+
+def spent_by(
+    catalog: Catalog, *, table: str, since: str, runs: Iterable[str] = (), process: str = ""
+) -> Spent:
+    """Sum what some generations of a table used, whatever became of what was written.
+
+    Args:
+        catalog: where they are kept.
+        table: whose step asked.
+        since: when they began at the earliest, UTC, ISO.
+        runs: the Dagster runs that asked.
+        process: or the process that asked, in whatever run.
+    """
+    query = """
+    select coalesce(sum(tokens), 0), coalesce(sum(money), 0) from (
+        select max(prompt_tokens + completion_tokens) as tokens, max(money) as money
+        from generation
+        where tbl = :table and generation >= :since and (
+            run in (select value from json_each(:runs)) or generation like '% ' || :process
+        )
+        group by generation
+    )
+    """
+    given = {"table": table, "since": since, "runs": json.dumps(list(runs)), "process": process}
+    with catalog.transaction() as db:
+        ((tokens, money),) = db.execute(query, given).fetchall()
     return Spent(tokens, money)
 
 

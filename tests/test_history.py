@@ -10,16 +10,19 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
 import pytest
+from edits import put, settle
 from typer.testing import CliRunner
 
-from cosmo_assets import batch, steps
+from cosmo_assets import batch, completions, steps
 from cosmo_assets.cli import app
 from cosmo_assets.graph import BY_NAME
 from cosmo_assets.history import by_run, read_history
 from cosmo_assets.pure.errors import ContractError
 from cosmo_assets.record import SCHEMA
 from cosmo_assets.world import look
+from resources.generations import last_of_each, read_samples
 from resources.project import find_lake
 
 if TYPE_CHECKING:
@@ -213,3 +216,61 @@ def test_what_earlier_versions_kept_is_read(tmp_path: Path) -> None:
     assert (told["began"], told["ended"]) == (None, row["at"])
     assert (told["standing"], told["made"], told["planned"]) == ("done", 2, 3)
     assert "2026-01-02 03:04" in cosmo("history")
+
+
+# What was paid.
+
+PRICED = {"price_prompt_million": 1_000_000.0, "price_completion_million": 2_000_000.0}
+
+
+@pytest.fixture
+def reseeded(project: Path) -> Path:
+    """Have every completion asked for anew, at a price."""
+    settle(project.parent, put("generator.sampling", {"seed": 7}))
+    settle(project.parent, put("generator.how", PRICED))
+    return project
+
+
+def paid() -> tuple[float, float]:
+    """Sum what all generations took that had a price."""
+    found = last_of_each(read_samples(find_lake().catalog)).filter(pl.col("money") > 0)
+    tokens = found["prompt_tokens"].sum() + found["completion_tokens"].sum()
+    return tokens, found["money"].sum()
+
+
+@pytest.mark.usefixtures("reseeded")
+def test_what_is_asked_in_vain_is_paid_and_what_the_ledger_has_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(completions, "_cell", refuse)
+        cosmo("run", "-s", "completions", code=1)
+    row = rows()["completions"]
+    assert (row["made"], row["failed"]) == (0, 8)
+    assert row["tokens"] > 0
+    assert (row["tokens"], row["money"]) == paid()
+    cosmo("run", "-s", "completions")
+    row = rows()["completions"]
+    assert (row["made"], row["failed"]) == (8, 0)
+    assert (row["tokens"], row["money"]) == (0, 0)
+
+
+@pytest.mark.usefixtures("reseeded")
+def test_what_partitions_cost_is_what_was_paid_where_all_goes_well() -> None:
+    cosmo("run", "-s", "completions", "--per-run", "3")
+    row = rows()["completions"]
+    costs = [trace.cost for trace in look().traces("completions").values()]
+    tokens = sum(cost["prompt_tokens"] + cost["completion_tokens"] for cost in costs)
+    assert row["tokens"] == tokens > 0
+    assert len(row["runs"]) == 3
+    assert (row["tokens"], row["money"]) == paid()
+
+
+@pytest.mark.usefixtures("reseeded")
+def test_a_run_that_is_killed_has_paid() -> None:
+    done = kill("completions", "run", "-s", "completions", "--per-run", "3")
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    row = rows()["completions"]
+    assert (row["standing"], row["finished"]) == ("killed", False)
+    assert row["tokens"] > 0
+    assert (row["tokens"], row["money"]) == paid()
