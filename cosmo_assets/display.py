@@ -325,17 +325,20 @@ def _interval(forecast: Forecast, *, digits: int = 0) -> str:
 
 
 def show_history(runs: pl.DataFrame) -> None:
-    """Print runs, a line each where a line has room for what was asked for."""
+    """Print runs, a line each; what was asked for is cut to what a line has room for."""
+    others = runs.drop("run").cast(pl.String)
+    taken = sum(max([len(name), *others[name].str.len_chars()]) for name in others.columns)
+    taken += 2 * (runs.width + 1)
+    room = max(Console().width - taken, SELECTION_WIDTH)
+    long = pl.col("run").str.len_chars() > room
+    cut = pl.when(long).then(pl.col("run").str.head(room - 1) + "…").otherwise("run")
     grid = Grid(title="Runs", title_justify="left", box=SIMPLE_HEAD, collapse_padding=True)
     for name in runs.columns:
-        least = SELECTION_WIDTH if name == "run" else None
         left = name in {"began", "standing", "run"}
-        wraps = name in {"began", "run"}
-        justify = "left" if left else "right"
-        grid.add_column(name, justify=justify, no_wrap=not wraps, min_width=least)
-    for row in runs.iter_rows():
+        grid.add_column(name, justify="left" if left else "right", no_wrap=True)
+    for row in runs.with_columns(run=cut).iter_rows():
         grid.add_row(*(_cell(value) for value in row))
-    Console().print(grid)
+    Console(width=taken + room).print(grid)
 
 
 def show_frame(title: str, frame: pl.DataFrame) -> None:

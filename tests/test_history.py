@@ -194,15 +194,18 @@ def test_runs_are_told_a_line_each_without_those_that_found_nothing_to_do() -> N
     cosmo("run", "-s", "completions")
     told = cosmo("history").splitlines()
     assert told[0] == "branch: idea"
-    lines = [" ".join(line.split()) for line in told if " done " in line]
-    assert len(lines) == 2
-    assert "cosmo run -s completions -s documents" in lines[0]
-    assert "cosmo run on idea -s completions 8/8 0" in lines[1]
+    lines = [line for line in told if " done " in line]
     assert all(len(line) <= 120 for line in told)
+    assert "  cosmo run -s completions -s documents" in lines[0]
+    assert "…" in lines[0]
+    assert "  cosmo run on idea -s completions " in lines[1]
+    assert lines[1].split()[-5:-3] == ["8/8", "0"]
+    assert len(lines) == 2 == len([line for line in told if "20" in line])
     wide = cosmo("history", columns=160)
     assert "cosmo run -s completions -s documents -p curated-algebra* --force" in wide
-    narrow = " ".join(cosmo("history", columns=80).split())
-    assert "-p curated-algebra*" in narrow
+    narrow = cosmo("history", columns=80)
+    assert "  cosmo run -s co…  " in narrow
+    assert narrow.count("20") >= 2, "longer lines, and nothing left out"
     assert "0.00/0.00" in narrow
 
 
