@@ -27,6 +27,7 @@ from cosmo_assets.partitions import sync_partitions
 from cosmo_assets.pure.errors import BadInputError, ContractError
 from cosmo_assets.selection import matches
 from cosmo_assets.world import World, drop_orphans, look, states
+from resources.interrupts import interrupts_later
 from resources.lake import BRANCH_LOCK, Lake, is_alive, this_process, write_atomically
 from resources.project import find_lake
 
@@ -162,7 +163,9 @@ def _run_layer(
             _launch_some(instance, defs, table, some, did, force=force)
     except BaseException:
         reached = set(asked) & did.fates.keys()
-        yield table, _layer(look(), table, reached, did, dropped=dropped, start=start, stopped=True)
+        with interrupts_later():  # a second Ctrl-C loses nothing
+            layer = _layer(look(), table, reached, did, dropped=dropped, start=start, stopped=True)
+            yield table, layer
         raise
     layer = _layer(look(), table, set(asked), did, dropped=dropped, start=start)
     yield table, layer
