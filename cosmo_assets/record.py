@@ -182,9 +182,20 @@ def now() -> str:
     return dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
 
 
-def tell_selection(tables: Iterable[str], partitions: Iterable[str], *, force: bool) -> str:
-    """Write a selection as options of ``cosmo run``; everything is nothing."""
-    words = [f"-s {name}" for name in tables] + [f"-p {name}" for name in partitions]
+def tell_selection(
+    tables: Sequence[str], partitions: Sequence[str], *, force: bool, most: int | None = None
+) -> str:
+    """Write a selection as options of ``cosmo run``; everything is nothing.
+
+    Args:
+        tables: selected.
+        partitions: or patterns.
+        force: whether what is fresh is made too.
+        most: how many partitions are named; None: all.
+    """
+    words = [f"-s {name}" for name in tables] + [f"-p {name}" for name in partitions[:most]]
+    more = len(partitions[most:]) if most is not None else 0
+    words += [f"and {more:,} more"] if more else []
     return " ".join([*words, *(["--force"] if force else [])])
 
 

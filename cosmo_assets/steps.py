@@ -14,6 +14,7 @@ from pydantic import Field
 from cosmo_assets.batch import Fate, Outcome, make
 from cosmo_assets.conditions import WHEN_STALE
 from cosmo_assets.dagster_internals import (
+    PROCESS_TAG,
     StepEvents,
     allow_no_output,
     check_target,
@@ -25,8 +26,10 @@ from cosmo_assets.dagster_internals import (
 from cosmo_assets.graph import BY_NAME, MANIFESTS
 from cosmo_assets.outside_assets import OUTSIDE
 from cosmo_assets.partitions import PARTITIONS, sync_partitions
+from cosmo_assets.plan import plan_tables
 from cosmo_assets.progress import progress_writer
 from cosmo_assets.pure.digest import digest
+from cosmo_assets.record import recording, tell_selection
 from cosmo_assets.supposed import CUTTING
 from cosmo_assets.tables import WITHIN, Table
 from cosmo_assets.verdicts import Verdict, judge, rules
@@ -37,6 +40,7 @@ from resources.project import find_lake
 from resources.samples import Sample
 
 FAILURES_TOLD = 20
+PARTITIONS_NAMED = 3  # in the history
 LOGGED_EVERY_S = 30.0  # how a generation does
 # Dagster hears of this many partitions at once, or of fewer when the first has waited so long.
 TOLD_TOGETHER, TOLD_AFTER_S = 64, 1.0
@@ -176,6 +180,7 @@ class Teller:
 
     def __init__(self, context: dg.AssetExecutionContext, table: Table) -> None:
         self.bad: dict[str, str] = {}  # partition -> error
+        self.costs: list[dict[str, float]] = []  # of each that was made
         self._table, self._rules = table, tuple(rules(table))
         self._instance, self._run_id = context.instance, context.run.run_id
         self._events = StepEvents(context)
@@ -196,6 +201,8 @@ class Teller:
         _FATES.setdefault(self._run_id, {})[outcome.partition] = outcome.fate
         if not outcome.good:
             self.bad[outcome.partition] = outcome.error
+        if outcome.fate == "made":
+            self.costs.append(outcome.cost)
         if not self._untold:
             self._since = time.monotonic()
         self._untold.append(outcome)
@@ -285,6 +292,51 @@ def _run_on_branch(context: dg.AssetExecutionContext, table: Table, config: Only
     world = look()
     teller = Teller(context, table)
     teller.plan(partitions)
+    with _recording(context, table, partitions, world, teller, force=config.force):
+        _carry_out(context, table, partitions, world, teller, force=config.force)
+        _report(context, table)
+    if teller.bad:
+        told = _failures(table, teller.bad, of=len(partitions))
+        raise dg.Failure(told, allow_retries=False)
+
+
+@contextlib.contextmanager
+def _recording(
+    context: dg.AssetExecutionContext,
+    table: Table,
+    partitions: list[str],
+    world: World,
+    teller: Teller,
+    *,
+    force: bool,
+) -> Iterator[None]:
+    """Keep a record of a step that no `cosmo run` keeps one of, however it ends."""
+    if PROCESS_TAG in context.run.tags:
+        yield
+        return
+    run, wanted = context.run.run_id, set(partitions)
+    plans = plan_tables(world, [table], only=lambda _table, name: name in wanted)
+    selection = tell_selection([table.name], partitions, force=force, most=PARTITIONS_NAMED)
+    with recording(world, plans, selection=selection, by=f"Dagster run {run[:8]}") as record:
+        finished = False
+        try:
+            yield
+            finished = True
+        finally:
+            failed = len(teller.bad)
+            record.note(table, teller.costs, runs=[run], failed=failed, finished=finished)
+
+
+def _carry_out(
+    context: dg.AssetExecutionContext,
+    table: Table,
+    partitions: list[str],
+    world: World,
+    teller: Teller,
+    *,
+    force: bool,
+) -> None:
+    """Make partitions, and tell Dagster of each."""
     pulse = Pulse(context, table)
     with (
         progress_writer(world.lake, table.name) as say,
@@ -297,9 +349,9 @@ def _run_on_branch(context: dg.AssetExecutionContext, table: Table, config: Only
 
         def found() -> Generator[Outcome, None, None]:
             if table.apart:
-                yield from _apart(context, table, partitions, force=config.force)
+                yield from _apart(context, table, partitions, force=force)
             else:
-                yield from make(table, partitions, world, force=config.force, say=said)
+                yield from make(table, partitions, world, force=force, say=said)
 
         try:
             with contextlib.closing(found()) as outcomes:  # and it is heard how generators end
@@ -308,14 +360,15 @@ def _run_on_branch(context: dg.AssetExecutionContext, table: Table, config: Only
         finally:
             teller.tell()
             pulse.tell()
+
+
+def _report(context: dg.AssetExecutionContext, table: Table) -> None:
+    """Tell Dagster what follows from what was made."""
     world = look()
     if table.name in MANIFESTS:
         _report_manifests(context.instance, table.name, world)
     if table.name in CUTTING:
         sync_partitions(context.instance, world)
-    if teller.bad:
-        told = _failures(table, teller.bad, of=len(partitions))
-        raise dg.Failure(told, allow_retries=False)
 
 
 def _failures(table: Table, bad: Mapping[str, str], *, of: int) -> str:

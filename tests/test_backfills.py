@@ -156,6 +156,11 @@ class Project:
         """Count the prompts that were sent and hold a word."""
         return sum(word in prompt for prompt in self.endpoint.prompts)
 
+    def history(self, table: str) -> dict[str, dict[str, Any]]:
+        """Read what the history has of a table, by whom it was run, the newest of each."""
+        rows = json.loads(self.cosmo("history", "--json"))["history"]
+        return {row["by"]: row for row in rows if row["table"] == table}
+
     def runs(self) -> dict[str, dg.DagsterRun]:
         """List Dagster's runs, the newest first."""
         with dg.DagsterInstance.from_config(str(self.root / "lake" / "dagster")) as instance:
@@ -445,6 +450,13 @@ def test_an_interrupted_command_keeps_what_is_finished_and_says_how_to_go_on(
         dg.DagsterRunStatus.FAILURE,
     }
     assert asked + WINDOW < len(elsewhere.endpoint.prompts) <= most
+    row = elsewhere.history("completions")["cosmo run"]
+    assert (row["standing"], row["finished"]) == ("stopped", False)
+    assert (row["made"], row["failed"]) == (len(PAGE_CELLS), 0)
+    assert row["selection"].startswith("-s completions -p atlas-east:page_a ")
+    costs = [traces[cell].cost for cell in PAGE_CELLS]
+    tokens = sum(cost["prompt_tokens"] + cost["completion_tokens"] for cost in costs)
+    assert row["tokens"] >= tokens > 0
 
 
 # Then the backfills.
@@ -480,11 +492,14 @@ def failed(ui: Ui, launched: Launched, cancelled: str) -> Failed:
     return Failed(page, shown, told["backfillId"])
 
 
-def test_a_broken_partition_fails_alone(failed: Failed) -> None:
+def test_a_broken_partition_fails_alone(ui: Ui, failed: Failed) -> None:
     assert failed.page["status"] == "COMPLETED_FAILED"
     assert counts(failed.page) == {"prompt_templates": (3, 2, 1)}
     assert failed.partitions["failedPartitions"] == ["student"]
     assert set(failed.partitions["materializedPartitions"]) == {"child", "expert", *PAGES}
+    (run,) = (one for one in failed.page["runs"] if one["status"] == "FAILURE")
+    row = ui.project.history("prompt_templates")[f"Dagster run {run['runId'][:8]}"]
+    assert (row["standing"], row["planned"], row["made"], row["failed"]) == ("done", 1, 0, 1)
 
 
 @pytest.mark.usefixtures("failed")  # so that the daemon has that to do meanwhile
@@ -496,6 +511,9 @@ def test_a_cancelled_backfill_keeps_what_is_finished_and_the_rest_is_made_later(
     assert [run["status"] for run in page["runs"]] == ["CANCELED"]
     shown = ui.asset("completions")["assetPartitionStatuses"]["materializedPartitions"]
     assert set(PAGE_CELLS + SLOW_CELLS) & set(shown) == set(PAGE_CELLS)
+    row = ui.project.history("completions")[f"Dagster run {page['runs'][0]['runId'][:8]}"]
+    assert (row["standing"], row["planned"], row["made"]) == ("stopped", 7, len(PAGE_CELLS))
+    assert row["tokens"] > 0
     before = ui.project.asked(SLOW)
     ui.project.slow.clear()
     ui.project.cosmo("run", *selected("completions"), *among(*PAGE_CELLS, *SLOW_CELLS))

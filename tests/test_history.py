@@ -10,17 +10,21 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+import dagster as dg
 import polars as pl
 import pytest
-from edits import put, settle
+from edits import put, settle, template
 from typer.testing import CliRunner
 
 from cosmo_assets import batch, completions, steps
 from cosmo_assets.cli import app
+from cosmo_assets.definitions import defs
 from cosmo_assets.graph import BY_NAME
 from cosmo_assets.history import by_run, read_history
+from cosmo_assets.partitions import sync_partitions
 from cosmo_assets.pure.errors import ContractError
 from cosmo_assets.record import SCHEMA
+from cosmo_assets.runs import hull, open_instance, run_config
 from cosmo_assets.world import look
 from resources.generations import last_of_each, read_samples
 from resources.project import find_lake
@@ -219,6 +223,87 @@ def test_what_earlier_versions_kept_is_read(tmp_path: Path) -> None:
     assert (told["began"], told["ended"]) == (None, row["at"])
     assert (told["standing"], told["made"], told["planned"]) == ("done", 2, 3)
     assert "2026-01-02 03:04" in cosmo("history")
+
+
+# Steps that Dagster starts.
+
+
+def start_by_dagster(table: str, partitions: list[str], *, force: bool) -> dg.DagsterRun:
+    """Run a step as Dagster's UI and sensors do: nobody but the step keeps a record."""
+    job = defs.resolve_implicit_job_def_def_for_assets([dg.AssetKey(table)])
+    assert job
+    with open_instance(find_lake()) as instance:
+        sync_partitions(instance, look())
+        return job.execute_in_process(
+            instance=instance,
+            asset_selection=[dg.AssetKey(table)],
+            tags=hull(instance, BY_NAME[table], partitions),
+            run_config=run_config(BY_NAME[table], partitions, force=force),
+            raise_on_error=False,
+        ).dagster_run
+
+
+def test_a_step_that_dagster_starts_keeps_its_own_record(project: Path) -> None:
+    template("page_young", " in verse")(project.parent)
+    cosmo("run", "-s", "prompt_templates", "-s", "cells")
+    cells = [name for name in look().partitions("cells") if name.endswith("page_young")]
+    begun = start_by_dagster("prompts", sorted(cells), force=False)
+    row = rows()["prompts"]
+    assert (row["by"], row["standing"]) == (f"Dagster run {begun.run_id[:8]}", "done")
+    assert row["selection"] == " ".join(["-s prompts", *(f"-p {cell}" for cell in sorted(cells))])
+    assert (row["planned"], row["made"], row["failed"]) == (len(cells), len(cells), 0)
+    assert (row["runs"], row["finished"]) == ([begun.run_id], True)
+    assert (
+        0
+        < row["seconds"]
+        == pytest.approx(sum(look().traces("prompts")[cell].cost["seconds"] for cell in cells))
+    )
+
+
+def test_a_step_that_cosmo_run_starts_keeps_none_of_its_own() -> None:
+    cosmo("run", *DOCUMENTS)
+    assert read_history(find_lake())["run"].n_unique() == 1
+
+
+def test_a_step_of_dagsters_in_which_partitions_fail_came_to_its_end(
+    ending: Callable[[Callable[[], object]], None],
+) -> None:
+    ending(refuse)
+    documents = sorted(look().traces("documents"))
+    assert not start_by_dagster("documents", documents, force=True).is_success
+    row = rows()["documents"]
+    assert (row["standing"], row["finished"]) == ("done", True)
+    assert (row["made"], row["failed"]) == (BEFORE, len(documents) - BEFORE)
+    named = " ".join(f"-p {name}" for name in documents[:3])
+    assert row["selection"] == f"-s documents {named} and {len(documents) - 3} more --force"
+
+
+def test_a_step_of_dagsters_that_is_cancelled_leaves_what_it_did_until_then(
+    ending: Callable[[Callable[[], object]], None],
+) -> None:
+    ending(lambda: os.kill(os.getpid(), signal.SIGTERM))
+    start_by_dagster("documents", sorted(look().traces("documents")), force=True)
+    row = rows()["documents"]
+    assert (row["standing"], row["finished"], row["made"]) == ("stopped", False, BEFORE)
+
+
+def test_a_step_of_dagsters_that_an_error_ends_leaves_what_it_did_until_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(steps, "_report", refuse)
+    documents = sorted(look().traces("documents"))
+    start_by_dagster("documents", documents, force=True)
+    row = rows()["documents"]
+    assert (row["standing"], row["finished"], row["made"]) == ("failed", False, len(documents))
+
+
+@pytest.mark.usefixtures("reseeded")
+def test_a_step_of_dagsters_says_what_it_paid() -> None:
+    start_by_dagster("completions", sorted(look().traces("completions")), force=False)
+    row = rows()["completions"]
+    assert (row["planned"], row["made"]) == (8, 8)
+    assert row["tokens"] > 0
+    assert (row["tokens"], row["money"]) == paid()
 
 
 # What was paid.
