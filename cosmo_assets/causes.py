@@ -10,22 +10,19 @@ from cosmo_assets.grounding import NOT_SET
 from cosmo_assets.pure.descent import tell_retracted
 from cosmo_assets.pure.digest import digest
 from cosmo_assets.seeds import RETRACTED_DOCUMENTS
+from cosmo_assets.supposed import CUTTING
 from cosmo_assets.tables import part
 from cosmo_assets.world import ABSENT
 from resources.retractions import Retractions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from cosmo_assets.pure.trace import Recipe, Trace
     from cosmo_assets.tables import Dimension
     from cosmo_assets.world import Difference, State, World
     from resources.catalog import Dropped
 
-# What decides a cut is planned before the names are known that it brings.
-CUTTING: Mapping[Dimension, tuple[str, ...]] = dict.fromkeys(
-    ("cells", "grounded_cells"), ("topic_assignments", "topics", "prompt_templates")
-)
 FORCED = "forced"  # made anew though nothing differs
 
 
@@ -190,9 +187,13 @@ class Causes:
         if self._is_as_it_was(one, since):
             return ()
         parent, _, rest = one.name.partition("[")
-        cutting = CUTTING.get(BY_NAME[parent].by, ()) if rest == "*]" else ()
-        to_come = [why for table in cutting for why in self._all(table)]
-        return self._made_behind(one.name, since) or tuple(dict.fromkeys(to_come))
+        if found := self._made_behind(one.name, since):
+            return found
+        if rest != "*]" or BY_NAME[parent].by not in {"cells", "grounded_cells"}:
+            return ()
+        # what decides a cut is planned before the names are known that it brings
+        to_come = (why for table in CUTTING for why in self._all(table))
+        return tuple(dict.fromkeys(to_come))
 
     def _field(self, table: str, partition: str, one: Difference) -> str:
         """Name a setting as the configuration does; topic_assignments names two of its own.

@@ -108,16 +108,16 @@ def explain(world: World, table: Table, partition: str) -> list[str]:
     """
     trace = world.traces(table.name).get(partition)
     live = partition in world.partitions(table.by)
-    if not live and trace is None:
-        msg = f"{table.name} has no partition {partition!r}; see `cosmo plan --cells`"
-        raise BadInputError(msg)
     before = TABLES[: TABLES.index(table) + 1]
     plans = plan_tables(world, before, only=_line_of(table, partition))
     planned = next((one for one in plans[-1].planned if one.partition == partition), None)
-    told = [f"orphan: {table.by} no longer has the name {partition}"]
+    if not live and not planned:
+        msg = f"{table.name} has no partition {partition!r}; see `cosmo plan --cells`"
+        raise BadInputError(msg)
+    status = planned.status if planned else "fresh"
+    told = [f"{status}{_more_of(status, table, partition, live=live)}"]
     if live:
-        reasons = world.state(table, partition).reasons
-        told = [planned.status if planned else "fresh", *reasons]
+        told += world.state(table, partition).reasons
     if planned:
         told += [f"began with: {why}" for why in planned.why]
     if trace:
@@ -127,6 +127,16 @@ def explain(world: World, table: Table, partition: str) -> list[str]:
         settings = trace.recipe.settings.items()
         told += [f"made from setting {name}: {value}" for name, value in settings]
     return told
+
+
+def _more_of(status: Word, table: Table, partition: str, *, live: bool) -> str:
+    """Say of a name that it is gone, goes or comes, and of what is restored what that is."""
+    if status == "orphan":
+        verb = "will no longer have" if live else "no longer has"
+        return f": {table.by} {verb} the name {partition}"
+    if status == "restored":
+        return ": it was made of the very same before, and comes back without work"
+    return "" if live else f": {table.by} may have the name {partition} by then"
 
 
 class _Look(NamedTuple):

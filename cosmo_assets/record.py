@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from cosmo_assets.plan import RUN
+from cosmo_assets.plan import MAKE
 from cosmo_assets.pure.config import money_of
 from resources.generations import Spent, spent_by
 from resources.interrupts import interrupts_later
@@ -50,7 +50,7 @@ ACTUAL = {
 }
 EXPECTED = {
     "table": pl.String,
-    "planned": pl.Int64,  # partitions that would run or might
+    "planned": pl.Int64,  # partitions that would be made or might
     "seconds_expected": pl.Float64,
     "seconds_least": pl.Float64,
     "seconds_most": pl.Float64,
@@ -202,7 +202,7 @@ def tell_selection(
 def _expected(plan: TablePlan) -> dict[str, object]:
     return {
         "table": plan.table,
-        "planned": plan.count(*RUN),
+        "planned": plan.count(*MAKE),
         "seconds_expected": plan.cost.seconds.expected,
         "seconds_least": plan.cost.seconds.least,
         "seconds_most": plan.cost.seconds.most,

@@ -315,7 +315,7 @@ def _recording(
         yield
         return
     run, wanted = context.run.run_id, set(partitions)
-    plans = plan_tables(world, [table], only=lambda _table, name: name in wanted)
+    plans = plan_tables(world, [table], only=lambda _table, name: name in wanted, force=force)
     selection = tell_selection([table.name], partitions, force=force, most=PARTITIONS_NAMED)
     with recording(world, plans, selection=selection, by=f"Dagster run {run[:8]}") as record:
         finished = False
