@@ -39,6 +39,7 @@ FAILURES_SHOWN = 20
 WHYS_SHOWN = 2
 EDITS_SHOWN = 20
 SELECTION_WIDTH = 16  # at least, where a terminal is narrow
+WIDEST = 1_000
 NOTHING = "Everything is fresh: nothing would run."
 IDLE = Waiting()
 PLANNED: tuple[Word, ...] = (
@@ -189,7 +190,10 @@ def show_plan(plans: list[TablePlan], waiting: Waiting, world: World, *, cells: 
     console = Console()
     if any(one.planned for one in plans):
         console.print(_edits_grid(plans, world))
-        console.print(_assets_grid(plans))
+        whole = _assets_grid(plans, rows=True)
+        wide = console.options.update(max_width=WIDEST)
+        fits = console.measure(whole, options=wide).maximum <= console.width
+        console.print(whole if fits else _assets_grid(plans, rows=False))
     if cells:
         for one in plans:
             for each in one.planned:
@@ -241,17 +245,19 @@ def _edits_grid(plans: list[TablePlan], world: World) -> Grid:
     return grid
 
 
-def _assets_grid(plans: list[TablePlan]) -> Grid:
+def _assets_grid(plans: list[TablePlan], *, rows: bool) -> Grid:
+    """Say what becomes of each asset; where there is room, how many rows that is."""
     grid = Grid(title="Plan", title_justify="left", box=SIMPLE_HEAD, collapse_padding=True)
     words: list[Word] = [w for w in PLANNED if any(one.count(w) for one in plans)]
-    for name in ("asset", "fresh", *words, "kept", "new rows", "seconds"):
+    for name in ("asset", "fresh", *words, *(("kept", "new rows") if rows else ()), "seconds"):
         grid.add_column(name, justify="left" if name == "asset" else "right", no_wrap=True)
     quiet = 0
     for one in plans:
         if not one.planned:
             quiet += 1
             continue
-        counts = (one.fresh, *(one.count(word) for word in words), one.rows_reused, one.rows_new)
+        counts = (one.fresh, *(one.count(word) for word in words))
+        counts += (one.rows_reused, one.rows_new) if rows else ()
         shown = (f"{count:,}" if count else "." for count in counts)
         grid.add_row(one.table, *shown, _interval(one.cost.seconds))
     if quiet:
@@ -302,7 +308,8 @@ def _not_counted(plans: list[TablePlan]) -> list[str]:
     """Say what a plan cannot know before labels are written and documents have their topics."""
     if any(one.table == "topic_assignments" and one.count(*MAKE) for one in plans):
         told = "topics and documents that only the run finds are not counted"
-        return [f"{told}, and what it finds as it was is not made"]
+        less = any(one.count("maybe") for one in plans)
+        return [told + (", and what it finds to be as it was is not made" if less else "")]
     if any(one.table == "topic_labels" and one.count(*MAKE) for one in plans) or any(
         one.table == "topics" and one.count("missing") for one in plans
     ):
@@ -332,7 +339,9 @@ def show_history(runs: pl.DataFrame) -> None:
     room = max(Console().width - taken, SELECTION_WIDTH)
     long = pl.col("run").str.len_chars() > room
     cut = pl.when(long).then(pl.col("run").str.head(room - 1) + "…").otherwise("run")
-    grid = Grid(title="Runs", title_justify="left", box=SIMPLE_HEAD, collapse_padding=True)
+    grid = Grid(
+        title="Runs: taken/planned", title_justify="left", box=SIMPLE_HEAD, collapse_padding=True
+    )
     for name in runs.columns:
         left = name in {"began", "standing", "run"}
         grid.add_column(name, justify="left" if left else "right", no_wrap=True)
