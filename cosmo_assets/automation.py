@@ -149,7 +149,7 @@ def _paid_of(world: World, table: Table, planned: list[Planned]) -> list[Planned
     made = {one.partition for one in planned if one.ready and one.status in MAKE}
     free = made - paid if paid else set[str]()
     while table.asking and free:
-        asking = table.asking(world, sorted(free))
+        asking = table.asking(world, sorted(free), ())
         asked = {name for name in free if asking[name].calls}
         if not asked:
             break
@@ -161,7 +161,7 @@ def _paid_of(world: World, table: Table, planned: list[Planned]) -> list[Planned
 def _price(world: World, table: Table, planned: list[Planned]) -> Cost:
     """Forecast what partitions cost if no others run."""
     ready = [one.partition for one in planned if one.ready]
-    asking = table.asking(world, ready) if table.asking and ready else {}
+    asking = table.asking(world, ready, ()) if table.asking and ready else {}
     alone = [
         dataclasses.replace(one, **asking[one.partition]._asdict())
         if one.partition in asking

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 from functools import partial
@@ -20,7 +21,7 @@ from resources.live import watching
 from resources.stream import Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from cosmo_assets.batch import Step
     from cosmo_assets.pure import config
@@ -125,15 +126,22 @@ def _tokens(rows: pl.DataFrame) -> dict[str, int]:
     return {name: int(rows[name].sum()) for name in ("prompt_tokens", "completion_tokens")}
 
 
-def _asking(world: World, cells: Sequence[str]) -> dict[str, Asking]:
-    """Count the prompts of cells that the ledger has no answer to; one of several cells, once."""
-    traces = world.traces("prompts")
+def _asking(
+    world: World,
+    cells: Sequence[str],
+    foreseen: Iterable[tuple[list[str], pl.DataFrame]] = (),
+) -> dict[str, Asking]:
+    """Count the prompts that the ledger has no answer to; one of several cells, once.
+
+    Args:
+        world: one look at everything.
+        cells: whose prompts the lake has.
+        foreseen: cells, and their prompts to be: ``partition, prompt, sampling``.
+    """
     found = dict.fromkeys(cells, Asking(0, ()))
     seen: set[str] = set()
     with open_ledger(world.config, world.lake) as ledger:
-        for window in _windows({cell: traces[cell].rows for cell in cells}):
-            rows = world.lake.scan("prompts", world.versions("prompts", window))
-            prompts = rows.select("partition", "prompt", "sampling").collect()
+        for names, prompts in itertools.chain(_written(world, cells), foreseen):
             keyed = prompts.with_columns(sampled_keys(prompts, world.config.generator))
             once = keyed.unique("key", keep="first", maintain_order=True)
             once = once.with_columns(ledger.has(once["key"]).alias("known"))
@@ -141,8 +149,16 @@ def _asking(world: World, cells: Sequence[str]) -> dict[str, Asking]:
             seen.update(new["key"])
             calls = dict(new.group_by("partition").len().iter_rows())
             tokens = _tokens_of_some(once.filter("known"), ledger)
-            found |= {cell: Asking(calls.get(cell, 0), tokens.get(cell, ())) for cell in window}
+            found |= {cell: Asking(calls.get(cell, 0), tokens.get(cell, ())) for cell in names}
     return found
+
+
+def _written(world: World, cells: Sequence[str]) -> Iterator[tuple[list[str], pl.DataFrame]]:
+    """Read the prompts of cells, some cells at a time."""
+    traces = world.traces("prompts")
+    for window in _windows({cell: traces[cell].rows for cell in cells}):
+        rows = world.lake.scan("prompts", world.versions("prompts", window))
+        yield window, rows.select("partition", "prompt", "sampling").collect()
 
 
 def _tokens_of_some(known: pl.DataFrame, ledger: Ledger) -> dict[str, tuple[tuple[int, int], ...]]:

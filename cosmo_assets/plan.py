@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from cosmo_assets.causes import Causes
 from cosmo_assets.forecast import Cost, price
+from cosmo_assets.foresight import foresee_prompts, foreseeable
 from cosmo_assets.graph import BY_NAME, TABLES
 from cosmo_assets.pure.errors import BadInputError
 from cosmo_assets.supposed import Supposed, is_known, is_made_up
@@ -241,9 +242,11 @@ class _Walk:
             return planned
         calls = table.calls(self.supposed, runs)
         told: dict[str, dict[str, Any]] = {name: {"calls": calls[name]} for name in runs}
-        known = [name for name in runs if (recipe := looks[name].recipe) and is_known(recipe)]
-        if table.asking and known:
-            found = table.asking(self.supposed, known)
+        if table.asking:
+            known = [name for name in runs if (recipe := looks[name].recipe) and is_known(recipe)]
+            others = foreseeable(self.supposed, [one for one in runs if one not in set(known)])
+            foreseen = foresee_prompts(self.supposed, others)
+            found = table.asking(self.supposed, known, foreseen) if known or others else {}
             told |= {name: one._asdict() for name, one in found.items()}
         return [dataclasses.replace(one, **told.get(one.partition, {})) for one in planned]
 

@@ -20,6 +20,7 @@ from cosmo_assets.prompts import (
     document_columns,
     draw_documents,
     named_prompts,
+    read_template,
     read_text,
 )
 from cosmo_assets.pure.errors import BadInputError
@@ -217,8 +218,7 @@ def _diff(old: str, new: str, style: str) -> str:
 
 def _read_template(world: World, style: str) -> PromptTemplate:
     _require_known(style, sorted(world.outside.templates))
-    file = world.outside.templates[style]
-    return PromptTemplate.parse(style, read_text(file), file=file.name)
+    return read_template(world, style)
 
 
 def _require_known(style: str, known: Sequence[str]) -> None:

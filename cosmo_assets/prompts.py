@@ -21,7 +21,7 @@ from cosmo_assets.tables import Column, Made, Parent, Table, keyed, part, same
 from cosmo_assets.world import corpora_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from cosmo_assets.batch import Step
     from cosmo_assets.pure.config import Config
@@ -48,7 +48,7 @@ def _templates(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
 def _template(step: Step, style: str) -> Made:
     """Read one template file; what cannot reach a prompt is left behind."""
     file = step.world.outside.templates[style]
-    template = PromptTemplate.parse(style, read_text(file), file=file.name)
+    template = read_template(step.world, style)
     return Made(
         template_rows(template),
         metadata={
@@ -80,6 +80,12 @@ def template_facts(template: PromptTemplate) -> dict[str, Any]:
     if template.passages:
         facts |= {"passages": template.passages, "corpora": sorted(template.corpora)}
     return facts
+
+
+def read_template(world: World, style: str) -> PromptTemplate:
+    """Read a template's file. Raises BadInputError if it is malformed."""
+    file = world.outside.templates[style]
+    return PromptTemplate.parse(style, read_text(file), file=file.name)
 
 
 def read_text(file: File) -> str:
@@ -176,8 +182,19 @@ def _cells(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
         yield cell, partial(Made, members, facts={"shards": sorted(set(members["shard"]))})
 
 
-def draw_documents(step: Step, wanted: pl.DataFrame) -> pl.DataFrame:
-    """Draw the documents of cells: ``WANTED``, a row a cell and kind, to ``CELLS``, unsorted."""
+def draw_documents(
+    step: Step, wanted: pl.DataFrame, *, shards: Sequence[str] | None = None
+) -> pl.DataFrame:
+    """Draw the documents of cells, from some shards or all.
+
+    Args:
+        step: which world to read.
+        wanted: ``WANTED``, a row a cell and kind.
+        shards: that hold all documents of those topics; None: all.
+
+    Returns:
+        ``partition`` and the columns of ``cells``, unsorted.
+    """
     world = step.world
     sources = pl.DataFrame(
         [(name, one.kind) for name, one in world.config.sources.items()],
@@ -185,7 +202,7 @@ def draw_documents(step: Step, wanted: pl.DataFrame) -> pl.DataFrame:
         orient="row",
     )
     assigned = (
-        step.scan("topic_assignments", world.partitions("source_shards"))
+        step.scan("topic_assignments", shards or world.partitions("source_shards"))
         .select("partition", "doc_id", "topic_id")
         .filter(pl.col("topic_id").is_in(wanted["topic_id"].unique().to_list()))
         .collect()
@@ -265,15 +282,9 @@ def _refuse_holes(documents: pl.DataFrame, template: PromptTemplate) -> Made:
 
 
 def named_prompts(documents: pl.DataFrame, template: PromptTemplate) -> pl.DataFrame:
-    """Build one style's prompts over all cells and name each with its cell's topic.
-
-    Two topics may hold one document, so each round takes every document once.
-    """
-    rounds = documents.with_columns(pl.col("doc_id").cum_count().over("doc_id").alias("round"))
+    """Build one style's prompts over all cells and name each with its cell's topic."""
     found: list[pl.DataFrame] = [pl.DataFrame(schema={"partition": pl.String, **PROMPTS.schema})]
-    for _, once in sorted(rounds.partition_by("round", as_dict=True, include_key=False).items()):
-        prompts = build_prompts(once, template)
-        rows = once.select("partition", "doc_id").join(prompts, on="doc_id")
+    for rows in write_prompts(documents, template):
         with duckdb.connect() as db:
             db.register("prompts", rows.to_arrow())
             named = db.sql(PROMPT_ID_SQL).pl()
@@ -281,11 +292,27 @@ def named_prompts(documents: pl.DataFrame, template: PromptTemplate) -> pl.DataF
     return pl.concat(found).sort("partition", "prompt_id")
 
 
+def write_prompts(documents: pl.DataFrame, template: PromptTemplate) -> Iterator[pl.DataFrame]:
+    """Build one style's prompts over all cells, as ``build_prompts`` does, with ``partition``.
+
+    Two topics may hold one document, so each round takes every document once.
+    """
+    rounds = documents.with_columns(pl.col("doc_id").cum_count().over("doc_id").alias("round"))
+    for _, once in sorted(rounds.partition_by("round", as_dict=True, include_key=False).items()):
+        prompts = build_prompts(once, template)
+        yield once.select("partition", "doc_id").join(prompts, on="doc_id")
+
+
 def cell_documents(step: Step) -> pl.DataFrame:
     """Read the cells' documents with the label of their topic."""
     traces = step.world.traces("cells")
     shards = sorted({shard for cell in step.partitions for shard in traces[cell].facts["shards"]})
     members = step.scan("cells", step.partitions).select("partition", "doc_id", "shard", "topic")
+    return with_texts(step, members, shards)
+
+
+def with_texts(step: Step, members: pl.LazyFrame, shards: Sequence[str]) -> pl.DataFrame:
+    """Join what prompts may show of documents: ``partition, doc_id, shard, topic`` of shards."""
     columns = document_columns()
     if not shards:
         schema = {name: SEED_DOCUMENTS.schema[name] for name in columns}

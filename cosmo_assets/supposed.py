@@ -15,15 +15,13 @@ from cosmo_assets.prompts import (
     CELLS,
     PROMPT_TEMPLATES,
     most_prompts,
-    read_text,
+    read_template,
     template_facts,
     template_rows,
 )
-from cosmo_assets.pure.digest import digest
 from cosmo_assets.pure.errors import BadInputError
 from cosmo_assets.pure.labelling import NO_OVERRIDE
 from cosmo_assets.pure.rows import rows_digest
-from cosmo_assets.pure.template import PromptTemplate
 from cosmo_assets.pure.trace import Trace
 from cosmo_assets.tables import part
 from cosmo_assets.topics import is_kept, kinds_of
@@ -56,6 +54,7 @@ class Supposed(World):
         self._touched: set[str] = set()  # tables of which anything is planned
         self._recut = False  # whether topics and cells may be others
         self._named: dict[Dimension, tuple[str, ...]] = {}
+        self._decided: set[str] = set()  # topics of which is known what will be said of them
         self._regrouped: set[str] = set()  # groups whose topics may gain documents
         self._unnamed: set[str] = set()  # groups that may gain cells nobody can name
 
@@ -73,6 +72,7 @@ class Supposed(World):
             names -= foreseen.keys()
         else:
             foreseen = _keep_found(self._foresee_topic, names) if table == "topics" else {}
+            self._decided |= foreseen.keys()
         known = {**(restored or {}), **foreseen}
         self.anew.setdefault(table, set()).update(names)
         if known:
@@ -124,7 +124,7 @@ class Supposed(World):
     def version(self, table: str, partition: str) -> str | None:
         """Return a partition's version, a made-up one where it is made anew."""
         if partition in self.anew.get(table, ()):
-            return f"{UNKNOWN}{digest([table, partition])}"
+            return f"{UNKNOWN}{table}[{partition}]"
         return super().version(table, partition)
 
     def versions(self, table: str, partitions: Iterable[str]) -> dict[str, str]:
@@ -170,10 +170,9 @@ class Supposed(World):
 
         One that cannot be read fails in the run, which tells why.
         """
-        file = self.outside.templates[style]
         recipe = self.recipe(PROMPT_TEMPLATES, style)
         with contextlib.suppress(BadInputError):
-            template = PromptTemplate.parse(style, read_text(file), file=file.name)
+            template = read_template(self, style)
             assert recipe is not None
             version = rows_digest(template_rows(template), key=PROMPT_TEMPLATES.key)
             return Trace(recipe, version, rows=1, facts=template_facts(template))
@@ -183,13 +182,32 @@ class Supposed(World):
         """Decide on a topic whose label and documents stay: whether it is kept, not its version."""
         label = self.traces("topic_labels").get(topic)
         trace = self.traces("topics").get(topic)
-        anew = topic in self.anew.get("topic_labels", ()) or group_of(topic) in self._regrouped
-        if anew or trace is None or label is None or "score" not in label.facts:
+        if self._is_open(topic) or trace is None or label is None or "score" not in label.facts:
             return None
         override = self.outside.overrides.get(topic, NO_OVERRIDE)
-        keep = is_kept(label.facts["score"], override, least=self.config.labelling.min_score)
-        facts = trace.facts | {"keep": keep, "kinds": kinds_of(self, topic)}
+        facts = trace.facts | {
+            "keep": is_kept(label.facts["score"], override, least=self.config.labelling.min_score),
+            "label": override.label or label.facts["label"],
+            "kinds": kinds_of(self, topic),
+        }
         return dataclasses.replace(trace, facts=facts)
+
+    def _is_open(self, topic: str) -> bool:
+        """Whether a topic is to be labelled anew, or may get other documents."""
+        return topic in self.anew.get("topic_labels", ()) or group_of(topic) in self._regrouped
+
+    def label_of(self, topic: str) -> str | None:
+        """Return what prompts will call a topic; None where nobody knows."""
+        undecided = topic in self.anew.get("topics", set()) - self._decided
+        if undecided or self._is_open(topic):
+            return None
+        return self.traces("topics")[topic].facts["label"]
+
+    def known(self, table: str, partitions: Iterable[str]) -> list[str]:
+        """List those of ``partitions`` that there are or were, and are not made anew."""
+        anew = self.anew.get(table, set())
+        traces = self.traces(table)
+        return [name for name in partitions if name in traces and name not in anew]
 
     def count_prompts(self, cells: Iterable[str]) -> dict[str, int]:
         """Say how many prompts cells will hold, at most where their documents are drawn anew."""
@@ -197,14 +215,14 @@ class Supposed(World):
         found: dict[str, int] = {}
         drawn: list[str] = []
         for cell in cells:
-            if cell in written and not self._is_redrawn(cell):
+            if cell in written and not self.is_redrawn(cell):
                 found[cell] = written[cell].rows
             else:
                 drawn.append(cell)
         documents = self._documents({part(cell, 0) for cell in drawn})
         return found | {cell: self._most_prompts(cell, documents) for cell in drawn}
 
-    def _is_redrawn(self, cell: str) -> bool:
+    def is_redrawn(self, cell: str) -> bool:
         """Whether a cell's documents may be others; the words of its template draw none."""
         if cell not in self.anew.get("cells", ()):
             return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
@@ -83,6 +83,11 @@ class Asking(NamedTuple):
     answered: tuple[tuple[int, int], ...]  # tokens read and written, of some that were
 
 
+Asked = Callable[
+    ["World", "Sequence[str]", "Iterable[tuple[list[str], pl.DataFrame]]"], dict[str, Asking]
+]
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Table:
     """One asset of the graph."""
@@ -102,8 +107,9 @@ class Table:
     facet: str | None = None  # a column whose values children depend on apart
     # how often a generator is asked for partitions: such a table costs money
     calls: Callable[[Supposed, Sequence[str]], Mapping[str, int]] | None = None
-    # the same of partitions whose inputs stand, by what was answered before
-    asking: Callable[[World, Sequence[str]], dict[str, Asking]] | None = None
+    # the same by what was answered before: of partitions whose prompts the lake has, and of others
+    # whose prompts are written in memory
+    asking: Asked | None = None
     kinds: tuple[str, ...] = ("polars", "parquet")
     apart: bool = False  # heavy: runs in a process of its own, as it would in a pod
     empty: bool = True  # a partition may have no rows

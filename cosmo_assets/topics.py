@@ -184,7 +184,7 @@ def _labelled(
         schema_overrides={"score": pl.Float64},
     )
     paid = _tokens_of([reply for reply in replies if reply["asked"]])
-    facts = {"score": label.score, **(_tokens_of(replies) if replies else {})}
+    facts = {"label": label.label, "score": label.score, **(_tokens_of(replies) if replies else {})}
     metadata = {"label": label.label, "score": label.score, "attempts": len(replies)}
     return Made(rows, metadata=metadata, facts=facts, cost=dict(paid) if replies else {})
 
