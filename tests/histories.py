@@ -461,6 +461,15 @@ class Told(NamedTuple):
     left: Made  # alone, of the partitions there are
     restored: Made
     gone: Made
+    calls: dict[str, int]  # of cells, where no document may come to another topic
+
+    def check_calls(self, asked: Mapping[str, int]) -> tuple[int, int]:
+        """Hold the calls that were told against those that were asked; return both."""
+        told = {cell: self.calls[cell] for cell in asked if cell in self.calls}
+        least = sum(asked[cell] for cell in told)
+        # one prompt of several cells may be told of one of them and asked for another
+        assert least <= sum(told.values()), f"asked {asked}, told {told}"
+        return sum(told.values()), least
 
     def check(self, ran: Ran, wanted: Collection[tuple[str, str]]) -> None:
         """Hold it against what was done, and against the partitions that there have to be."""
@@ -527,6 +536,11 @@ class History:
         if ran:
             self._check(ran, made, restored)
             told.check(ran, reads.keys())
+            completions = Lake(self._place.lake).traces("completions")
+            made_now = {name for table, name in ran.made if table == "completions"}
+            asked = {name: int(completions[name].cost["calls"]) for name in made_now}
+            calls = told.check_calls(asked)
+            self.told.update({"calls told": calls[0], "calls asked": calls[1]})
             self.told["told to come back"] += len(told.restored)
         self.told["made"] += len(made)
         self.told["restored"] += len(restored)
@@ -543,7 +557,14 @@ class History:
         def names(*words: Word) -> Made:
             return {(one.table, name) for one in plans for name in one.names(*words)}
 
-        return Told(there - names(*RUN), names("restored"), names("orphan"))
+        known = not names(*RUN) & {at for at in there if at[0] == "topic_assignments"}
+        calls = {
+            each.partition: each.calls
+            for one in plans
+            if one.table == "completions" and known
+            for each in one.to_run()
+        }
+        return Told(there - names(*RUN), names("restored"), names("orphan"), calls)
 
     def _turn_to(self, project: Project) -> None:
         self._at = project
