@@ -134,7 +134,7 @@ def commands(cells: int) -> None:
     for told, words in {
         "python -c pass": [sys.executable, "-c", "pass"],
         "cosmo --help": [*program, "--help"],
-        "cosmo plan": [*program, "plan", *(w for one in LAYERS for w in ("-s", one))],
+        "cosmo plan": [*program, "plan"],
         "cosmo why": [*program, "why", "documents", name],
         "import of definitions": load,
     }.items():

@@ -1,4 +1,4 @@
-"""The only hashing: names for values, and coins that always land the same way."""
+"""Names for values, and coins that always land the same way."""
 
 from __future__ import annotations
 
