@@ -20,7 +20,7 @@ from cosmo_assets.console import (
 if TYPE_CHECKING:
     import dagster as dg
 
-    from cosmo_assets.runs import Layer
+    from cosmo_assets.layers import Layer
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -69,13 +69,9 @@ def run(
     def body() -> int:
         import dagster as dg  # noqa: PLC0415
 
-        from cosmo_assets.display import (  # noqa: PLC0415
-            show_failures,
-            show_run,
-            summary_line,
-            watch,
-        )
+        from cosmo_assets.display import show_failures, show_run, watch  # noqa: PLC0415
         from cosmo_assets.graph import select_tables  # noqa: PLC0415
+        from cosmo_assets.plan_display import summary_line  # noqa: PLC0415
         from cosmo_assets.record import recording, tell_selection  # noqa: PLC0415
         from cosmo_assets.runs import run_graph  # noqa: PLC0415
         from cosmo_assets.selection import plan_selection  # noqa: PLC0415
@@ -174,9 +170,9 @@ def plan(
     def body() -> int:
         import dataclasses  # noqa: PLC0415
 
-        from cosmo_assets.display import show_mixture, show_plan  # noqa: PLC0415
         from cosmo_assets.forecast import Cost  # noqa: PLC0415
         from cosmo_assets.mixture import is_asked_for, read_mixture, tell_mixture  # noqa: PLC0415
+        from cosmo_assets.plan_display import show_mixture, show_plan  # noqa: PLC0415
         from cosmo_assets.selection import plan_selection  # noqa: PLC0415
         from cosmo_assets.world import look  # noqa: PLC0415
 

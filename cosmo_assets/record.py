@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Literal
 
+    from cosmo_assets.layers import Layer
     from cosmo_assets.plan import TablePlan
-    from cosmo_assets.runs import Layer
     from cosmo_assets.tables import Table
     from cosmo_assets.world import World
     from resources.lake import Lake

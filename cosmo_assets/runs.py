@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import time
 import uuid
@@ -20,13 +19,14 @@ from cosmo_assets.dagster_internals import (
     latest_storage_id,
     latest_versions,
 )
-from cosmo_assets.failures import read_failures
 from cosmo_assets.graph import BY_NAME
+from cosmo_assets.layers import Did, Layer, layer_of
 from cosmo_assets.outside_assets import report_outside
 from cosmo_assets.partitions import sync_partitions
 from cosmo_assets.pure.errors import BadInputError, ContractError
 from cosmo_assets.selection import matches
-from cosmo_assets.world import World, drop_orphans, look, states
+from cosmo_assets.telling import take_fates
+from cosmo_assets.world import drop_orphans, look, states
 from resources.interrupts import interrupts_later
 from resources.lake import BRANCH_LOCK, Lake, is_alive, this_process, write_atomically
 from resources.project import find_lake
@@ -34,7 +34,6 @@ from resources.project import find_lake
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from cosmo_assets.batch import Fate
     from cosmo_assets.tables import Table
 
 ACTIVE = [
@@ -54,35 +53,6 @@ INSTANCE = {
     },
     "concurrency": {"runs": {"max_concurrent_runs": 2}},
 }
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Layer:
-    """What a run did to one table."""
-
-    table: str
-    partitions: int
-    rows: int
-    names: tuple[str, ...]  # of the partitions made
-    restored: int  # found again as they were made once
-    failed: dict[str, str]
-    waiting: int
-    dropped: int  # partitions whose topic, style, source or recipe is gone
-    left: int  # not fresh, and not asked for or not reached
-    seconds: float
-    runs: tuple[str, ...] = ()  # Dagster's
-    stopped: bool = False  # before its end
-
-    @property
-    def made(self) -> int:
-        """How many partitions were made."""
-        return len(self.names)
-
-    @property
-    def fresh(self) -> int:
-        """Partitions that were up to date already."""
-        done = self.made + self.restored + len(self.failed)
-        return self.partitions - done - self.waiting - self.left
 
 
 def open_instance(lake: Lake) -> dg.DagsterInstance:
@@ -156,7 +126,7 @@ def _run_layer(
             or name in untold
         )
     ]
-    did = _Did()
+    did = Did()
     try:
         for at in range(0, len(asked), per_run or len(asked) or 1):
             some = asked[at : at + per_run] if per_run else asked
@@ -164,22 +134,15 @@ def _run_layer(
     except BaseException:
         reached = set(asked) & did.fates.keys()
         with interrupts_later():  # a second Ctrl-C loses nothing
-            layer = _layer(look(), table, reached, did, dropped=dropped, start=start, stopped=True)
+            layer = layer_of(
+                look(), table, reached, did, dropped=dropped, start=start, stopped=True
+            )
             yield table, layer
         raise
-    layer = _layer(look(), table, set(asked), did, dropped=dropped, start=start)
+    layer = layer_of(look(), table, set(asked), did, dropped=dropped, start=start)
     yield table, layer
     if did.errors and not layer.failed:
         raise ContractError("\n".join(did.errors))
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Did:
-    """What the Dagster runs of a layer did so far."""
-
-    runs: list[str] = dataclasses.field(default_factory=list)
-    fates: dict[str, Fate] = dataclasses.field(default_factory=dict)
-    errors: list[str] = dataclasses.field(default_factory=list)
 
 
 def _launch_some(
@@ -187,13 +150,11 @@ def _launch_some(
     defs: dg.Definitions,
     table: Table,
     partitions: list[str],
-    did: _Did,
+    did: Did,
     *,
     force: bool,
 ) -> None:
     """Run partitions of a layer, and note what became of them however it ends."""
-    from cosmo_assets.steps import take_fates  # noqa: PLC0415  # it imports this module
-
     did.runs.append(str(uuid.uuid4()))
     try:
         result = launch(instance, defs, table, partitions, force=force, run_id=did.runs[-1])
@@ -299,37 +260,3 @@ def settle_dead_runs(instance: dg.DagsterInstance) -> None:
         if process and not is_alive(process):
             told = "the process of this run is gone; what it published is kept"
             instance.report_run_failed(run, told)
-
-
-def _layer(
-    world: World,
-    table: Table,
-    asked: set[str],
-    did: _Did,
-    *,
-    dropped: int,
-    start: float,
-    stopped: bool = False,
-) -> Layer:
-    after = states(world, table)
-    traces = world.traces(table.name)
-    told = read_failures(world, table)
-    failed = {
-        name: told.get(name, "; ".join(state.reasons))
-        for name, state in after.items()
-        if name in asked and (state.status != "fresh" or name in told)  # forced, and failed
-    }
-    return Layer(
-        table=table.name,
-        partitions=len(after),
-        rows=sum(traces[name].rows for name in after if name in traces),
-        names=tuple(sorted(name for name, fate in did.fates.items() if fate == "made")),
-        restored=sum(fate == "restored" for fate in did.fates.values()),
-        failed=failed,
-        waiting=sum(state.status == "waiting" for state in after.values()),
-        dropped=dropped,
-        left=sum(s.status in {"stale", "missing"} for n, s in after.items() if n not in asked),
-        seconds=time.monotonic() - start,
-        runs=tuple(did.runs),
-        stopped=stopped,
-    )

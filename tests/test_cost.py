@@ -13,10 +13,10 @@ from tiny import write_template
 
 from cosmo_assets import completions, topics
 from cosmo_assets.batch import make
-from cosmo_assets.display import summary_line
 from cosmo_assets.forecast import Cost, Forecast
 from cosmo_assets.graph import BY_NAME, TABLES
 from cosmo_assets.plan import plan_tables
+from cosmo_assets.plan_display import summary_line
 from cosmo_assets.world import drop_orphans, look
 from resources.generator import Generator, open_generator
 

@@ -25,7 +25,7 @@ from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
 from dagster._daemon.backfill import execute_backfill_iteration
 from dagster_graphql.test.utils import execute_dagster_graphql
 
-from cosmo_assets import steps
+from cosmo_assets import steps, telling
 from cosmo_assets.batch import Outcome
 from cosmo_assets.dagster_internals import (
     KeptOpenEventLog,
@@ -210,7 +210,7 @@ def test_a_batch_leaves_the_rows_that_dagster_writes_one_by_one(
         keep(self, events)
 
     monkeypatch.setattr(KeptOpenEventLog, "store_event_batch", kept)
-    monkeypatch.setattr(steps, "TOLD_TOGETHER", 2)
+    monkeypatch.setattr(telling, "TOLD_TOGETHER", 2)
     run(instance, CELLS)
     run(instance, CELLS[:2], fails=False)
     assert len(batches) > 4
@@ -303,7 +303,7 @@ def test_a_running_step_shows_what_it_made_and_what_it_is_to_make(
 ) -> None:
     seen: list[dict[str, set[str]]] = []
     script(before=lambda _: seen.append(status(instance)))
-    monkeypatch.setattr(steps, "TOLD_TOGETHER", 2)
+    monkeypatch.setattr(telling, "TOLD_TOGETHER", 2)
     run(instance, [*CELLS[:3], CELLS[5]], fails=False)
     made = [one["materialized"] for one in seen]
     assert made == [set(), set(), set(CELLS[:2]), set(CELLS[:2])]
@@ -316,7 +316,7 @@ def test_a_generation_stands_in_the_runs_log_and_on_the_assets_page(
     instance: dg.DagsterInstance, script: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From the thread that looks, while the step goes on."""
-    monkeypatch.setattr(steps, "LOGGED_EVERY_S", 0.0)
+    monkeypatch.setattr(telling, "LOGGED_EVERY_S", 0.0)
     looked = threading.Event()
     runs: list[str] = []
 

@@ -14,10 +14,10 @@ from typer.testing import CliRunner
 
 from cosmo_assets.batch import make
 from cosmo_assets.cli import app
-from cosmo_assets.display import summary_line
 from cosmo_assets.forecast import Cost
 from cosmo_assets.graph import BY_NAME
 from cosmo_assets.plan import RUN, plan_tables
+from cosmo_assets.plan_display import summary_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
