@@ -5,6 +5,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Generator, Iterator, Mapping
+from typing import NamedTuple
 
 import dagster as dg
 from pydantic import Field
@@ -167,29 +168,32 @@ def _run(context: dg.AssetExecutionContext, table: Table, config: Only) -> None:
 def _run_on_branch(context: dg.AssetExecutionContext, table: Table, config: Only) -> None:
     wanted = set(config.partitions)
     partitions = [p for p in context.partition_keys if not wanted or p in wanted]
-    world = look()
     parents = [dep.asset_key.to_user_string() for dep in _deps(table)]
     teller = Teller(context, table, parents)
     teller.plan(partitions)
-    with _recording(context, table, partitions, world, teller, force=config.force):
-        _carry_out(context, table, partitions, world, teller, force=config.force)
+    asked = _Asked(context, table, partitions, look(), config.force)
+    with _recording(asked, teller):
+        _carry_out(asked, teller)
         _report(context, table)
     if teller.bad:
         told = _failures(table, teller.bad, of=len(partitions))
         raise dg.Failure(told, allow_retries=False)
 
 
+class _Asked(NamedTuple):
+    """What a step is asked for."""
+
+    context: dg.AssetExecutionContext
+    table: Table
+    partitions: list[str]
+    world: World
+    force: bool
+
+
 @contextlib.contextmanager
-def _recording(
-    context: dg.AssetExecutionContext,
-    table: Table,
-    partitions: list[str],
-    world: World,
-    teller: Teller,
-    *,
-    force: bool,
-) -> Iterator[None]:
+def _recording(asked: _Asked, teller: Teller) -> Iterator[None]:
     """Keep a record of a step that no `cosmo run` keeps one of, however it ends."""
+    context, table, partitions, world, force = asked
     if PROCESS_TAG in context.run.tags:
         yield
         return
@@ -206,16 +210,9 @@ def _recording(
             record.note(table, teller.costs, runs=[run], failed=failed, finished=finished)
 
 
-def _carry_out(
-    context: dg.AssetExecutionContext,
-    table: Table,
-    partitions: list[str],
-    world: World,
-    teller: Teller,
-    *,
-    force: bool,
-) -> None:
+def _carry_out(asked: _Asked, teller: Teller) -> None:
     """Make partitions, and tell Dagster of each."""
+    context, table, partitions, world, force = asked
     pulse = Pulse(context, table)
     with (
         progress_writer(world.lake, table.name) as say,
