@@ -16,6 +16,7 @@ from cosmo_assets.prompts import (
     WANTED,
     draw_documents,
     read_template,
+    style_template,
     with_texts,
     write_prompts,
 )
@@ -72,12 +73,11 @@ def foresee_prompts(
 
 def _write(supposed: Supposed, cells: list[str]) -> pl.DataFrame:
     """Write the prompts of some cells, style by style."""
-    templates = {style: read_template(supposed, style) for style in {part(c, 1) for c in cells}}
+    templates = {style: _template(supposed, style) for style in {part(c, 1) for c in cells}}
     redrawn = [cell for cell in cells if supposed.is_redrawn(cell)]
     stay = sorted(set(cells) - set(redrawn))
     members = pl.concat([_read(supposed, stay), _draw(supposed, redrawn, templates)])
-    step = Step(PROMPTS, supposed, tuple(cells), lambda _done, _of: None)
-    documents = with_texts(step, members.lazy(), sorted(set(members["shard"])))
+    documents = with_texts(_step(supposed), members.lazy(), sorted(set(members["shard"])))
     named = documents.with_columns(pl.col("partition").str.split(":").list.last().alias("style"))
     by_style = named.partition_by("style", as_dict=True, include_key=False)
     empty = pl.DataFrame(schema=dict.fromkeys(WRITTEN, pl.String))
@@ -85,14 +85,30 @@ def _write(supposed: Supposed, cells: list[str]) -> pl.DataFrame:
     return pl.concat([empty, *(rows for each in found for rows in each)])
 
 
+def _step(supposed: Supposed) -> Step:
+    """Read as a step of the run will."""
+    return Step(PROMPTS, supposed, (), lambda _done, _of: None)
+
+
+def _template(supposed: Supposed, style: str) -> PromptTemplate:
+    """Read a template as the run will have it: from its file, or the row that stays."""
+    if style in supposed.read_ahead:
+        return read_template(supposed, style)
+    return style_template(_step(supposed), style)
+
+
 def _read(supposed: Supposed, cells: list[str]) -> pl.DataFrame:
-    """Read the documents of cells that keep theirs; what their topic is called may be new."""
+    """Read the documents of cells that keep theirs; made anew, they say what a topic is called."""
     if not cells:
         return pl.DataFrame(schema=dict.fromkeys(MEMBERS, pl.String))
-    labels = {cell: supposed.label_of(part(cell, 0)) for cell in cells}
-    now = supposed.world_now
-    rows = now.lake.scan("cells", now.versions("cells", cells)).select("partition", *MEMBERS[1:3])
-    label = pl.col("partition").replace_strict(labels, return_dtype=pl.String)
+    anew = supposed.anew.get("cells", set())
+    labels = {cell: supposed.label_of(part(cell, 0)) for cell in cells if cell in anew}
+    versions = supposed.versions("cells", set(cells) - anew)
+    versions |= supposed.world_now.versions("cells", labels)
+    label = pl.col("partition").replace_strict(
+        labels, default=pl.col("topic"), return_dtype=pl.String
+    )
+    rows = supposed.lake.scan("cells", versions).select(MEMBERS)
     return rows.with_columns(label.alias("topic")).collect()
 
 
@@ -109,10 +125,9 @@ def _draw(
     ]
     if not rows:
         return pl.DataFrame(schema=dict.fromkeys(MEMBERS, pl.String))
-    step = Step(PROMPTS, supposed, tuple(cells), lambda _done, _of: None)
     known = supposed.known("topic_assignments", supposed.partitions("source_shards"))
     wanted = pl.DataFrame(rows, schema=WANTED, orient="row")
-    return draw_documents(step, wanted, shards=known).select(MEMBERS)
+    return draw_documents(_step(supposed), wanted, shards=known).select(MEMBERS)
 
 
 def _of_style(documents: pl.DataFrame, template: PromptTemplate) -> Iterator[pl.DataFrame]:

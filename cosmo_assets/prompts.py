@@ -202,7 +202,9 @@ def draw_documents(
         orient="row",
     )
     assigned = (
-        step.scan("topic_assignments", shards or world.partitions("source_shards"))
+        step.scan(
+            "topic_assignments", world.partitions("source_shards") if shards is None else shards
+        )
         .select("partition", "doc_id", "topic_id")
         .filter(pl.col("topic_id").is_in(wanted["topic_id"].unique().to_list()))
         .collect()

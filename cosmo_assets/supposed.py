@@ -51,6 +51,7 @@ class Supposed(World):
         super().__init__(world.config, world.lake, world.all_outside, retracted=world.retracted)
         self.world_now = world
         self.anew: dict[str, set[str]] = {}  # table → partitions to be made
+        self.read_ahead: set[str] = set()  # styles whose template is taken from its file
         self._touched: set[str] = set()  # tables of which anything is planned
         self._recut = False  # whether topics and cells may be others
         self._named: dict[Dimension, tuple[str, ...]] = {}
@@ -70,6 +71,7 @@ class Supposed(World):
         if table == "prompt_templates":
             foreseen = _keep_found(self._foresee_template, names)
             names -= foreseen.keys()
+            self.read_ahead |= foreseen.keys()
         else:
             foreseen = _keep_found(self._foresee_topic, names) if table == "topics" else {}
             self._decided |= foreseen.keys()
@@ -197,9 +199,11 @@ class Supposed(World):
         return topic in self.anew.get("topic_labels", ()) or group_of(topic) in self._regrouped
 
     def label_of(self, topic: str) -> str | None:
-        """Return what prompts will call a topic; None where nobody knows."""
+        """Return what prompts will call a topic; None where nobody knows, or of which texts."""
         undecided = topic in self.anew.get("topics", set()) - self._decided
         if undecided or self._is_open(topic):
+            return None
+        if self.anew.get("seed_documents", set()) & self.facet("topic_assignments", topic).keys():
             return None
         return self.traces("topics")[topic].facts["label"]
 

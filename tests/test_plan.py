@@ -239,6 +239,46 @@ def test_a_plan_knows_which_prompts_cells_will_hold_and_which_were_answered(
     assert any(calls.values()) == bool(words)
 
 
+def edit_botany(root: Path) -> None:
+    course("botany", "Botany", *titles("Botany"), "Roots")(root)
+    settle(root, put("styles.max_prompts", 3))
+
+
+PARTLY = {
+    "texts that are read anew": (edit_botany, "seed_documents cells prompts completions"),
+    "a template that is not": (
+        lambda root: [
+            template("page_young", " with pictures")(root),
+            settle(root, put("styles.max_prompts", 3)),
+        ],
+        "cells prompts completions",
+    ),
+    "a label that is not": (
+        lambda root: [
+            replaced("overrides.yaml", "{}", "{curated-botany: {label: Plants}}")(root),
+            settle(root, put("styles.max_prompts", 3)),
+        ],
+        "cells prompts completions",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PARTLY)
+def test_of_a_selection_no_fewer_calls_are_told_than_it_makes(
+    name: str, finished: Path, tmp_path: Path
+) -> None:
+    edit, selected = PARTLY[name]
+    path = copy_of(finished, tmp_path)
+    edit(tmp_path)
+    tables = [table for table in STAND_INS if table.name in selected.split()]
+    plans = {one.table: one for one in plan_tables(look_at(path), tables)}
+    done = remake(path, tables)
+    calls = {one.partition: one.calls for one in plans["completions"].to_run()}
+    assert calls
+    spent = asked(path, done, calls)
+    assert all(spent[cell] <= told for cell, told in calls.items())
+
+
 def test_what_a_plan_cannot_foresee_it_counts_at_most(finished: Path, tmp_path: Path) -> None:
     path = copy_of(finished, tmp_path)
     course("algebra", "Algebra", *titles("Algebra"), "Rings")(tmp_path)
