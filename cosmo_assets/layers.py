@@ -10,7 +10,10 @@ from cosmo_assets.failures import read_failures
 from cosmo_assets.world import states
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from cosmo_assets.batch import Fate
+    from cosmo_assets.pure.trace import Trace
     from cosmo_assets.tables import Table
     from cosmo_assets.world import World
 
@@ -51,6 +54,15 @@ class Did:
     runs: list[str] = dataclasses.field(default_factory=list)
     fates: dict[str, Fate] = dataclasses.field(default_factory=dict)
     errors: list[str] = dataclasses.field(default_factory=list)
+
+    def note_published(
+        self, asked: Iterable[str], before: Mapping[str, Trace], now: Mapping[str, Trace]
+    ) -> None:
+        """Note what was published and not told of, since something ended the telling."""
+        for name in asked:
+            trace = now.get(name)
+            if trace and (name not in before or before[name].number != trace.number):
+                self.fates.setdefault(name, "restored" if trace.restored else "made")
 
 
 def layer_of(

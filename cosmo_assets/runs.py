@@ -132,11 +132,11 @@ def _run_layer(
             some = asked[at : at + per_run] if per_run else asked
             _launch_some(instance, defs, table, some, did, force=force)
     except BaseException:
-        reached = set(asked) & did.fates.keys()
         with interrupts_later():  # a second Ctrl-C loses nothing
-            layer = layer_of(
-                look(), table, reached, did, dropped=dropped, start=start, stopped=True
-            )
+            now = look()
+            did.note_published(asked, world.traces(table.name), now.traces(table.name))
+            reached = set(asked) & did.fates.keys()
+            layer = layer_of(now, table, reached, did, dropped=dropped, start=start, stopped=True)
             yield table, layer
         raise
     layer = layer_of(look(), table, set(asked), did, dropped=dropped, start=start)

@@ -465,8 +465,10 @@ def test_an_interrupted_command_keeps_what_is_finished_and_says_how_to_go_on(
 @pytest.fixture(scope="module")
 def cancelled(ui: Ui, launched: Launched) -> str:
     """Cancel the slow backfill once it waits for its last cells; return its id."""
-    waiting = len(SLOW_CELLS) * PARTS
-    ui.wait("the slow cells", lambda: ui.project.asked(SLOW) == waiting)
+    asked = ui.project.asked
+    # On a busy machine fewer may be asked at once than there are slow prompts.
+    ui.wait("the slow cells", lambda: asked("East") == WINDOW and asked(SLOW) > 0)
+    time.sleep(3)  # for the last of the others to be answered
     told = ui.ask(CANCEL, id=launched.slow)
     assert told["__typename"] == "CancelBackfillSuccess", told
     return launched.slow
