@@ -129,7 +129,7 @@ def _tokens(rows: pl.DataFrame) -> dict[str, int]:
 def _asking(
     world: World,
     cells: Sequence[str],
-    foreseen: Iterable[tuple[list[str], pl.DataFrame]] = (),
+    foreseen: Iterable[tuple[list[str], pl.DataFrame]],
 ) -> dict[str, Asking]:
     """Count the prompts that the ledger has no answer to; one of several cells, once.
 

@@ -13,7 +13,6 @@ import polars as pl
 from cosmo_assets.batch import Step
 from cosmo_assets.prompts import (
     PROMPTS,
-    WANTED,
     draw_documents,
     read_template,
     style_template,
@@ -116,18 +115,11 @@ def _draw(
     supposed: Supposed, cells: list[str], templates: Mapping[str, PromptTemplate]
 ) -> pl.DataFrame:
     """Draw the documents of cells, as the step of ``cells`` will."""
-    rows = [
-        (cell, topic, supposed.label_of(topic), style, template.version, template.weight, kind)
-        for cell in cells
-        for topic, style in ((part(cell, 0), part(cell, 1)),)
-        for template in (templates[style],)
-        for kind in template.kinds
-    ]
-    if not rows:
+    if not cells:
         return pl.DataFrame(schema=dict.fromkeys(MEMBERS, pl.String))
     known = supposed.known("topic_assignments", supposed.partitions("source_shards"))
-    wanted = pl.DataFrame(rows, schema=WANTED, orient="row")
-    return draw_documents(_step(supposed), wanted, shards=known).select(MEMBERS)
+    labels = {cell: supposed.label_of(part(cell, 0)) for cell in cells}
+    return draw_documents(_step(supposed), labels, templates, shards=known).select(MEMBERS)
 
 
 def _of_style(documents: pl.DataFrame, template: PromptTemplate) -> Iterator[pl.DataFrame]:

@@ -244,7 +244,7 @@ class _Walk:
         told: dict[str, dict[str, Any]] = {name: {"calls": calls[name]} for name in runs}
         if table.asking:
             known = [name for name in runs if (recipe := looks[name].recipe) and is_known(recipe)]
-            others = foreseeable(self.supposed, [one for one in runs if one not in set(known)])
+            others = foreseeable(self.supposed, sorted(set(runs) - set(known)))
             foreseen = foresee_prompts(self.supposed, others)
             found = table.asking(self.supposed, known, foreseen) if known or others else {}
             told |= {name: one._asdict() for name, one in found.items()}

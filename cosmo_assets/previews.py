@@ -14,7 +14,6 @@ from cosmo_assets.batch import Step
 from cosmo_assets.grounding import ground_now
 from cosmo_assets.prompts import (
     PROMPTS,
-    WANTED,
     canonical,
     cell_documents,
     document_columns,
@@ -140,21 +139,15 @@ def _moved(
 def _draw(world: World, template: PromptTemplate) -> pl.DataFrame:
     """Draw the documents that the style's cells would hold, of those that have a topic now."""
     live = set(world.partitions("topics"))
-    topics = {
-        topic: trace.facts["label"]
+    labels = {
+        f"{topic}:{template.style}": trace.facts["label"]
         for topic, trace in world.traces("topics").items()
         if topic in live and trace.facts["keep"] and {*template.kinds} & {*trace.facts["kinds"]}
     }
-    style, version, weight = template.style, template.version, template.weight
-    wanted = [
-        (f"{topic}:{style}", topic, label, style, version, weight, kind)
-        for topic, label in topics.items()
-        for kind in template.kinds
-    ]
-    if not wanted or (template.passages and not world.corpora):
+    if not labels or (template.passages and not world.corpora):
         return pl.DataFrame(schema=MEMBER)
-    cells = pl.DataFrame(wanted, schema=WANTED, orient="row")
-    return draw_documents(_step(world, ()), cells).select(list(MEMBER))
+    drawn = draw_documents(_step(world, ()), labels, {template.style: template})
+    return drawn.select(list(MEMBER))
 
 
 def _touched(

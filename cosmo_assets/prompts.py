@@ -21,7 +21,7 @@ from cosmo_assets.tables import Column, Made, Parent, Table, keyed, part, same
 from cosmo_assets.world import corpora_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from cosmo_assets.batch import Step
     from cosmo_assets.pure.config import Config
@@ -156,46 +156,43 @@ def most_prompts(weight: float, most: int) -> int:
 def _cells(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
     """List the documents of every cell in one query."""
     world = step.world
-    templates = step.scan("prompt_templates", world.partitions("styles")).collect()
-    style_rows = {row["style"]: row for row in templates.iter_rows(named=True)}
-    weights = {style: weight_of(row["template"]) for style, row in style_rows.items()}
-    labels = world.traces("topics")
-    wanted = pl.DataFrame(
-        [
-            (
-                cell,
-                part(cell, 0),
-                labels[part(cell, 0)].facts["label"],
-                part(cell, 1),
-                style_rows[part(cell, 1)]["version"],
-                weights[part(cell, 1)],
-                kind,
-            )
-            for cell in step.partitions
-            for kind in style_rows[part(cell, 1)]["kinds"]
-        ],
-        schema=WANTED,
-        orient="row",
-    )
-    rows = draw_documents(step, wanted)
+    found = step.scan("prompt_templates", world.partitions("styles")).select("style", "template")
+    templates = {
+        style: PromptTemplate.model_validate_json(row) for style, row in found.collect().iter_rows()
+    }
+    topics = world.traces("topics")
+    labels = {cell: topics[part(cell, 0)].facts["label"] for cell in step.partitions}
+    rows = draw_documents(step, labels, templates)
     for cell, members in by_cell(rows.sort("doc_id"), step.partitions):
         yield cell, partial(Made, members, facts={"shards": sorted(set(members["shard"]))})
 
 
 def draw_documents(
-    step: Step, wanted: pl.DataFrame, *, shards: Sequence[str] | None = None
+    step: Step,
+    labels: Mapping[str, str | None],
+    templates: Mapping[str, PromptTemplate],
+    *,
+    shards: Sequence[str] | None = None,
 ) -> pl.DataFrame:
     """Draw the documents of cells, from some shards or all.
 
     Args:
         step: which world to read.
-        wanted: ``WANTED``, a row a cell and kind.
+        labels: cell → what prompts call its topic.
+        templates: of all styles of those cells.
         shards: that hold all documents of those topics; None: all.
 
     Returns:
         ``partition`` and the columns of ``cells``, unsorted.
     """
     world = step.world
+    rows = [
+        (cell, part(cell, 0), label, one.style, one.version, one.weight, kind)
+        for cell, label in labels.items()
+        for one in (templates[part(cell, 1)],)
+        for kind in one.kinds
+    ]
+    wanted = pl.DataFrame(rows, schema=WANTED, orient="row")
     sources = pl.DataFrame(
         [(name, one.kind) for name, one in world.config.sources.items()],
         schema=["source", "kind"],
