@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from cosmo_assets import steps
-from cosmo_assets.graph import BY_NAME, select_tables
-from cosmo_assets.plan import plan_tables
-from cosmo_assets.runs import open_instance, run_graph
-from cosmo_assets.world import look
+from cosmo_assets.incremental.plan import plan_tables
+from cosmo_assets.incremental.snapshot import look
+from cosmo_assets.orchestration import assets as steps
+from cosmo_assets.orchestration.runner import open_instance, run_graph
+from cosmo_assets.pipeline.graph import BY_NAME, select_tables
 from resources.project import open_lake, read_config
 
 if TYPE_CHECKING:

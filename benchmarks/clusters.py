@@ -16,9 +16,9 @@ from hdbscan import HDBSCAN
 from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score
 
-from cosmo_assets.pure.clusters import fit_clusters
-from cosmo_assets.pure.config import Clustering, Embedding
-from resources.embedder import Embedder
+from cosmo_assets.algorithms.topics.clustering import fit_clusters
+from cosmo_assets.config.schema import Clustering, Embedding
+from resources.models.embedder import Embedder
 
 warnings.simplefilter("ignore")
 SETTINGS = Clustering(min_cluster=8, min_samples=3)

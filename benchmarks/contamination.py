@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from cosmo_assets.pure.contamination import SAMPLE, find_candidates, index_benchmark
+from cosmo_assets.algorithms.quality.contamination import SAMPLE, find_candidates, index_benchmark
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

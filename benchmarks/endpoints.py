@@ -26,17 +26,17 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import polars as pl
 
-from cosmo_assets.completions import WINDOW
-from cosmo_assets.pure.config import Generator
-from resources import pool
-from resources.generator import open_generator
-from resources.ledger import Ledger
-from resources.stream import Stream
+from cosmo_assets.config.schema import Generator
+from cosmo_assets.pipeline.generation.completions import WINDOW
+from resources.generation import endpoints as pool
+from resources.generation.generator import open_generator
+from resources.ledger.ledger import Ledger
+from resources.ledger.stream import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from resources.generator import Completion
+    from resources.generation.generator import Completion
 
 CHUNK = 1_000
 CELL = 25  # prompts of a cell

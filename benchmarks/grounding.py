@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from cosmo_assets.pure.passages import cut_passages
-from cosmo_assets.pure.retrieval import UNIT, find_passages, terms_of
+from cosmo_assets.algorithms.prompts.passages import cut_passages
+from cosmo_assets.algorithms.prompts.retrieval import UNIT, find_passages, terms_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

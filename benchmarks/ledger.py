@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import polars as pl
 
-from cosmo_assets.pure.completion_key import asked_with, completion_keys
-from cosmo_assets.pure.config import Generator
-from cosmo_assets.pure.ledger_index import choose, entries_of
-from resources.generator import Completion
-from resources.ledger import Ledger
-from resources.ledger_journal import publish_index
-from resources.ledger_places import Folder
+from cosmo_assets.algorithms.generation.completion_key import asked_with, completion_keys
+from cosmo_assets.config.schema import Generator
+from resources.generation.generator import Completion
+from resources.ledger.index import choose, entries_of
+from resources.ledger.journal import publish_index
+from resources.ledger.ledger import Ledger
+from resources.ledger.locations import Folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,9 +10,9 @@ from importlib.resources import files
 
 import polars as pl
 
-from cosmo_assets.pure.digest import digest
-from cosmo_assets.pure.prompts import build_prompts
-from cosmo_assets.pure.template import PromptTemplate
+from cosmo_assets.algorithms.prompts.rendering import build_prompts
+from cosmo_assets.algorithms.prompts.template import PromptTemplate
+from cosmo_assets.core.digest import digest
 
 ROWS, ROUNDS = 50_000, 5
 STYLES = ("textbook_academic", "code_textbook_college", "unit_lesson", "story_tiny")

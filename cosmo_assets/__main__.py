@@ -1,5 +1,5 @@
 """``python -m cosmo_assets`` is ``cosmo``."""
 
-from cosmo_assets.cli import app
+from cosmo_assets.cli.app import app
 
 app()

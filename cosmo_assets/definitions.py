@@ -6,9 +6,9 @@ import warnings
 
 import dagster as dg
 
-from cosmo_assets.graph import BY_NAME, MANIFESTS, TABLES
-from cosmo_assets.outside_assets import outside_specs
-from cosmo_assets.steps import asset_of, checks_of, manifest_of
+from cosmo_assets.orchestration.assets import asset_of, checks_of, manifest_of
+from cosmo_assets.orchestration.observed_assets import outside_specs
+from cosmo_assets.pipeline.graph import BY_NAME, MANIFESTS, TABLES
 from sensors.outside_files import outside_files
 from sensors.regenerate import SENSORS
 

@@ -8,15 +8,15 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cosmo_assets.pure.config_file import BranchSettings, load_config
-from cosmo_assets.pure.errors import BadInputError
-from resources.catalog import MAIN, Branch
-from resources.lake import Lake, write_atomically
+from cosmo_assets.config.loading import BranchSettings, load_config
+from cosmo_assets.core.errors import BadInputError
+from resources.storage.catalog import MAIN, Branch
+from resources.storage.lake import Lake, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cosmo_assets.pure.config import Config
+    from cosmo_assets.config.schema import Config
 
 CONFIG_VARIABLE = "COSMO_CONFIG"
 BRANCH_FILE = "branch"

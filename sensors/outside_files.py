@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import dagster as dg
 
-from cosmo_assets.automation import let_go
-from cosmo_assets.outside_assets import report_outside, report_plan
-from cosmo_assets.partitions import sync_partitions
-from cosmo_assets.pure.digest import digest
-from cosmo_assets.world import look
+from cosmo_assets.core.digest import digest
+from cosmo_assets.incremental.due import let_go
+from cosmo_assets.incremental.snapshot import look
+from cosmo_assets.orchestration.observed_assets import report_outside, report_plan
+from cosmo_assets.orchestration.partitions import sync_partitions
 
 
 @dg.sensor(

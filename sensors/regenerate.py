@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from cosmo_assets.automation import find_due, let_go
-from cosmo_assets.graph import BY_NAME
-from cosmo_assets.partitions import sync_partitions
-from cosmo_assets.pure.digest import digest
-from cosmo_assets.runs import busy_tables, hull, run_config
-from cosmo_assets.world import look
+from cosmo_assets.core.digest import digest
+from cosmo_assets.incremental.due import find_due, let_go
+from cosmo_assets.incremental.snapshot import look
+from cosmo_assets.orchestration.partitions import sync_partitions
+from cosmo_assets.orchestration.runner import busy_tables, hull, run_config
+from cosmo_assets.pipeline.graph import BY_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cosmo_assets.world import World
+    from cosmo_assets.incremental.snapshot import World
 
 EVERY_S = 10
 REQUEST_TAG = "cosmo/request"

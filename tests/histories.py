@@ -30,11 +30,11 @@ from states import (
 )
 from tiny import LEAK, TEMPLATE, with_passages
 
-from cosmo_assets import batch
-from cosmo_assets.plan import RUN, plan_tables
-from resources import catalog, lake
-from resources.catalog import Catalog
-from resources.lake import ROWS, Lake
+from cosmo_assets.incremental import build as batch
+from cosmo_assets.incremental.plan import RUN, plan_tables
+from resources.storage import catalog, lake
+from resources.storage.catalog import Catalog
+from resources.storage.lake import ROWS, Lake
 
 if TYPE_CHECKING:
     import random
@@ -44,9 +44,9 @@ if TYPE_CHECKING:
     from oracle import Oracle
     from states import Files, Made, Project, Ran, Tree
 
-    from cosmo_assets.plan import Word
-    from cosmo_assets.pure.trace import Trace
-    from cosmo_assets.tables import Table
+    from cosmo_assets.core.build_record import Trace
+    from cosmo_assets.incremental.plan import Word
+    from cosmo_assets.incremental.table import Table
 
 TITLES = ["Groups", "Tensors of many kinds", LEAK, *SHORES]
 CATEGORIES = ["Algebra", "Botany", "Water"]

@@ -18,15 +18,15 @@ import yaml
 from stand_ins import STAND_INS
 from states import Files, Place, Project, Tree, close_catalog, run
 
-from cosmo_assets.batch import make
-from cosmo_assets.pure.digest import digest, digest_bytes
-from resources.lake import ROWS, Lake
+from cosmo_assets.core.digest import digest, digest_bytes
+from cosmo_assets.incremental.build import make
+from resources.storage.lake import ROWS, Lake
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from cosmo_assets.pure.trace import Trace
+    from cosmo_assets.core.build_record import Trace
 
 QUALITY = {"min_words": 50, "max_words": 20_000, "duplicate_similarity": 0.72}
 QUALITY |= {"contamination_ratio": 0.5}  # as the configuration has them where nothing is said

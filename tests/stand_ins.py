@@ -19,22 +19,22 @@ import polars as pl
 import yaml
 from tiny import ground_courses, write_lines, write_project
 
-from cosmo_assets.batch import make
-from cosmo_assets.graph import TABLES
-from cosmo_assets.pure.config_file import parse_config
-from cosmo_assets.pure.digest import digest, digest_bytes
-from cosmo_assets.tables import Made, part
-from cosmo_assets.training import mixture_cells
-from cosmo_assets.world import World, drop_orphans
+from cosmo_assets.config.loading import parse_config
+from cosmo_assets.core.digest import digest, digest_bytes
+from cosmo_assets.incremental.build import make
+from cosmo_assets.incremental.snapshot import World, drop_orphans
+from cosmo_assets.incremental.table import Made, part
+from cosmo_assets.pipeline.graph import TABLES
+from cosmo_assets.pipeline.training import mixture_cells
+from resources.inputs.files import observe
 from resources.project import open_lake
-from resources.sources import observe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from cosmo_assets.batch import Step
-    from cosmo_assets.tables import Table
+    from cosmo_assets.incremental.build import Step
+    from cosmo_assets.incremental.table import Table
 
 WIDTH = 384
 COURSES = {"algebra": "Algebra", "botany": "Botany"}

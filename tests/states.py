@@ -18,18 +18,19 @@ import duckdb
 from stand_ins import STAND_INS
 from tiny import LEAK, TEMPLATE, with_passages
 
-from cosmo_assets import completions, verdicts
-from cosmo_assets.batch import make
-from cosmo_assets.pure.config import Config
-from cosmo_assets.pure.digest import digest
-from cosmo_assets.pure.rehearsal import quoted_passage
-from cosmo_assets.runs import drop_orphans
-from cosmo_assets.world import World
-from resources import tokenizer
-from resources.catalog import Catalog
-from resources.generator import Completion, Generator
-from resources.lake import Lake
-from resources.sources import observe
+from cosmo_assets.algorithms.generation.rehearsal import quoted_passage
+from cosmo_assets.config.schema import Config
+from cosmo_assets.core.digest import digest
+from cosmo_assets.incremental import checks as verdicts
+from cosmo_assets.incremental.build import make
+from cosmo_assets.incremental.snapshot import World
+from cosmo_assets.orchestration.runner import drop_orphans
+from cosmo_assets.pipeline.generation import completions
+from resources.generation.generator import Completion, Generator
+from resources.inputs.files import observe
+from resources.models import tokenizer
+from resources.storage.catalog import Catalog
+from resources.storage.lake import Lake
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -37,9 +38,9 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from cosmo_assets.pure import config
-    from cosmo_assets.tables import Table
-    from resources.generator import Ask, OnReply
+    from cosmo_assets.config import schema as config
+    from cosmo_assets.incremental.table import Table
+    from resources.generation.generator import Ask, OnReply
 
 Tree = dict[str, Any]
 Files = dict[str, str]

@@ -31,20 +31,20 @@ from oracle import Oracle
 from stand_ins import STAND_INS
 from states import Place, close_catalog, first_state, quicken, run
 
-from cosmo_assets import batch
-from cosmo_assets.pure.digest import digest
-from cosmo_assets.pure.trace import Trace
-from cosmo_assets.tables import Parent
-from resources.lake import Lake
+from cosmo_assets.core.build_record import Trace
+from cosmo_assets.core.digest import digest
+from cosmo_assets.incremental import build as batch
+from cosmo_assets.incremental.table import Parent
+from resources.storage.lake import Lake
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from cosmo_assets.pure.trace import Recipe
-    from cosmo_assets.tables import Table
-    from cosmo_assets.world import World
-    from resources.lake import Draft
+    from cosmo_assets.core.build_record import Recipe
+    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.table import Table
+    from resources.storage.lake import Draft
 
 SEQUENCES = int(os.environ.get("COSMO_SEQUENCES", "0"))
 CI_SEQUENCES = 200

@@ -11,16 +11,16 @@ from edits import course, put, rename, replaced, settle, template
 from stand_ins import STAND_INS, chosen, copy_of, look_at, partitions
 from test_edits import CASES
 
-from cosmo_assets.automation import find_due
-from cosmo_assets.dagster_internals import stale_partitions
+from cosmo_assets.core.errors import BadInputError
 from cosmo_assets.definitions import AUTOMATION
-from cosmo_assets.graph import BY_NAME, MANIFESTS
-from cosmo_assets.outside_assets import outside_specs, report_outside, report_plan
-from cosmo_assets.pure.errors import BadInputError
-from cosmo_assets.runs import launch, open_instance, run_graph
-from cosmo_assets.steps import asset_of, checks_of, manifest_of
-from cosmo_assets.world import look
-from resources.generations import spent_since
+from cosmo_assets.incremental.due import find_due
+from cosmo_assets.incremental.snapshot import look
+from cosmo_assets.orchestration.assets import asset_of, checks_of, manifest_of
+from cosmo_assets.orchestration.dagster_internals import stale_partitions
+from cosmo_assets.orchestration.observed_assets import outside_specs, report_outside, report_plan
+from cosmo_assets.orchestration.runner import launch, open_instance, run_graph
+from cosmo_assets.pipeline.graph import BY_NAME, MANIFESTS
+from resources.generation.usage_log import spent_since
 from sensors.outside_files import outside_files
 from sensors.regenerate import SENSORS
 

@@ -31,8 +31,8 @@ from fake_endpoint import FakeEndpoint
 from stand_ins import remake, write_course
 from tiny import write_template
 
-from cosmo_assets.completions import WINDOW
-from resources.lake import Lake
+from cosmo_assets.pipeline.generation.completions import WINDOW
+from resources.storage.lake import Lake
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -17,24 +17,24 @@ import yaml
 from edits import put, settle
 from stand_ins import STAND_INS, Remade, copy_of, remake, standing, write_larger_project
 
-from cosmo_assets.batch import make
-from cosmo_assets.branches import create, delete, list_branches, promote, switch
-from cosmo_assets.comparison import compare, compare_scores, count_differing, pointers
-from cosmo_assets.dagster_internals import latest_versions
-from cosmo_assets.graph import BY_NAME
-from cosmo_assets.plan import plan_tables
-from cosmo_assets.pure.errors import BadInputError
-from cosmo_assets.runs import drop_orphans, open_instance, run_graph
-from cosmo_assets.world import look
-from resources.lake import BRANCH_LOCK
+from cosmo_assets.core.errors import BadInputError
+from cosmo_assets.incremental.branch_diff import compare, compare_scores, count_differing, pointers
+from cosmo_assets.incremental.branches import create, delete, list_branches, promote, switch
+from cosmo_assets.incremental.build import make
+from cosmo_assets.incremental.plan import plan_tables
+from cosmo_assets.incremental.snapshot import look
+from cosmo_assets.orchestration.dagster_internals import latest_versions
+from cosmo_assets.orchestration.runner import drop_orphans, open_instance, run_graph
+from cosmo_assets.pipeline.graph import BY_NAME
 from resources.project import find_lake, read_branch, read_config
+from resources.storage.lake import BRANCH_LOCK
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # typer imports what click deprecates
     import typer.main
     from typer.testing import CliRunner
 
-    from cosmo_assets.cli import app
+    from cosmo_assets.cli.app import app
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +56,7 @@ REACHED = {
 HOLDS = """
 import sys
 from pathlib import Path
-from resources.lake import BRANCH_LOCK, Lake
+from resources.storage.lake import BRANCH_LOCK, Lake
 with Lake(Path(sys.argv[1])).lock(BRANCH_LOCK, shared=True):
     print("ready", flush=True)
     sys.stdin.readline()

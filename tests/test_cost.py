@@ -11,21 +11,22 @@ import pytest
 from edits import put, settle
 from tiny import write_template
 
-from cosmo_assets import completions, topics
-from cosmo_assets.batch import make
-from cosmo_assets.forecast import Cost, Forecast
-from cosmo_assets.graph import BY_NAME, TABLES
-from cosmo_assets.plan import plan_tables
-from cosmo_assets.plan_display import summary_line
-from cosmo_assets.world import drop_orphans, look
-from resources.generator import Generator, open_generator
+from cosmo_assets.cli.plan_display import summary_line
+from cosmo_assets.incremental.build import make
+from cosmo_assets.incremental.forecast import Cost, Forecast
+from cosmo_assets.incremental.plan import plan_tables
+from cosmo_assets.incremental.snapshot import drop_orphans, look
+from cosmo_assets.pipeline.generation import completions
+from cosmo_assets.pipeline.graph import BY_NAME, TABLES
+from cosmo_assets.pipeline.topics import labels as topics
+from resources.generation.generator import Generator, open_generator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from cosmo_assets.pure import config
-    from resources.generator import Ask, OnReply
+    from cosmo_assets.config import schema as config
+    from resources.generation.generator import Ask, OnReply
 
 TOPICS, STYLES = 100, 12
 CHEAP = [table for table in TABLES if not table.apart]

@@ -23,9 +23,9 @@ from oracle import compare, holdings
 from stand_ins import STAND_INS
 from states import Place, Project, first_state
 
-from cosmo_assets.pure.digest import digest
-from cosmo_assets.pure.rows import rows_digest
-from resources.lake import ROWS, Lake
+from cosmo_assets.core.digest import digest
+from cosmo_assets.core.row_digest import rows_digest
+from resources.storage.lake import ROWS, Lake
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +39,7 @@ import errno, itertools, json, os, resource, signal, sys, time
 from pathlib import Path
 import pytest
 import states
-from cosmo_assets import batch
+from cosmo_assets.incremental import build as batch
 
 def work(root, project, order):
     log = os.open(root / "log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)

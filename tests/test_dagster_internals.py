@@ -25,9 +25,13 @@ from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
 from dagster._daemon.backfill import execute_backfill_iteration
 from dagster_graphql.test.utils import execute_dagster_graphql
 
-from cosmo_assets import steps, telling
-from cosmo_assets.batch import Outcome
-from cosmo_assets.dagster_internals import (
+from cosmo_assets.config.schema import Generator
+from cosmo_assets.definitions import defs
+from cosmo_assets.incremental.build import Outcome
+from cosmo_assets.incremental.checks import Verdict, rules
+from cosmo_assets.orchestration import assets as steps
+from cosmo_assets.orchestration import events as telling
+from cosmo_assets.orchestration.dagster_internals import (
     KeptOpenEventLog,
     StepEvents,
     instance_settings,
@@ -37,14 +41,11 @@ from cosmo_assets.dagster_internals import (
     stale_partitions,
     storage_ids,
 )
-from cosmo_assets.definitions import defs
-from cosmo_assets.graph import BY_NAME
-from cosmo_assets.partitions import PARTITIONS
-from cosmo_assets.pure.config import Generator
-from cosmo_assets.runs import launch
-from cosmo_assets.verdicts import Verdict, rules
-from resources.generator import open_generator
-from resources.live import hearing, watching
+from cosmo_assets.orchestration.partitions import PARTITIONS
+from cosmo_assets.orchestration.runner import launch
+from cosmo_assets.pipeline.graph import BY_NAME
+from resources.generation.generator import open_generator
+from resources.generation.monitor import hearing, watching
 from resources.project import find_lake
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
 
     from dagster._core.events.log import EventLogEntry
 
-    from resources.samples import Sample
+    from resources.generation.progress_sample import Sample
 
 PROMPTS = BY_NAME["prompts"]
 KEY = dg.AssetKey("prompts")

@@ -9,11 +9,11 @@ import dagster as dg
 import pytest
 
 from cosmo_assets.definitions import ASSETS, defs
-from cosmo_assets.graph import BY_NAME, MANIFESTS, TABLES
-from cosmo_assets.outside_assets import OUTSIDE
-from cosmo_assets.steps import manifest_name
-from cosmo_assets.tables import WITHIN
-from cosmo_assets.world import FAN_IN
+from cosmo_assets.incremental.snapshot import FAN_IN
+from cosmo_assets.incremental.table import WITHIN
+from cosmo_assets.orchestration.assets import manifest_name
+from cosmo_assets.orchestration.observed_assets import OUTSIDE
+from cosmo_assets.pipeline.graph import BY_NAME, MANIFESTS, TABLES
 
 SPECS = {spec.key.to_user_string(): spec for asset in ASSETS for spec in asset.specs}
 GROUPS = ["seeds", "topics", "prompts", "generation", "quality", "tokens", "training", "evals"]

@@ -8,17 +8,17 @@ import pytest
 from edits import course, drop, put, removed, rename_group, replaced, settle, settled
 from stand_ins import STAND_INS, copy_of, finish_project, look_at, remake
 
-from cosmo_assets.descendants import name_targets
-from cosmo_assets.graph import BY_NAME
-from cosmo_assets.plan import explain, plan_tables
-from cosmo_assets.retraction import retract
-from resources.catalog import Branch
+from cosmo_assets.incremental.plan import explain, plan_tables
+from cosmo_assets.incremental.retraction.retract import retract
+from cosmo_assets.incremental.retraction.search import name_targets
+from cosmo_assets.pipeline.graph import BY_NAME
+from resources.storage.catalog import Branch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from cosmo_assets.world import World
+    from cosmo_assets.incremental.snapshot import World
 
 NAMES = [table.name for table in STAND_INS]
 BOTANY, ALGEBRA, YOUNG = "curated-botany:unit", "curated-algebra:unit", "web-bees:page_young"

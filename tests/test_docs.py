@@ -13,13 +13,13 @@ import networkx as nx
 import pytest
 import yaml
 
-from cosmo_assets.graph import MANIFESTS, TABLES
-from cosmo_assets.outside_assets import OUTSIDE
-from cosmo_assets.pure.config import Config
-from cosmo_assets.pure.config_file import parse_config
-from cosmo_assets.pure.template import PromptTemplate
-from cosmo_assets.steps import asset_of, manifest_name
-from cosmo_assets.world import CUTS
+from cosmo_assets.algorithms.prompts.template import PromptTemplate
+from cosmo_assets.config.loading import parse_config
+from cosmo_assets.config.schema import Config
+from cosmo_assets.incremental.snapshot import CUTS
+from cosmo_assets.orchestration.assets import asset_of, manifest_name
+from cosmo_assets.orchestration.observed_assets import OUTSIDE
+from cosmo_assets.pipeline.graph import MANIFESTS, TABLES
 from dbt_like_sql.model import Model
 from resources.project import config_path
 
@@ -28,7 +28,7 @@ with warnings.catch_warnings():
     import typer.main
     from typer.core import TyperOption
 
-    from cosmo_assets.cli import app
+    from cosmo_assets.cli.app import app
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -73,7 +73,7 @@ def test_the_pipeline_lists_every_table_in_order_with_its_group_file_key_and_par
 
 def defined_in(table: str) -> str:
     """The file that assigns the table's name in capitals."""
-    for path in sorted((ROOT / "cosmo_assets").glob("*.py")):
+    for path in sorted((ROOT / "cosmo_assets").rglob("*.py")):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == table.upper():
                 return str(path.relative_to(ROOT))

@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from cosmo_assets.tables import Table
-    from cosmo_assets.verdicts import Verdict
-    from cosmo_assets.world import World
+    from cosmo_assets.incremental.checks import Verdict
+    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.table import Table
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def unjudged(monkeypatch: pytest.MonkeyPatch) -> None:
     def judge(_table: Table, made: dict[str, Any], _world: World) -> dict[str, list[Verdict]]:
         return {name: [] for name in made}
 
-    monkeypatch.setattr("cosmo_assets.batch.judge", judge)
+    monkeypatch.setattr("cosmo_assets.incremental.build.judge", judge)
 
 
 class Case(NamedTuple):

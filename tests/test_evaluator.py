@@ -11,11 +11,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from cosmo_assets.pure.benchmark import SCHEMA, prompts
-from cosmo_assets.pure.config import TokenizerSettings
-from cosmo_assets.pure.errors import ContractError
-from resources.evaluator import evaluate
-from resources.tokenizer import open_tokenizer
+from cosmo_assets.algorithms.quality.benchmarks import SCHEMA, prompts
+from cosmo_assets.config.schema import TokenizerSettings
+from cosmo_assets.core.errors import ContractError
+from resources.models.evaluator import evaluate
+from resources.models.tokenizer import open_tokenizer
 
 CONTEXT = 64
 Choices = tuple[list[int], list[int]]  # by likelihood, and by that per character

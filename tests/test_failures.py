@@ -11,20 +11,20 @@ from edits import put, replaced, settle
 from stand_ins import STAND_INS, look_at
 from tiny import write_lines
 
-import resources.evaluator
-from cosmo_assets.batch import make
-from cosmo_assets.failures import read_failures
-from cosmo_assets.graph import BY_NAME
-from cosmo_assets.pure.errors import ContractError
-from cosmo_assets.runs import open_instance, run_graph
-from cosmo_assets.world import look
+import resources.models.evaluator
+from cosmo_assets.core.errors import ContractError
+from cosmo_assets.incremental.build import make
+from cosmo_assets.incremental.failures import read_failures
+from cosmo_assets.incremental.snapshot import look
+from cosmo_assets.orchestration.runner import open_instance, run_graph
+from cosmo_assets.pipeline.graph import BY_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from cosmo_assets.batch import Step
-    from cosmo_assets.tables import Made
+    from cosmo_assets.incremental.build import Step
+    from cosmo_assets.incremental.table import Made
 
 
 def test_a_benchmark_without_choices_fails_only_its_own_scores(
@@ -48,7 +48,7 @@ def test_a_benchmark_without_choices_fails_only_its_own_scores(
         found = {"benchmark": list(tasks), "metric": "acc", "value": 0.5, "stderr": 0.1, "n": 6}
         return pl.DataFrame(found, schema_overrides={"n": pl.Int64})
 
-    monkeypatch.setattr(resources.evaluator, "evaluate", evaluate)
+    monkeypatch.setattr(resources.models.evaluator, "evaluate", evaluate)
     world = look()
     (index,) = make(BY_NAME["benchmark_index"], ["trivia"], world)
     assert index.good, index.error
@@ -142,7 +142,9 @@ def test_a_forced_partition_that_fails_is_listed_and_its_last_good_version_stays
     documents = BY_NAME["documents"]
     broken = dataclasses.replace(documents, work=failing)
     before = look().traces("documents")
-    monkeypatch.setattr("cosmo_assets.steps.make", lambda _table, *a, **k: make(broken, *a, **k))
+    monkeypatch.setattr(
+        "cosmo_assets.orchestration.assets.make", lambda _table, *a, **k: make(broken, *a, **k)
+    )
     monkeypatch.setenv("DAGSTER_HOME", "")
     with open_instance(look().lake) as instance:
         layers = [one for _, one in run_graph(instance, [documents], force=True) if one]

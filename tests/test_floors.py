@@ -14,35 +14,51 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 OURS = ("cosmo_assets", "resources", "sensors", "dbt_like_sql")
 # Who may import whom, of what is ours; the most specific place comes first.
+PAPER = ("cosmo_assets.core", "cosmo_assets.config", "cosmo_assets.algorithms")
+STORED = (*PAPER, "resources.storage")
+ENGINE = (*PAPER, "resources", "dbt_like_sql", "cosmo_assets.incremental", "cosmo_assets.pipeline")
 MAY_IMPORT = {
-    "cosmo_assets/pure/": ("cosmo_assets.pure",),
-    "cosmo_assets/definitions.py": OURS,
-    "cosmo_assets/": ("cosmo_assets", "resources", "dbt_like_sql"),
-    "resources/": ("cosmo_assets.pure", "dbt_like_sql", "resources"),
-    "dbt_like_sql/": ("dbt_like_sql",),
-    "sensors/": (
-        "cosmo_assets.pure",
-        "cosmo_assets.automation",
-        "cosmo_assets.graph",
-        "cosmo_assets.outside_assets",
-        "cosmo_assets.partitions",
-        "cosmo_assets.world",
-        "cosmo_assets.runs",
+    "cosmo_assets/core/": PAPER[:1],
+    "cosmo_assets/config/": PAPER[:2],
+    "cosmo_assets/algorithms/": PAPER,
+    # The engine and the tables still know each other; what was retracted leaves Dagster's log too.
+    "cosmo_assets/incremental/retraction/retract.py": (
+        *ENGINE,
+        "cosmo_assets.orchestration.event_redaction",
     ),
+    "cosmo_assets/incremental/": ENGINE,
+    "cosmo_assets/pipeline/": ENGINE,
+    # A run loads the definitions late, to hand them to Dagster.
+    "cosmo_assets/orchestration/runner.py": (
+        *ENGINE,
+        "cosmo_assets.orchestration",
+        "cosmo_assets.definitions",
+    ),
+    "cosmo_assets/orchestration/": (*ENGINE, "cosmo_assets.orchestration"),
+    "cosmo_assets/definitions.py": (*ENGINE, "cosmo_assets.orchestration", "sensors"),
+    "cosmo_assets/": OURS,
+    "resources/storage/": STORED,
+    "resources/generation/": (*STORED, "resources.generation"),
+    "resources/ledger/": (*STORED, "resources.generation", "resources.ledger"),
+    "resources/models/": (*STORED, "resources.models"),
+    "resources/inputs/": (*STORED, "resources.inputs"),
+    "resources/": STORED,
+    "dbt_like_sql/": ("dbt_like_sql",),
+    "sensors/": (*ENGINE, "cosmo_assets.orchestration"),
 }
 KNOW_DAGSTER = {
-    "cosmo_assets/conditions.py",
     "cosmo_assets/definitions.py",
-    "cosmo_assets/outside_assets.py",
-    "cosmo_assets/steps.py",
-    "cosmo_assets/telling.py",
-    "cosmo_assets/partitions.py",
-    "cosmo_assets/runs.py",
-    "cosmo_assets/dagster_internals.py",
-    "cosmo_assets/cli.py",
+    "cosmo_assets/orchestration/assets.py",
+    "cosmo_assets/orchestration/conditions.py",
+    "cosmo_assets/orchestration/dagster_internals.py",
+    "cosmo_assets/orchestration/events.py",
+    "cosmo_assets/orchestration/observed_assets.py",
+    "cosmo_assets/orchestration/partitions.py",
+    "cosmo_assets/orchestration/runner.py",
+    "cosmo_assets/cli/app.py",
 }
-KNOW_ITS_INSIDE = "cosmo_assets/dagster_internals.py"
-KNOW_IT_LATE = "cosmo_assets/cli.py"  # so that a mistyped option is told at once
+KNOW_ITS_INSIDE = "cosmo_assets/orchestration/dagster_internals.py"
+KNOW_IT_LATE = "cosmo_assets/cli/app.py"  # so that a mistyped option is told at once
 HEAVY = {
     "torch",
     "transformers",
@@ -58,8 +74,11 @@ HEAVY = {
 }
 # Modules that are imported late as a whole, or run in a process of their own.
 MAY_BE_HEAVY = {
-    f"resources/{name}.py"
-    for name in ("tokenizer", "trainer", "lighteval_main", "lighteval_tasks", "local_generator")
+    "resources/generation/local.py",
+    "resources/models/lighteval_main.py",
+    "resources/models/lighteval_tasks.py",
+    "resources/models/tokenizer.py",
+    "resources/models/trainer.py",
 }
 FILES = sorted(
     path.relative_to(ROOT).as_posix() for name in OURS for path in (ROOT / name).rglob("*.py")
@@ -128,25 +147,39 @@ def test_a_file_imports_from_its_own_floor_and_below(file: str) -> None:
 @pytest.mark.parametrize(
     ("file", "source", "problem"),
     [
-        ("cosmo_assets/pure/a.py", "import cosmo_assets.world", "upward"),
-        ("cosmo_assets/pure/a.py", "from cosmo_assets import world", "upward"),
-        ("cosmo_assets/pure/a.py", "def f():\n    from resources.lake import Lake", "upward"),
-        ("cosmo_assets/pure/a.py", "if TYPE_CHECKING:\n    from resources import lake", "upward"),
-        ("cosmo_assets/pure/a.py", "from cosmo_assets.purely import x", "upward"),
-        ("cosmo_assets/pure/a.py", "from . import digest", "relative"),
-        ("cosmo_assets/pure/a.py", "import dagster", "knows Dagster"),
-        ("cosmo_assets/pure/a.py", "try:\n    import torch\nexcept ImportError: pass", "heavy"),
-        ("cosmo_assets/pure/a.py", "class A:\n    import numba.core", "heavy"),
-        ("cosmo_assets/a.py", "from sensors.outside_files import x", "upward"),
-        ("cosmo_assets/a.py", "import dagster as dg", "knows Dagster"),
-        ("cosmo_assets/cli.py", "import dagster as dg", "in the function"),
-        ("cosmo_assets/steps.py", "from dagster._core import x", "private"),
-        ("cosmo_assets/steps.py", "def f():\n    import dagster._core.events", "private"),
-        ("resources/a.py", "from cosmo_assets.world import World", "upward"),
+        ("cosmo_assets/core/a.py", "import cosmo_assets.incremental.snapshot", "upward"),
+        ("cosmo_assets/core/a.py", "from cosmo_assets import incremental", "upward"),
+        (
+            "cosmo_assets/core/a.py",
+            "def f():\n    from resources.storage.lake import Lake",
+            "upward",
+        ),
+        ("cosmo_assets/core/a.py", "if TYPE_CHECKING:\n    from resources import lake", "upward"),
+        ("cosmo_assets/core/a.py", "from cosmo_assets.corely import x", "upward"),
+        ("cosmo_assets/core/a.py", "from . import digest", "relative"),
+        ("cosmo_assets/core/a.py", "import dagster", "knows Dagster"),
+        ("cosmo_assets/core/a.py", "try:\n    import torch\nexcept ImportError: pass", "heavy"),
+        ("cosmo_assets/core/a.py", "class A:\n    import numba.core", "heavy"),
+        ("cosmo_assets/incremental/a.py", "from sensors.outside_files import x", "upward"),
+        ("cosmo_assets/pipeline/a.py", "import dagster as dg", "knows Dagster"),
+        ("cosmo_assets/config/a.py", "from cosmo_assets.algorithms import seeds", "upward"),
+        ("resources/storage/a.py", "from resources.ledger.ledger import Ledger", "upward"),
+        ("resources/generation/a.py", "from resources.ledger.ledger import Ledger", "upward"),
+        ("cosmo_assets/pipeline/a.py", "import cosmo_assets.cli.app", "upward"),
+        ("cosmo_assets/incremental/a.py", "import cosmo_assets.orchestration.runner", "upward"),
+        ("cosmo_assets/orchestration/a.py", "import cosmo_assets.definitions", "upward"),
+        ("cosmo_assets/cli/app.py", "import dagster as dg", "in the function"),
+        ("cosmo_assets/orchestration/assets.py", "from dagster._core import x", "private"),
+        (
+            "cosmo_assets/orchestration/assets.py",
+            "def f():\n    import dagster._core.events",
+            "private",
+        ),
+        ("resources/a.py", "from cosmo_assets.incremental.snapshot import World", "upward"),
         ("resources/a.py", "import dagster", "knows Dagster"),
         ("resources/a.py", "from umap import UMAP", "heavy"),
-        ("dbt_like_sql/a.py", "from cosmo_assets.pure.digest import digest", "upward"),
-        ("sensors/a.py", "from cosmo_assets.steps import asset_of", "upward"),
+        ("dbt_like_sql/a.py", "from cosmo_assets.core.digest import digest", "upward"),
+        ("sensors/a.py", "from cosmo_assets.definitions import defs", "upward"),
         ("sensors/a.py", "from dagster._core import x", "private"),
     ],
 )
@@ -159,17 +192,17 @@ def test_a_wrong_import_is_told(file: str, source: str, problem: str) -> None:
 @pytest.mark.parametrize(
     ("file", "source"),
     [
-        ("cosmo_assets/pure/a.py", "from cosmo_assets.pure.digest import digest\nimport polars"),
-        ("cosmo_assets/pure/a.py", "from cosmo_assets.pure import config"),
-        ("cosmo_assets/pure/a.py", "def f():\n    import umap"),
-        ("cosmo_assets/pure/a.py", "if TYPE_CHECKING:\n    import torch"),
+        ("cosmo_assets/core/a.py", "from cosmo_assets.core.digest import digest\nimport polars"),
+        ("cosmo_assets/core/a.py", "from cosmo_assets.core import digest"),
+        ("cosmo_assets/core/a.py", "def f():\n    import umap"),
+        ("cosmo_assets/core/a.py", "if TYPE_CHECKING:\n    import torch"),
         ("cosmo_assets/definitions.py", "from sensors.outside_files import x\nimport dagster"),
-        ("cosmo_assets/a.py", "from resources.lake import Lake\nimport dagster_pipes"),
-        ("cosmo_assets/cli.py", "def f():\n    import dagster"),
-        ("cosmo_assets/cli.py", "if TYPE_CHECKING:\n    import dagster"),
-        ("cosmo_assets/dagster_internals.py", "from dagster._core import x"),
-        ("resources/trainer.py", "import torch"),
-        ("sensors/a.py", "from cosmo_assets import world\nimport dagster"),
+        ("cosmo_assets/a.py", "from resources.storage.lake import Lake\nimport dagster_pipes"),
+        ("cosmo_assets/cli/app.py", "def f():\n    import dagster"),
+        ("cosmo_assets/cli/app.py", "if TYPE_CHECKING:\n    import dagster"),
+        ("cosmo_assets/orchestration/dagster_internals.py", "from dagster._core import x"),
+        ("resources/models/trainer.py", "import torch"),
+        ("sensors/a.py", "from cosmo_assets.incremental import due\nimport dagster"),
     ],
 )
 def test_a_right_import_is_not(file: str, source: str) -> None:
@@ -180,8 +213,8 @@ def test_a_right_import_is_not(file: str, source: str) -> None:
     ("module", "unwanted"),
     [
         ("cosmo_assets.definitions", HEAVY | {"sklearn", "tensorflow"}),
-        ("cosmo_assets.worker", HEAVY | {"sklearn", "dagster"}),
-        ("cosmo_assets.cli", HEAVY | {"sklearn", "dagster", "polars", "duckdb"}),
+        ("cosmo_assets.orchestration.worker", HEAVY | {"sklearn", "dagster"}),
+        ("cosmo_assets.cli.app", HEAVY | {"sklearn", "dagster", "polars", "duckdb"}),
     ],
 )
 def test_a_fresh_process_loads_nothing_heavy(module: str, unwanted: set[str]) -> None:

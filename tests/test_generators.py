@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from fake_endpoint import PROBE, FakeEndpoint, Fault
 
-from cosmo_assets.pure import config
-from cosmo_assets.pure.errors import BadInputError, GeneratorError
-from cosmo_assets.pure.rehearsal import rehearse
-from resources import pool
-from resources.generator import Completion, open_generator, prompt_seed
+from cosmo_assets.algorithms.generation.rehearsal import rehearse
+from cosmo_assets.config import schema as config
+from cosmo_assets.core.errors import BadInputError, GeneratorError
+from resources.generation import endpoints as pool
+from resources.generation.generator import Completion, open_generator, prompt_seed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -479,7 +479,8 @@ def test_the_rehearsal_keeps_to_the_token_limit() -> None:
 
 def test_choosing_a_generator_loads_no_heavy_library() -> None:
     program = (
-        "import sys, resources.generator as g; from cosmo_assets.pure import config\n"
+        "import sys, resources.generation.generator as g\n"
+        "from cosmo_assets.config import schema as config\n"
         "g.open_generator(config.Generator(), env={})\n"
         "print(sorted({'torch', 'transformers', 'aiohttp', 'text_generation'} & set(sys.modules)))"
     )
@@ -661,7 +662,7 @@ def test_transformers_serve_writes_what_the_model_writes_here(served: str, chatt
 def test_sampling_follows_the_models_odds() -> None:
     import torch  # noqa: PLC0415
 
-    from resources.local_generator import KeyedSampler  # noqa: PLC0415
+    from resources.generation.local import KeyedSampler  # noqa: PLC0415
 
     sampling = config.Sampling(temperature=1, top_k=0, top_p=1, repetition_penalty=1)
     odds = torch.tensor([0.5, 0.3, 0.15, 0.05])
@@ -675,7 +676,7 @@ def test_sampling_follows_the_models_odds() -> None:
 def test_the_repetition_penalty_counts_no_padding() -> None:
     import torch  # noqa: PLC0415
 
-    from resources.local_generator import KeyedSampler  # noqa: PLC0415
+    from resources.generation.local import KeyedSampler  # noqa: PLC0415
 
     sampling = config.Sampling(temperature=0, repetition_penalty=2)
     sampler = KeyedSampler(sampling, [0, 0], torch.tensor([[0, 1], [1, 1]]))

@@ -14,8 +14,8 @@ import polars as pl
 import pytest
 from tiny import LEAK, ground_courses, write_lines, write_project, write_template
 
-from cosmo_assets.graph import TABLES
-from resources.lake import Lake
+from cosmo_assets.pipeline.graph import TABLES
+from resources.storage.lake import Lake
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -24,22 +24,22 @@ from stand_ins import (
 )
 from tiny import WIKI, write_corpus, write_lines
 
-from cosmo_assets.batch import make
-from cosmo_assets.descendants import find, name_targets
-from cosmo_assets.graph import BY_NAME
-from cosmo_assets.plan import RUN, plan_tables
-from cosmo_assets.previews import compare_templates, preview
-from cosmo_assets.pure.errors import BadInputError
-from cosmo_assets.pure.prompts import VARIABLES, render
-from cosmo_assets.pure.template import PromptTemplate
-from cosmo_assets.retraction import retract, tell_listing
-from cosmo_assets.tables import part
+from cosmo_assets.algorithms.prompts.rendering import VARIABLES, render
+from cosmo_assets.algorithms.prompts.template import PromptTemplate
+from cosmo_assets.core.errors import BadInputError
+from cosmo_assets.incremental.build import make
+from cosmo_assets.incremental.plan import RUN, plan_tables
+from cosmo_assets.incremental.retraction.retract import retract, tell_listing
+from cosmo_assets.incremental.retraction.search import find, name_targets
+from cosmo_assets.incremental.table import part
+from cosmo_assets.pipeline.graph import BY_NAME
+from cosmo_assets.pipeline.prompts.previews import compare_templates, preview
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from cosmo_assets.world import World
+    from cosmo_assets.incremental.snapshot import World
 
 GROUNDED = ("curated-algebra:unit_grounded", "curated-botany:unit_grounded")
 TEMPLATE = "templates/unit_grounded.md"

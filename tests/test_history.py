@@ -16,32 +16,34 @@ import pytest
 from edits import put, settle, template
 from typer.testing import CliRunner
 
-from cosmo_assets import batch, completions, steps
-from cosmo_assets.cli import app
+from cosmo_assets.cli.app import app
+from cosmo_assets.core.errors import ContractError
 from cosmo_assets.definitions import defs
-from cosmo_assets.graph import BY_NAME
-from cosmo_assets.history import by_run, read_history
-from cosmo_assets.partitions import sync_partitions
-from cosmo_assets.pure.errors import ContractError
-from cosmo_assets.record import SCHEMA
-from cosmo_assets.runs import hull, open_instance, run_config
-from cosmo_assets.world import look
-from resources.generations import last_of_each, read_samples
+from cosmo_assets.incremental import build as batch
+from cosmo_assets.incremental.run_history import by_run, read_history
+from cosmo_assets.incremental.run_record import SCHEMA
+from cosmo_assets.incremental.snapshot import look
+from cosmo_assets.orchestration import assets as steps
+from cosmo_assets.orchestration.partitions import sync_partitions
+from cosmo_assets.orchestration.runner import hull, open_instance, run_config
+from cosmo_assets.pipeline.generation import completions
+from cosmo_assets.pipeline.graph import BY_NAME
+from resources.generation.usage_log import last_of_each, read_samples
 from resources.project import find_lake
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from cosmo_assets.batch import Step
-    from cosmo_assets.tables import Made, Table
+    from cosmo_assets.incremental.build import Step
+    from cosmo_assets.incremental.table import Made, Table
 
 DOCUMENTS = ["-s", "completions", "-s", "documents", "--force"]
 BEFORE = 2  # partitions of documents that are made before something happens
 KILLED = """
 import os, signal, sys
-from cosmo_assets import steps
-from cosmo_assets.cli import app
+from cosmo_assets.orchestration import assets as steps
+from cosmo_assets.cli.app import app
 
 make = steps.make
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import polars as pl
 import pytest
 
-from cosmo_assets.pure.config import Config, Source
-from cosmo_assets.pure.rows import rows_digest
-from cosmo_assets.pure.seeds import check_duplicates, seed_documents
-from resources.interpreter import MAX_CODE_CHARS, read_code, read_docs
-from resources.sources import observe
+from cosmo_assets.algorithms.seeds import check_duplicates, seed_documents
+from cosmo_assets.config.schema import Config, Source
+from cosmo_assets.core.row_digest import rows_digest
+from resources.inputs.files import observe
+from resources.inputs.interpreter import MAX_CODE_CHARS, read_code, read_docs
 
 if TYPE_CHECKING:
     from pathlib import Path

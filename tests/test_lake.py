@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 import polars as pl
 import pytest
 
-from cosmo_assets.pure.errors import BadInputError, ContractError
-from cosmo_assets.pure.rows import rows_digest
-from cosmo_assets.pure.trace import Recipe, Trace
-from resources.catalog import Branch, Catalog
-from resources.lake import Draft, Lake, write_atomically, write_rows
-from resources.warehouse import open_warehouse
+from cosmo_assets.core.build_record import Recipe, Trace
+from cosmo_assets.core.errors import BadInputError, ContractError
+from cosmo_assets.core.row_digest import rows_digest
+from resources.storage.catalog import Branch, Catalog
+from resources.storage.lake import Draft, Lake, write_atomically, write_rows
+from resources.storage.warehouse import open_warehouse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +56,7 @@ def numbered(number: int) -> pl.DataFrame:
 @contextlib.contextmanager
 def process(code: str, *args: str) -> Iterator[subprocess.Popen[str]]:
     """Run Python in a process of its own that has said something, and end it afterwards."""
-    head = "import os, sys; from pathlib import Path; from resources.lake import Lake\n"
+    head = "import os, sys; from pathlib import Path; from resources.storage.lake import Lake\n"
     with subprocess.Popen(
         [sys.executable, "-c", head + code, *args],
         stdin=subprocess.PIPE,
@@ -210,7 +210,7 @@ def test_a_branch_needs_a_name_of_its_own(lake: Lake, name: str) -> None:
 def test_many_processes_may_open_a_new_catalog_at_once(tmp_path: Path) -> None:
     """The first to come lays it out; none sees it half laid out."""
     code = (
-        "from resources.catalog import Branch, Catalog\n"
+        "from resources.storage.catalog import Branch, Catalog\n"
         "print('ready', flush=True)\n"
         "for line in sys.stdin:\n"
         "    Catalog(Path(line.strip())).create_branch(Branch(sys.argv[1], 'main', {}))\n"
@@ -387,9 +387,9 @@ def test_threads_of_one_process_may_write_the_same_small_file(tmp_path: Path) ->
 KILLS = """
 import signal, time
 import polars as pl
-from cosmo_assets.pure.rows import rows_digest
-from cosmo_assets.pure.trace import Recipe, Trace
-from resources.lake import Draft, write_rows
+from cosmo_assets.core.row_digest import rows_digest
+from cosmo_assets.core.build_record import Recipe, Trace
+from resources.storage.lake import Draft, write_rows
 
 lake = Lake(Path(sys.argv[1]))
 

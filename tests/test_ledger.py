@@ -25,20 +25,26 @@ from fake_endpoint import PROBE, FakeEndpoint, Fault
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cosmo_assets.pure import completion_key, config
-from cosmo_assets.pure.completion_key import asked_with, completion_keys, prompt_keys
-from cosmo_assets.pure.errors import BadInputError
-from cosmo_assets.pure.ledger_index import entries_of, key_words, pack_entry
-from resources import ledger as ledgers
-from resources import ledger_mend, ledger_upkeep
-from resources.answers import answer
-from resources.generator import Completion, Generator, open_generator
-from resources.ledger import Ledger
+from cosmo_assets.algorithms.generation import completion_key
+from cosmo_assets.algorithms.generation.completion_key import (
+    asked_with,
+    completion_keys,
+    prompt_keys,
+)
+from cosmo_assets.config import schema as config
+from cosmo_assets.core.errors import BadInputError
+from resources.generation.generator import Completion, Generator, open_generator
+from resources.ledger import compaction as ledger_upkeep
+from resources.ledger import ledger as ledgers
+from resources.ledger import repair as ledger_mend
+from resources.ledger.answers import answer
+from resources.ledger.index import entries_of, key_words, pack_entry
+from resources.ledger.ledger import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from resources.generator import Ask, OnReply
+    from resources.generation.generator import Ask, OnReply
 
 KILLS = int(os.environ.get("COSMO_KILLS", "20"))  # 200 take five minutes
 PROMPTS = pl.Series("prompt", [f"Write about thing {number}." for number in range(40)])
@@ -475,7 +481,7 @@ def test_a_join_that_is_killed_leaves_everything(
 
 def kill_at(step: str, number: int) -> None:
     """Kill this process when a folder does ``step`` for the nth time."""
-    from resources.ledger_places import Folder  # noqa: PLC0415 - in a process of its own
+    from resources.ledger.locations import Folder  # noqa: PLC0415 - in a process of its own
 
     real, left = getattr(Folder, step), [number]
 
@@ -786,7 +792,7 @@ def test_a_journal_that_is_being_written_loses_what_was_taken_out_when_it_ends(
 
 def all_lines(folder: Path) -> list[dict[str, Any]]:
     """Read all texts that lie in a ledger's files, whatever its indexes say."""
-    from resources.sources import _unpack_frames  # noqa: PLC0415
+    from resources.inputs.files import _unpack_frames  # noqa: PLC0415
 
     data = b"".join(_unpack_frames(path.read_bytes()) for path in folder.glob("*.zst"))
     return [json.loads(line) for line in data.splitlines()]
@@ -888,10 +894,10 @@ def server() -> Iterator[Server]:
 RUNNER = """
 import json, os, sys
 import polars as pl
-from cosmo_assets.pure import config
-from resources.generator import open_generator
-from resources.ledger import Ledger
-from resources.stream import Stream
+from cosmo_assets.config import schema as config
+from resources.generation.generator import open_generator
+from resources.ledger.ledger import Ledger
+from resources.ledger.stream import Stream
 
 def run(order):
     chosen = config.Generator.model_validate(order["generator"])

@@ -19,13 +19,17 @@ from rich.console import Console
 from tiny import write_project
 from typer.testing import CliRunner
 
-from cosmo_assets.cli import app
-from cosmo_assets.history import generations_told, read_generations
-from cosmo_assets.live_page import RunPage, panel_of
-from cosmo_assets.pure import config
-from cosmo_assets.pure.errors import BadInputError
-from resources import live
-from resources.generations import (
+from cosmo_assets.cli.app import app
+from cosmo_assets.cli.live_page import RunPage, panel_of
+from cosmo_assets.config import schema as config
+from cosmo_assets.core.errors import BadInputError
+from cosmo_assets.incremental.run_history import generations_told, read_generations
+from resources.generation import monitor as live
+from resources.generation.generator import open_generator
+from resources.generation.monitor import hearing, watching
+from resources.generation.progress_sample import Sample, public_url
+from resources.generation.usage import EndpointStats, Stats
+from resources.generation.usage_log import (
     SCHEMA,
     Spent,
     keep_sample,
@@ -33,12 +37,8 @@ from resources.generations import (
     read_samples,
     spent_since,
 )
-from resources.generator import open_generator
-from resources.lake import Lake
-from resources.live import hearing, watching
 from resources.project import find_lake
-from resources.samples import Sample, public_url
-from resources.tally import EndpointStats, Stats
+from resources.storage.lake import Lake
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -274,10 +274,10 @@ def test_rows_are_kept_on_the_way_with_the_run_that_listens(lake: Lake) -> None:
 def test_a_generation_whose_process_is_gone_was_killed(lake: Lake) -> None:
     code = (
         "import os, pathlib, sys\n"
-        "from cosmo_assets.pure import config\n"
-        "from resources.generator import open_generator\n"
-        "from resources.lake import Lake\n"
-        "from resources.live import hearing, watching\n"
+        "from cosmo_assets.config import schema as config\n"
+        "from resources.generation.generator import open_generator\n"
+        "from resources.storage.lake import Lake\n"
+        "from resources.generation.monitor import hearing, watching\n"
         "lake, settings = Lake(pathlib.Path(sys.argv[1])), config.Generator()\n"
         "with hearing(lambda _: os._exit(9)):\n"
         "    with watching(lake, 'completions', settings, every_s=0, kept_every_s=0) as watch:\n"

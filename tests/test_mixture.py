@@ -9,15 +9,20 @@ import yaml
 from edits import put, settle
 from stand_ins import copy_of, look_at, look_with, remake, standing
 
-from cosmo_assets.mixture import check_mixture, is_asked_for, read_mixture, tell_mixture
-from cosmo_assets.plan import plan_tables
-from cosmo_assets.pure.config_file import parse_config
-from cosmo_assets.pure.errors import BadInputError
+from cosmo_assets.config.loading import parse_config
+from cosmo_assets.core.errors import BadInputError
+from cosmo_assets.incremental.plan import plan_tables
+from cosmo_assets.pipeline.prompts.mixture import (
+    check_mixture,
+    is_asked_for,
+    read_mixture,
+    tell_mixture,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cosmo_assets.world import World
+    from cosmo_assets.incremental.snapshot import World
 
 # Three web topics of nine documents in two styles, two courses of four units in one.
 WEB, CURATED, ALL = 54, 8, 62

@@ -13,21 +13,21 @@ from edits import put, replaced, settle
 from fake_endpoint import FakeEndpoint, Fault
 from stand_ins import STAND_INS, look_at, remake
 
-from cosmo_assets import pilot_commands
-from cosmo_assets.completions import COMPLETIONS
-from cosmo_assets.graph import TABLES
-from cosmo_assets.pilots import choose_prompts, find_models
-from cosmo_assets.plan import plan_tables
-from cosmo_assets.pure.errors import BadInputError
-from cosmo_assets.pure.labelling import MARK
-from cosmo_assets.pure.rehearsal import rehearse
-from resources.generations import spent_since
+from cosmo_assets.algorithms.generation.rehearsal import rehearse
+from cosmo_assets.algorithms.topics.labelling import MARK
+from cosmo_assets.cli import pilot as pilot_commands
+from cosmo_assets.core.errors import BadInputError
+from cosmo_assets.incremental.plan import plan_tables
+from cosmo_assets.pipeline.generation.completions import COMPLETIONS
+from cosmo_assets.pipeline.generation.pilots import choose_prompts, find_models
+from cosmo_assets.pipeline.graph import TABLES
+from resources.generation.usage_log import spent_since
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # typer imports what click deprecates
     from typer.testing import CliRunner
 
-    from cosmo_assets.cli import app
+    from cosmo_assets.cli.app import app
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from click.testing import Result
 
-    from cosmo_assets.forecast import Forecast
+    from cosmo_assets.incremental.forecast import Forecast
 
 YOUNG = "templates/page_young.md"
 FREE = STAND_INS[: [table.name for table in STAND_INS].index("completions")]

@@ -12,12 +12,12 @@ from stand_ins import STAND_INS, chosen, copy_of, look_at, partitions, remake, t
 from tiny import with_passages
 from typer.testing import CliRunner
 
-from cosmo_assets.batch import make
-from cosmo_assets.cli import app
-from cosmo_assets.forecast import Cost
-from cosmo_assets.graph import BY_NAME
-from cosmo_assets.plan import RUN, plan_tables
-from cosmo_assets.plan_display import summary_line
+from cosmo_assets.cli.app import app
+from cosmo_assets.cli.plan_display import summary_line
+from cosmo_assets.incremental.build import make
+from cosmo_assets.incremental.forecast import Cost
+from cosmo_assets.incremental.plan import RUN, plan_tables
+from cosmo_assets.pipeline.graph import BY_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from stand_ins import Remade
 
-    from cosmo_assets.plan import TablePlan, Word
+    from cosmo_assets.incremental.plan import TablePlan, Word
 
 
 CELLWISE = [table.name for table in STAND_INS if table.by in {"cells", "grounded_cells"}]
@@ -361,7 +361,7 @@ def announced(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cosmo_assets.runs.run_graph", stop)
+    monkeypatch.setattr("cosmo_assets.orchestration.runner.run_graph", stop)
 
     def run(*words: str) -> str:
         return " ".join(CliRunner().invoke(app, ["run", *words]).output.split())

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from fake_endpoint import PROBE, FakeEndpoint, Fault
 
-from cosmo_assets.pure import config
-from cosmo_assets.pure.errors import GeneratorError
-from resources import http_generators, pool
-from resources.generator import Ask, Completion, Generator, open_generator
-from resources.signals import heeding_signals
-from resources.tally import BudgetReachedError
+from cosmo_assets.config import schema as config
+from cosmo_assets.core.errors import GeneratorError
+from resources.generation import endpoints as pool
+from resources.generation import http as http_generators
+from resources.generation.generator import Ask, Completion, Generator, open_generator
+from resources.generation.usage import BudgetReachedError
+from resources.storage.signals import heeding_signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,15 +11,15 @@ import yaml
 from edits import replaced
 from stand_ins import look_at, remake
 
-from cosmo_assets.previews import compare_templates, preview
-from cosmo_assets.prompts import PROMPT_TEMPLATES
-from cosmo_assets.pure.errors import BadInputError
+from cosmo_assets.core.errors import BadInputError
+from cosmo_assets.pipeline.prompts.previews import compare_templates, preview
+from cosmo_assets.pipeline.prompts.tables import PROMPT_TEMPLATES
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # typer imports what click deprecates
     from typer.testing import CliRunner
 
-    from cosmo_assets.cli import app
+    from cosmo_assets.cli.app import app
 
 if TYPE_CHECKING:
     from pathlib import Path

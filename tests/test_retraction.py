@@ -29,26 +29,32 @@ from stand_ins import (
     write_larger_project,
 )
 
-from cosmo_assets.descendants import MAP, find, name_targets
-from cosmo_assets.graph import BY_NAME
-from cosmo_assets.marks import read_marks
-from cosmo_assets.pure.completion_key import completion_keys
-from cosmo_assets.pure.digest import digest, digest_bytes
-from cosmo_assets.pure.errors import BadInputError
-from cosmo_assets.retraction import Report, finish, list_retractions, retract, tell_listing
-from cosmo_assets.training import mixture_cells, write_mixture
-from resources.catalog import Branch
-from resources.event_log import redact_events
-from resources.lake import Lake
-from resources.ledger import open_ledger
-from resources.retractions import Retractions
+from cosmo_assets.algorithms.generation.completion_key import completion_keys
+from cosmo_assets.core.digest import digest, digest_bytes
+from cosmo_assets.core.errors import BadInputError
+from cosmo_assets.incremental.retraction.flags import read_marks
+from cosmo_assets.incremental.retraction.retract import (
+    Report,
+    finish,
+    list_retractions,
+    retract,
+    tell_listing,
+)
+from cosmo_assets.incremental.retraction.search import MAP, find, name_targets
+from cosmo_assets.orchestration.event_redaction import redact_events
+from cosmo_assets.pipeline.graph import BY_NAME
+from cosmo_assets.pipeline.training import mixture_cells, write_mixture
+from resources.ledger.ledger import open_ledger
+from resources.storage.catalog import Branch
+from resources.storage.lake import Lake
+from resources.storage.retractions import Retractions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from cosmo_assets.batch import Step
-    from cosmo_assets.tables import Made, Table
-    from cosmo_assets.world import World
+    from cosmo_assets.incremental.build import Step
+    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.table import Made, Table
 
 COURSES = {"courses:algebra", "courses:botany"}
 ALGEBRA, BOTANY = "curated-algebra:unit_college", "curated-botany:unit_college"
@@ -110,7 +116,7 @@ def unjudged(monkeypatch: pytest.MonkeyPatch) -> None:
     def judge(_table: Table, made: dict[str, Any], _world: World) -> dict[str, list[Any]]:
         return {name: [] for name in made}
 
-    monkeypatch.setattr("cosmo_assets.batch.judge", judge)
+    monkeypatch.setattr("cosmo_assets.incremental.build.judge", judge)
 
 
 def versions(path: Path) -> dict[str, dict[str, str]]:
@@ -563,13 +569,13 @@ class Killed(BaseException):
 
 
 PLACES = [
-    "cosmo_assets.retraction.cut",
-    "cosmo_assets.retraction._take_from_ledger",
-    "cosmo_assets.incision._write",
-    "resources.retractions.Retractions.cut",
-    "cosmo_assets.retraction._sweep",
-    "cosmo_assets.retraction.make",
-    "resources.retractions.Retractions.finish",
+    "cosmo_assets.incremental.retraction.retract.cut",
+    "cosmo_assets.incremental.retraction.retract._take_from_ledger",
+    "cosmo_assets.incremental.retraction.cut._write",
+    "resources.storage.retractions.Retractions.cut",
+    "cosmo_assets.incremental.retraction.retract._sweep",
+    "cosmo_assets.incremental.retraction.retract.make",
+    "resources.storage.retractions.Retractions.finish",
 ]
 
 

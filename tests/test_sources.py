@@ -11,11 +11,11 @@ import polars as pl
 import pytest
 import zstandard
 
-import resources.sources
-from cosmo_assets.pure.config import Config, Source
-from cosmo_assets.pure.errors import BadInputError
-from cosmo_assets.pure.seeds import check_duplicates, seed_documents
-from resources.sources import Outside, observe, read_file
+import resources.inputs.files
+from cosmo_assets.algorithms.seeds import check_duplicates, seed_documents
+from cosmo_assets.config.schema import Config, Source
+from cosmo_assets.core.errors import BadInputError
+from resources.inputs.files import Outside, observe, read_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -228,7 +228,7 @@ def test_a_touched_file_keeps_its_version_and_an_edited_one_does_not(
 def test_an_edit_that_keeps_size_and_modification_time_is_seen(
     folder: Path, memory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resources.sources, "SETTLED_NS", -1)
+    monkeypatch.setattr(resources.inputs.files, "SETTLED_NS", -1)
     os.utime(folder / "a.jsonl", (1, 1))
     before = versions(look(folder / "a.jsonl", memory))
     (folder / "a.jsonl").write_bytes(LINES.replace(b"Soup", b"Stew"))
@@ -241,7 +241,7 @@ def test_files_that_settled_are_not_read_again(
 ) -> None:
     look(folder / "*.jsonl", memory)
     assert not memory.exists() or str(folder) not in memory.read_text()  # too young to trust
-    monkeypatch.setattr(resources.sources, "SETTLED_NS", -1)
+    monkeypatch.setattr(resources.inputs.files, "SETTLED_NS", -1)
     before = versions(look(folder / "*.jsonl", memory))
 
     def refuse(*_: object, **__: object) -> None:
@@ -259,7 +259,7 @@ def test_files_that_settled_are_not_read_again(
 def test_a_torn_memory_costs_a_look_and_nothing_else(
     folder: Path, memory: Path, torn: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resources.sources, "SETTLED_NS", -1)
+    monkeypatch.setattr(resources.inputs.files, "SETTLED_NS", -1)
     before = versions(look(folder / "a.jsonl", memory))
     memory.write_bytes(torn.replace(b"%s", str(folder / "a.jsonl").encode()))
     assert versions(look(folder / "a.jsonl", memory)) == before

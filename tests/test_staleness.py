@@ -27,17 +27,17 @@ from stand_ins import (
     standing,
 )
 
-from cosmo_assets.graph import BY_NAME
-from cosmo_assets.pure.config import Config, How
-from cosmo_assets.pure.trace import Recipe
-from cosmo_assets.sql_tables import CONTAMINATION_REPORT, CORPUS_PROFILE
-from cosmo_assets.world import differences
+from cosmo_assets.config.schema import Config, How
+from cosmo_assets.core.build_record import Recipe
+from cosmo_assets.incremental.snapshot import differences
+from cosmo_assets.pipeline.graph import BY_NAME
+from cosmo_assets.pipeline.quality.sql_tables import CONTAMINATION_REPORT, CORPUS_PROFILE
 from dbt_like_sql.model import HERE, Model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cosmo_assets.tables import Table
+    from cosmo_assets.incremental.table import Table
 
 
 @pytest.fixture(scope="module")

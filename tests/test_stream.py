@@ -10,19 +10,19 @@ import polars as pl
 import pytest
 from fake_endpoint import PROBE, FakeEndpoint, Fault
 
-from cosmo_assets.pure import config
-from cosmo_assets.pure.errors import GeneratorError
-from resources import pool
-from resources import stream as streams
-from resources.generator import Completion, Generator, open_generator
-from resources.ledger import Ledger
-from resources.stream import Stream
+from cosmo_assets.config import schema as config
+from cosmo_assets.core.errors import GeneratorError
+from resources.generation import endpoints as pool
+from resources.generation.generator import Completion, Generator, open_generator
+from resources.ledger import stream as streams
+from resources.ledger.ledger import Ledger
+from resources.ledger.stream import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from resources.generator import Ask, OnReply
+    from resources.generation.generator import Ask, OnReply
 
 SETTINGS = config.Generator()
 

@@ -7,14 +7,19 @@ import numpy as np
 import polars as pl
 import pytest
 
-from cosmo_assets.prompts import canonical
-from cosmo_assets.pure.duplicates import find_nearest, signatures
-from cosmo_assets.pure.errors import BadInputError
-from cosmo_assets.pure.intervals import could_be_chance, paired_mean, paired_shares, wilson
-from cosmo_assets.pure.model_report import ALL, compare_cells, compare_models
-from cosmo_assets.pure.rehearsal import rehearse
-from cosmo_assets.pure.sample_page import Beside, Sample, Sheet, write_page
-from cosmo_assets.pure.style_report import (
+from cosmo_assets.algorithms.generation.rehearsal import rehearse
+from cosmo_assets.algorithms.prompts.template import PromptTemplate
+from cosmo_assets.algorithms.quality.duplicates import find_nearest, signatures
+from cosmo_assets.algorithms.quality.ngrams import tokenize
+from cosmo_assets.algorithms.reports.intervals import (
+    could_be_chance,
+    paired_mean,
+    paired_shares,
+    wilson,
+)
+from cosmo_assets.algorithms.reports.model_report import ALL, compare_cells, compare_models
+from cosmo_assets.algorithms.reports.sample_page import Beside, Sample, Sheet, write_page
+from cosmo_assets.algorithms.reports.style_report import (
     ANSWERS,
     Rules,
     list_breaches,
@@ -23,8 +28,8 @@ from cosmo_assets.pure.style_report import (
     pick_samples,
     sum_styles,
 )
-from cosmo_assets.pure.template import PromptTemplate
-from cosmo_assets.pure.words import tokenize
+from cosmo_assets.core.errors import BadInputError
+from cosmo_assets.pipeline.prompts.tables import canonical
 
 REFUSAL = "I'm sorry, but I can't help with that."
 LOOP = "round and round it goes " * 40

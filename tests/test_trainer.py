@@ -13,10 +13,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from cosmo_assets.pure.config import Recipe, RecipeHow, Shape, TokenizerSettings
-from cosmo_assets.pure.errors import BadInputError, ContractError
-from resources.tokenizer import Tokenizer, open_tokenizer
-from resources.trainer import NextToken, Stream, plan_windows, train
+from cosmo_assets.config.schema import Recipe, RecipeHow, Shape, TokenizerSettings
+from cosmo_assets.core.errors import BadInputError, ContractError
+from resources.models.tokenizer import Tokenizer, open_tokenizer
+from resources.models.trainer import NextToken, Stream, plan_windows, train
 
 Shards = list[tuple[str, Path]]
 Trained = tuple[list[Path], list[pl.DataFrame]]

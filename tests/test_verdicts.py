@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pytest
 
-from cosmo_assets import verdicts
-from cosmo_assets.graph import BY_NAME
-from cosmo_assets.pure.config_file import parse_config
-from cosmo_assets.pure.errors import BadInputError, ContractError
-from cosmo_assets.pure.trace import Recipe, Trace
-from cosmo_assets.verdicts import CONTRACT, EXPECTATIONS, SUITE, judge, rules
-from cosmo_assets.world import World
+from cosmo_assets.config.loading import parse_config
+from cosmo_assets.core.build_record import Recipe, Trace
+from cosmo_assets.core.errors import BadInputError, ContractError
+from cosmo_assets.incremental import checks as verdicts
+from cosmo_assets.incremental.checks import CONTRACT, EXPECTATIONS, SUITE, judge, rules
+from cosmo_assets.incremental.snapshot import World
+from cosmo_assets.pipeline.graph import BY_NAME
 from dbt_like_sql.model import Model
-from resources.lake import Draft, Lake, write_rows
-from resources.sources import Outside
+from resources.inputs.files import Outside
+from resources.storage.lake import Draft, Lake, write_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -114,8 +114,8 @@ def test_rules_are_listed_with_what_they_assert() -> None:
 
 def test_rules_are_listed_without_the_heavy_libraries() -> None:
     code = (
-        "import sys; from cosmo_assets.verdicts import rules; "
-        "from cosmo_assets.graph import TABLES; [rules(table) for table in TABLES]; "
+        "import sys; from cosmo_assets.incremental.checks import rules; "
+        "from cosmo_assets.pipeline.graph import TABLES; [rules(table) for table in TABLES]; "
         "print([name for name in ('great_expectations', 'pandas') if name in sys.modules])"
     )
     told = subprocess.run(

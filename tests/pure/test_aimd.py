@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cosmo_assets.pure.aimd import FEW_ANSWERS, HOLD_ROUNDS, Window
+from cosmo_assets.algorithms.generation.concurrency import FEW_ANSWERS, HOLD_ROUNDS, Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import polars as pl
 import pytest
 
-from cosmo_assets.pure.benchmark import SCHEMA, normalise, prompts, sample_text
-from cosmo_assets.pure.errors import BadInputError
+from cosmo_assets.algorithms.quality.benchmarks import SCHEMA, normalise, prompts, sample_text
+from cosmo_assets.core.errors import BadInputError
 
 FLAT: dict[str, list[Any]] = {
     "benchmark": ["theirs", "theirs"],

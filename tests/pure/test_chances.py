@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from cosmo_assets.pure.chances import (
+from cosmo_assets.algorithms.prompts.draws import (
     ACTIONS,
     ADJECTIVES,
     FEATURE_SHARE,
@@ -20,7 +20,7 @@ from cosmo_assets.pure.chances import (
     draw_words,
     places,
 )
-from cosmo_assets.pure.digest import digest
+from cosmo_assets.core.digest import digest
 
 COUNT = 20_000
 NUMBERS = np.array([int(digest(number), 16) for number in range(COUNT)], np.uint64)

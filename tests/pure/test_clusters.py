@@ -4,8 +4,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from cosmo_assets.pure.clusters import Clusters, assign, fit_clusters, name_clusters, slug
-from cosmo_assets.pure.config import Clustering
+from cosmo_assets.algorithms.topics.clustering import (
+    Clusters,
+    assign,
+    fit_clusters,
+    name_clusters,
+    slug,
+)
+from cosmo_assets.config.schema import Clustering
 
 SIZES = (40, 30, 20)
 SMALL = Clustering(min_cluster=8, min_samples=3, neighbours=8)

@@ -8,10 +8,10 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from cosmo_assets.pure.config import Config, How, Settings
-from cosmo_assets.pure.config_file import BranchSettings, load_config, parse_config
-from cosmo_assets.pure.digest import digest
-from cosmo_assets.pure.errors import BadInputError
+from cosmo_assets.config.loading import BranchSettings, load_config, parse_config
+from cosmo_assets.config.schema import Config, How, Settings
+from cosmo_assets.core.digest import digest
+from cosmo_assets.core.errors import BadInputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,8 +16,8 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cosmo_assets.pure import words
-from cosmo_assets.pure.contamination import (
+from cosmo_assets.algorithms.quality import ngrams as words
+from cosmo_assets.algorithms.quality.contamination import (
     INDEX_SCHEMA,
     OVERLAP_SCHEMA,
     SAMPLE,
@@ -27,7 +27,7 @@ from cosmo_assets.pure.contamination import (
     match_letters,
     measure_overlap,
 )
-from cosmo_assets.pure.errors import ContractError
+from cosmo_assets.core.errors import ContractError
 
 ROOT = Path(__file__).parents[2]
 SHARED = Path(os.environ.get("COSMO_SHARED", ROOT.parent / "shared")) / "data"
@@ -175,7 +175,7 @@ def test_the_number_of_texts_scanned_at_once_changes_nothing(
     monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
     expected = find_contamination(LEAKY, index_benchmark(QUIZ))
-    monkeypatch.setattr("cosmo_assets.pure.contamination._TEXTS_AT_ONCE", at_once)
+    monkeypatch.setattr("cosmo_assets.algorithms.quality.contamination._TEXTS_AT_ONCE", at_once)
     assert find_contamination(LEAKY, index_benchmark(QUIZ)).equals(expected)
 
 

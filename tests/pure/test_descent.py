@@ -7,7 +7,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from cosmo_assets.pure.descent import (
+from cosmo_assets.core.build_record import Recipe
+from cosmo_assets.incremental.retraction.lineage import (
     NEEDED,
     Retracted,
     carry_over,
@@ -16,7 +17,6 @@ from cosmo_assets.pure.descent import (
     without,
     without_quotes,
 )
-from cosmo_assets.pure.trace import Recipe
 
 LONG = "x" * 60
 

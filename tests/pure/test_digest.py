@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cosmo_assets.pure.digest import digest, digest_bytes, share_of
+from cosmo_assets.core.digest import digest, digest_bytes, share_of
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -33,7 +33,7 @@ def repr_of(value: object) -> object:
 
 
 def test_a_digest_is_16_hex_digits_and_the_same_in_every_process() -> None:
-    code = "from cosmo_assets.pure.digest import digest; print(digest({'b': [1, 'é'], 'a': None}))"
+    code = "from cosmo_assets.core.digest import digest; print(digest({'b': [1, 'é'], 'a': None}))"
     runs = {
         subprocess.run(
             [sys.executable, "-c", code],

@@ -3,8 +3,8 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from cosmo_assets.pure.config import Quality
-from cosmo_assets.pure.documents import clean
+from cosmo_assets.algorithms.quality.cleaning import clean
+from cosmo_assets.config.schema import Quality
 
 BODY = "Trees drink through their roots and breathe through their leaves."
 SHORT = Quality(min_words=3, max_words=12)

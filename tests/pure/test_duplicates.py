@@ -6,14 +6,15 @@ import numpy as np
 import polars as pl
 import pytest
 
-from cosmo_assets.pure import duplicates, words
-from cosmo_assets.pure.duplicates import (
+from cosmo_assets.algorithms.quality import duplicates
+from cosmo_assets.algorithms.quality import ngrams as words
+from cosmo_assets.algorithms.quality.duplicates import (
     DUPLICATE_SCHEMA,
     SIGNATURE_SCHEMA,
     find_duplicates,
     signatures,
 )
-from cosmo_assets.pure.errors import ContractError
+from cosmo_assets.core.errors import ContractError
 
 WORDS = [
     f"{start}{middle}{end}" for start in "bdfgklmnprst" for middle in "aeiou" for end in "lnrsx"

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cosmo_assets.pure.extracts import ROWS, chars_within, quote
-from cosmo_assets.pure.template import PromptTemplate
+from cosmo_assets.algorithms.prompts.extracts import ROWS, chars_within, quote
+from cosmo_assets.algorithms.prompts.template import PromptTemplate
 
 TOKEN = re.compile(r"[A-Za-z\u0080-\u2e7f]{1,5}|[0-9]{1,3}|\S")
 

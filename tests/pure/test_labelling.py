@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from cosmo_assets.pure.errors import ContractError
-from cosmo_assets.pure.labelling import MARK, Label, labelling_prompt, parse_label
+from cosmo_assets.algorithms.topics.labelling import MARK, Label, labelling_prompt, parse_label
+from cosmo_assets.core.errors import ContractError
 
 GOOD = {"topic": "Cell biology", "educational_score": 8, "reason": "It is taught at school."}
 LABEL = Label("Cell biology", 8.0, "It is taught at school.")

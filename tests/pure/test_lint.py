@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 import cosmo_assets
-from cosmo_assets.pure.lint import NEAR, lint_templates, list_idle, similarity
-from cosmo_assets.pure.template import load_templates
+from cosmo_assets.algorithms.prompts.lint import NEAR, lint_templates, list_idle, similarity
+from cosmo_assets.algorithms.prompts.template import load_templates
 
 FOLDER = Path(cosmo_assets.__file__).parent / "templates"
 SHIPPED = {file.name: file.read_text(encoding="utf-8") for file in sorted(FOLDER.glob("*.md"))}

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from cosmo_assets.pure.marks import mark_text
+from cosmo_assets.algorithms.generation.text_flags import mark_text
 
 PLAIN = " ".join(f"Sentence {n} says what none before it said." for n in range(200))
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cosmo_assets.pure.passages import count_terms, cut_passages
+from cosmo_assets.algorithms.prompts.passages import count_terms, cut_passages
 
 
 def cut(*texts: str, words: int = 4, title: str = "") -> pl.DataFrame:

@@ -4,7 +4,13 @@ import string
 
 import pytest
 
-from cosmo_assets.pure.phrases import EXPLAIN, HEADINGS, OWN, SNIPPETS, TALK
+from cosmo_assets.algorithms.generation.rehearsal_phrases import (
+    EXPLAIN,
+    HEADINGS,
+    OWN,
+    SNIPPETS,
+    TALK,
+)
 
 BANKS = {"explain": EXPLAIN, "headings": HEADINGS, "talk": TALK, **OWN}
 

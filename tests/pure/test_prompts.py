@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cosmo_assets
-from cosmo_assets.pure.digest import digest
-from cosmo_assets.pure.errors import ContractError
-from cosmo_assets.pure.prompts import SCHEMA, VARIABLES, build_prompts, render
-from cosmo_assets.pure.template import PromptTemplate, load_templates
+from cosmo_assets.algorithms.prompts.rendering import SCHEMA, VARIABLES, build_prompts, render
+from cosmo_assets.algorithms.prompts.template import PromptTemplate, load_templates
+from cosmo_assets.core.digest import digest
+from cosmo_assets.core.errors import ContractError
 
 FOLDER = Path(cosmo_assets.__file__).parent / "templates"
 SHIPPED = load_templates(

@@ -5,8 +5,8 @@ import statistics
 
 import pytest
 
-from cosmo_assets.pure.labelling import labelling_prompt, parse_label
-from cosmo_assets.pure.rehearsal import quoted_passage, rehearse
+from cosmo_assets.algorithms.generation.rehearsal import quoted_passage, rehearse
+from cosmo_assets.algorithms.topics.labelling import labelling_prompt, parse_label
 
 SHORT = "Which gas do plants take in? They take in carbon dioxide and give off oxygen."
 LONG = " ".join(

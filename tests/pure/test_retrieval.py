@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cosmo_assets.pure import retrieval
-from cosmo_assets.pure.passages import STOP_WORDS, cut_passages
-from cosmo_assets.pure.retrieval import UNIT, find_passages
+from cosmo_assets.algorithms.prompts import retrieval
+from cosmo_assets.algorithms.prompts.passages import STOP_WORDS, cut_passages
+from cosmo_assets.algorithms.prompts.retrieval import UNIT, find_passages
 
 WORDS = [*(f"w{n}" for n in range(40)), "the", "of"]
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cosmo_assets.pure.errors import ContractError
-from cosmo_assets.pure.rows import facet_digests, rows_digest
+from cosmo_assets.core.errors import ContractError
+from cosmo_assets.core.row_digest import facet_digests, rows_digest
 
 KEY = ("id",)
 MANY = pl.DataFrame(

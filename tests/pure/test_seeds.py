@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pytest
 
-from cosmo_assets.pure.config import Source
-from cosmo_assets.pure.errors import BadInputError
-from cosmo_assets.pure.seeds import MAX_CHARS, check_duplicates, keep_sample, seed_documents
+from cosmo_assets.algorithms.seeds import MAX_CHARS, check_duplicates, keep_sample, seed_documents
+from cosmo_assets.config.schema import Source
+from cosmo_assets.core.errors import BadInputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

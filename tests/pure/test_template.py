@@ -10,9 +10,9 @@ from typing import get_args
 import pytest
 
 import cosmo_assets
-from cosmo_assets.pure.config import Kind, Sampling
-from cosmo_assets.pure.errors import BadInputError
-from cosmo_assets.pure.template import Piece, PromptTemplate, load_templates
+from cosmo_assets.algorithms.prompts.template import Piece, PromptTemplate, load_templates
+from cosmo_assets.config.schema import Kind, Sampling
+from cosmo_assets.core.errors import BadInputError
 
 FRONT = {
     "variables": "[extract, topic]",

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from cosmo_assets.pure.trace import Recipe, Trace
+from cosmo_assets.core.build_record import Recipe, Trace
 
 GIVEN: dict[str, Any] = {
     "code": "1",

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cosmo_assets.pure.errors import ContractError
-from cosmo_assets.pure.words import (
+from cosmo_assets.algorithms.quality.ngrams import (
     count_up,
     find_runs,
     hash_ngrams,
@@ -22,6 +21,7 @@ from cosmo_assets.pure.words import (
     spell_runs,
     tokenize,
 )
+from cosmo_assets.core.errors import ContractError
 
 MOVED_OUT_OF_MN = "\U0001171e"
 KNOWN = [

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any, get_args
 import polars as pl
 import pytest
 
-from cosmo_assets.graph import BY_NAME, TABLES
-from cosmo_assets.pure.config import Kind
-from cosmo_assets.pure.config_file import parse_config
-from cosmo_assets.pure.trace import Recipe, Trace
-from cosmo_assets.verdicts import CONTRACT, SUITE, judge, rules
-from cosmo_assets.world import World
-from resources.lake import Draft, Lake, write_rows
-from resources.sources import Outside
+from cosmo_assets.config.loading import parse_config
+from cosmo_assets.config.schema import Kind
+from cosmo_assets.core.build_record import Recipe, Trace
+from cosmo_assets.incremental.checks import CONTRACT, SUITE, judge, rules
+from cosmo_assets.incremental.snapshot import World
+from cosmo_assets.pipeline.graph import BY_NAME, TABLES
+from resources.inputs.files import Outside
+from resources.storage.lake import Draft, Lake, write_rows
 
 if TYPE_CHECKING:
-    from cosmo_assets.verdicts import Verdict
+    from cosmo_assets.incremental.checks import Verdict
 
 Row = dict[str, Any]
 

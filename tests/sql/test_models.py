@@ -6,7 +6,7 @@ import duckdb
 import polars as pl
 import pytest
 
-from cosmo_assets.graph import BY_NAME
+from cosmo_assets.pipeline.graph import BY_NAME
 from dbt_like_sql.model import load_model, load_models
 
 Row = dict[str, Any]

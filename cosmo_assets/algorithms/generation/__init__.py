@@ -1,0 +1,1 @@
+"""Keys of answers, the rehearsal, flags of texts. Imports core, config, algorithms."""

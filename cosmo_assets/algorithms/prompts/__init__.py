@@ -1,0 +1,1 @@
+"""Templates, draws, extracts, passages. Imports core, config, algorithms; begin at template.py."""

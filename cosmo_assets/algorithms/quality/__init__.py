@@ -1,0 +1,1 @@
+"""Cleaning, duplicates, contamination. Imports core, config, algorithms; begin at cleaning.py."""

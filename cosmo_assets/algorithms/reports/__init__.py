@@ -1,0 +1,1 @@
+"""Intervals, pictures and reports on texts. Imports core, config, algorithms."""

@@ -1,0 +1,1 @@
+"""Clusters of documents and their labels. Imports core, config, algorithms."""

@@ -1,0 +1,1 @@
+"""The command line. Only __main__.py imports it; begin at app.py."""

@@ -1,0 +1,348 @@
+"""The command line: it drives the Dagster graph and instance that the UI shows."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cosmo_assets.cli import branch as branch_commands
+from cosmo_assets.cli import pilot as pilot_commands
+from cosmo_assets.cli import prompts as prompt_commands
+from cosmo_assets.cli import retract as retract_command
+from cosmo_assets.cli.console import (
+    FAILED,
+    ConfigOption,
+    JsonOption,
+    guard,
+    print_json,
+    tell_branch,
+)
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+    from cosmo_assets.incremental.table_result import Layer
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="Synthetic pretraining data as an incremental asset graph.\n\n"
+    "Exit codes: 0 all is well · 1 some partitions failed · 2 a setting or a file is "
+    "wrong · 130 stopped by Ctrl-C.",
+)
+
+app.add_typer(branch_commands.app, name="branch")
+app.add_typer(prompt_commands.app, name="prompts")
+app.command(epilog=pilot_commands.PILOT_EXAMPLES)(pilot_commands.pilot)
+app.command(epilog=pilot_commands.COMPARE_EXAMPLES)(pilot_commands.compare)
+app.command(epilog=retract_command.RETRACT_EXAMPLES)(retract_command.retract)
+
+# Of Dagster's about itself, which its own command prints at every start.
+OWN_WARNINGS = "ignore:Function `dev_command`,ignore:Parameter `include_sources`"
+
+SelectOption = Annotated[
+    list[str] | None, typer.Option("--select", "-s", help="Only this asset; may be repeated.")
+]
+PartitionsOption = Annotated[
+    list[str] | None, typer.Option("--partitions", "-p", help="Only these; * stands for anything.")
+]
+ForceOption = Annotated[bool, typer.Option(help="Make partitions even where nothing changed.")]
+
+
+@app.command(
+    epilog="Examples: `cosmo run` · `cosmo run -c my.yaml` · `cosmo run -s topics --force`"
+)
+def run(
+    *,
+    config: ConfigOption = None,
+    select: SelectOption = None,
+    partitions: PartitionsOption = None,
+    per_run: Annotated[
+        int | None, typer.Option(min=1, help="Partitions of one Dagster run. Default: all.")
+    ] = None,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make what is missing or stale, layer by layer, and nothing else."""
+
+    def body() -> int:
+        import dagster as dg  # noqa: PLC0415
+
+        from cosmo_assets.cli.display import show_failures, show_run, watch  # noqa: PLC0415
+        from cosmo_assets.cli.plan_display import summary_line  # noqa: PLC0415
+        from cosmo_assets.incremental.run_record import recording, tell_selection  # noqa: PLC0415
+        from cosmo_assets.incremental.selection import plan_selection  # noqa: PLC0415
+        from cosmo_assets.incremental.snapshot import look  # noqa: PLC0415
+        from cosmo_assets.orchestration.runner import run_graph  # noqa: PLC0415
+        from cosmo_assets.pipeline.graph import select_tables  # noqa: PLC0415
+        from resources.storage.signals import ending_as_ctrl_c_does  # noqa: PLC0415
+
+        instance = _instance()
+        assert isinstance(instance, dg.DagsterInstance)
+        tables = select_tables(select or ())
+        retract_command.finish_begun(quiet=as_json)
+        world = look()
+        plans, waiting = plan_selection(world, select or (), partitions or (), force=force)
+        if not as_json:
+            tell_branch(world.lake.branch)
+            typer.echo(summary_line(plans, world, waiting), err=True)
+        running = run_graph(
+            instance, tables, patterns=partitions or (), force=force, per_run=per_run
+        )
+        selection = tell_selection(select or (), partitions or (), force=force)
+        with (
+            ending_as_ctrl_c_does(),
+            recording(world, plans, selection=selection, by="cosmo run") as record,
+        ):
+            layers = watch(record.follow(running), quiet=as_json)
+        failed = any(layer.failed for layer in layers)
+        if as_json:
+            told = [_layer_json(layer) for layer in layers]
+            print_json({"branch": world.lake.branch, "layers": told, "failed": failed})
+        else:
+            show_run(layers, record.rows(), currency=look().config.generator.how.currency)
+            show_failures(layers)
+            if not select and not failed:
+                _where_next()
+        return FAILED if failed else 0
+
+    guard(config, body)
+
+
+@app.command(epilog="Examples: `cosmo status` · `cosmo status -s prompts --partitions`")
+def status(
+    *,
+    config: ConfigOption = None,
+    select: SelectOption = None,
+    partitions: Annotated[
+        bool, typer.Option(help="One line a partition that is not fresh.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what is fresh, stale, missing or failed. Nothing runs."""
+
+    def body() -> int:
+        from cosmo_assets.cli.display import show_marks, show_status  # noqa: PLC0415
+        from cosmo_assets.incremental.failures import read_failures  # noqa: PLC0415
+        from cosmo_assets.incremental.retraction.flags import read_marks  # noqa: PLC0415
+        from cosmo_assets.incremental.snapshot import look, states  # noqa: PLC0415
+        from cosmo_assets.pipeline.graph import select_tables  # noqa: PLC0415
+
+        world = look()
+        tables = select_tables(select or ())
+        found = {table.name: states(world, table) for table in tables}
+        failures = {table.name: read_failures(world, table) for table in tables}
+        marks = {name: each for name in found if (each := read_marks(world, name))}
+        if as_json:
+            tree = {
+                name: {
+                    one: {"status": state.status, "why": list(state.reasons)}
+                    for one, state in parts.items()
+                }
+                for name, parts in found.items()
+            }
+            told = {"branch": world.lake.branch, "assets": tree, "failures": failures}
+            print_json({**told, "built_on_retracted": marks})
+        else:
+            tell_branch(world.lake.branch)
+            show_status(found, failures, partitions=partitions)
+            show_marks(marks)
+        return 0
+
+    guard(config, body)
+
+
+@app.command(
+    epilog="Examples: `cosmo plan` · `cosmo plan --cells` · `cosmo plan -s prompts -p 'web*'`"
+)
+def plan(
+    *,
+    config: ConfigOption = None,
+    select: SelectOption = None,
+    partitions: PartitionsOption = None,
+    force: ForceOption = False,
+    cells: Annotated[bool, typer.Option(help="One line a partition that is not fresh.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what `cosmo run` with these options would do, why, and what it costs. Nothing runs."""
+
+    def body() -> int:
+        import dataclasses  # noqa: PLC0415
+
+        from cosmo_assets.cli.plan_display import show_mixture, show_plan  # noqa: PLC0415
+        from cosmo_assets.incremental.forecast import Cost  # noqa: PLC0415
+        from cosmo_assets.incremental.selection import plan_selection  # noqa: PLC0415
+        from cosmo_assets.incremental.snapshot import look  # noqa: PLC0415
+        from cosmo_assets.pipeline.prompts.mixture import is_asked_for, read_mixture, tell_mixture  # noqa: PLC0415
+
+        world = look()
+        plans, waiting = plan_selection(world, select or (), partitions or (), force=force)
+        if as_json:
+            told = [dataclasses.asdict(one) for one in plans]
+            total = dataclasses.asdict(sum((one.cost for one in plans), start=Cost()))
+            found = {"branch": world.lake.branch, "plan": told, "total": total}
+            found |= {"waiting": waiting._asdict(), "mixture": read_mixture(world).to_dicts()}
+            print_json(found)
+        else:
+            tell_branch(world.lake.branch)
+            if is_asked_for(world, plans):
+                show_mixture(tell_mixture(read_mixture(world)))
+            show_plan(plans, waiting, world, cells=cells)
+        return 0
+
+    guard(config, body)
+
+
+@app.command(epilog="Example: `cosmo why prompts web-soil_roots_compost:blogpost`")
+def why(
+    asset: Annotated[str, typer.Argument(help="The asset.")],
+    partition: Annotated[str, typer.Argument(help="Its partition.")],
+    *,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say why a partition is not fresh, or what it was made from."""
+
+    def body() -> int:
+        from cosmo_assets.incremental.plan import explain  # noqa: PLC0415
+        from cosmo_assets.incremental.retraction.flags import read_marks, tell_mark  # noqa: PLC0415
+        from cosmo_assets.incremental.snapshot import look  # noqa: PLC0415
+        from cosmo_assets.pipeline.graph import select_tables  # noqa: PLC0415
+
+        (table,) = select_tables([asset])
+        world = look()
+        lines = explain(world, table, partition)
+        if marks := read_marks(world, table.name).get(partition):
+            lines.append(tell_mark(marks))
+        if as_json:
+            print_json({"asset": asset, "partition": partition, "why": lines})
+        else:
+            typer.echo("\n".join(lines))
+        return 0
+
+    guard(config, body)
+
+
+@app.command(
+    epilog="Examples: `cosmo report` · `cosmo report topics` · `cosmo report scores --json`"
+)
+def report(
+    name: Annotated[str, typer.Argument(help="scores, contamination, corpus or topics.")] = "all",
+    *,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print the tables people ask for: scores, contamination, corpus, topics."""
+
+    def body() -> int:
+        from cosmo_assets.cli.display import show_frame  # noqa: PLC0415
+        from cosmo_assets.incremental.snapshot import look  # noqa: PLC0415
+        from cosmo_assets.pipeline.reports import read_reports  # noqa: PLC0415
+
+        found = read_reports(look(), name)
+        if as_json:
+            print_json({title: frame.to_dicts() for title, frame in found.items()})
+        else:
+            for title, frame in found.items():
+                show_frame(title, frame)
+        return 0
+
+    guard(config, body)
+
+
+@app.command(
+    epilog="Examples: `cosmo history` · `cosmo history --generation` · `cosmo history --json`"
+)
+def history(
+    *,
+    config: ConfigOption = None,
+    generation: Annotated[
+        bool, typer.Option("--generation", help="How generators did, step by step.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Print what runs were expected to take, and what they took; or how generators did."""
+
+    def body() -> int:
+        from cosmo_assets.cli.display import show_frame, show_history  # noqa: PLC0415
+        from cosmo_assets.incremental.run_history import (  # noqa: PLC0415
+            by_run,
+            generations_told,
+            read_generations,
+            read_history,
+            runs_told,
+        )
+        from resources.project import find_lake  # noqa: PLC0415
+
+        lake = find_lake()
+        if generation:
+            found = read_generations(lake)
+            if as_json:
+                print_json({"branch": lake.branch, "generations": found})
+            else:
+                show_frame("Generations", generations_told(found))
+            return 0
+        rows = read_history(lake)
+        if as_json:
+            print_json({"branch": lake.branch, "history": rows.to_dicts()})
+        else:
+            tell_branch(lake.branch)
+            show_history(runs_told(by_run(rows)))
+        return 0
+
+    guard(config, body)
+
+
+@app.command(epilog="Example:\n\n`cosmo ui --port 3000`")
+def ui(
+    *,
+    config: ConfigOption = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 3000,
+) -> None:
+    """Open Dagster's UI, with its daemon, on the same lake and instance."""
+
+    def body() -> int:
+        import os  # noqa: PLC0415
+
+        _instance()
+        command = [sys.executable, "-m", "dagster", "dev", "-m", "cosmo_assets.definitions"]
+        typer.echo(f"Dagster's UI opens on http://{host}:{port} (Ctrl-C ends it)")
+        sys.stdout.flush()
+        os.environ.setdefault("PYTHONWARNINGS", OWN_WARNINGS)
+        # In this process's place, so that whatever ends the command ends what it started.
+        os.execv(sys.executable, [*command, "-h", host, "-p", str(port)])  # noqa: S606
+
+    guard(config, body)
+
+
+def _instance() -> dg.DagsterInstance:
+    from cosmo_assets.orchestration.runner import open_instance  # noqa: PLC0415
+    from resources.project import open_lake, read_config  # noqa: PLC0415
+
+    return open_instance(open_lake(read_config()))
+
+
+def _layer_json(layer: Layer) -> dict[str, Any]:
+    import dataclasses  # noqa: PLC0415
+
+    return {**dataclasses.asdict(layer), "made": layer.made, "fresh": layer.fresh}
+
+
+def _where_next() -> None:
+    from cosmo_assets.cli.display import show_frame  # noqa: PLC0415
+    from cosmo_assets.incremental.snapshot import look  # noqa: PLC0415
+    from cosmo_assets.pipeline.reports import read_reports  # noqa: PLC0415
+
+    world = look()
+    if world.traces("eval_scores"):
+        for title, frame in read_reports(world, "scores").items():
+            show_frame(title, frame)
+    typer.echo("Where to look next:")
+    typer.echo(f"  tables    {world.lake.root}/tables (Parquet)")
+    typer.echo("  reports   cosmo report")
+    typer.echo("  the graph cosmo ui   (make ui)")

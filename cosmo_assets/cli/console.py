@@ -1,0 +1,58 @@
+"""What all commands share: options, exit codes, JSON, and the branch they speak of."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FAILED, BAD_INPUT, STOPPED = 1, 2, 130
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="Configuration file (or COSMO_CONFIG). Default: embedded."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+def guard(config: Path | None, body: Callable[[], int]) -> NoReturn:
+    """Run a command; what is wrong with people's input is told in one line and exit code 2.
+
+    Ctrl-C is exit code 130, as shells have it.
+    """
+    import warnings  # noqa: PLC0415
+
+    from cosmo_assets.core.errors import CosmoError  # noqa: PLC0415
+
+    warnings.filterwarnings("ignore", module=r"dagster\b.*")  # beta notes, not ours to act on
+    if config is not None:
+        os.environ["COSMO_CONFIG"] = str(config.resolve())
+    try:
+        code = body()
+    except CosmoError as error:
+        typer.echo(f"cosmo: {error}", err=True)
+        code = BAD_INPUT
+    except KeyboardInterrupt:
+        told = "stopped; what is finished is kept, and the same command goes on with the rest"
+        typer.echo(f"cosmo: {told}", err=True)
+        code = STOPPED
+    raise typer.Exit(code)
+
+
+def print_json(tree: object) -> None:
+    """Print a tree for programs."""
+    typer.echo(json.dumps(tree, indent=1, ensure_ascii=False, default=str))
+
+
+def tell_branch(branch: str) -> None:
+    """Say which branch a command speaks of, where it is not the main one."""
+    from resources.storage.catalog import MAIN  # noqa: PLC0415
+
+    if branch != MAIN:
+        typer.echo(f"branch: {branch}")

@@ -1,0 +1,116 @@
+"""``cosmo prompts``: look at templates before anything is spent on them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cosmo_assets.cli.console import FAILED, ConfigOption, JsonOption, guard, print_json
+
+if TYPE_CHECKING:
+    from cosmo_assets.pipeline.prompts.previews import Change
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Look at prompt templates before anything is spent on them. Nothing runs.",
+)
+
+
+@app.command(epilog="Examples: `cosmo prompts lint` · `cosmo prompts lint --json`")
+def lint(*, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Name what is wrong with the templates; exit code 1 if anything is."""
+
+    def body() -> int:
+        from cosmo_assets.algorithms.prompts.lint import lint_templates, list_idle  # noqa: PLC0415
+        from cosmo_assets.incremental.snapshot import look  # noqa: PLC0415
+        from cosmo_assets.pipeline.prompts.previews import read_texts  # noqa: PLC0415
+
+        world = look()
+        texts = read_texts(world)
+        problems = lint_templates(texts, corpora=world.corpora)
+        idle = list_idle(texts, corpora=world.corpora)
+        if as_json:
+            listed = [one._asdict() for one in problems]
+            print_json({"templates": sorted(texts), "problems": listed, "idle": idle})
+        else:
+            for file in idle:
+                told = f"{file}: has no cells, since it asks for passages and there is no corpus"
+                typer.echo(told)
+            for one in problems:
+                typer.echo(f"{one.file}: {one.rule}: {one.told}")
+            typer.echo(f"{len(texts)} templates, {len(problems)} problems")
+        return FAILED if problems else 0
+
+    guard(config, body)
+
+
+@app.command(epilog="Examples: `cosmo prompts preview blogpost` · `… preview blogpost --n 1`")
+def preview(
+    style: Annotated[str, typer.Argument(help="The style.")],
+    *,
+    count: Annotated[int, typer.Option("--n", min=1, help="How many prompts.")] = 3,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a style's prompts of the project's own documents, the same ones at every look."""
+
+    def body() -> int:
+        from cosmo_assets.incremental.snapshot import look  # noqa: PLC0415
+        from cosmo_assets.pipeline.prompts.previews import preview  # noqa: PLC0415
+
+        rows = preview(look(), style, count)
+        if as_json:
+            print_json({"style": style, "prompts": rows.to_dicts()})
+        else:
+            for at, row in enumerate(rows.iter_rows(named=True), start=1):
+                head = f"{at} of {rows.height}: {row['partition']}, document {row['doc_id']}"
+                typer.echo(f"── {head}\n{row['prompt']}\n")
+        return 0
+
+    guard(config, body)
+
+
+@app.command(epilog="Examples: `cosmo prompts diff` · `cosmo prompts diff blogpost --json`")
+def diff(
+    styles: Annotated[
+        list[str] | None, typer.Argument(help="Styles.", show_default="all that differ")
+    ] = None,
+    *,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what edited templates change against what the lake's cells were made with."""
+
+    def body() -> int:
+        from cosmo_assets.incremental.snapshot import look  # noqa: PLC0415
+        from cosmo_assets.pipeline.prompts.previews import compare_templates, to_json  # noqa: PLC0415
+
+        changes = [one for one in compare_templates(look(), styles or ()) if one.change != "same"]
+        if as_json:
+            print_json({"changes": [to_json(one) for one in changes]})
+        for one in () if as_json else changes:
+            _show(one)
+        if not changes and not as_json:
+            typer.echo("no template differs from what the lake's cells were made with")
+        return 0
+
+    guard(config, body)
+
+
+def _show(change: Change) -> None:
+    """Print one style's change."""
+    told = f"{change.touched_cells:,} of {change.cells:,} cells and "
+    told += f"{change.touched_prompts:,} of {change.prompts:,} prompts"
+    told += " would be others"
+    if change.added_prompts:
+        told += f", {change.added_cells:,} cells and {change.added_prompts:,} prompts would be new"
+    typer.echo(f"── {change.style}: {change.change}; {told}")
+    for key, was, now in change.settings:
+        typer.echo(f"{key}: {was!r} → {now!r}")
+    if change.words:
+        typer.echo(change.words)
+    for title, text in (("before", change.before), ("after", change.after)):
+        if text:
+            typer.echo(f"\n{title}:\n{text}")
+    typer.echo("")

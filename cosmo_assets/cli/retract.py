@@ -1,0 +1,182 @@
+"""``cosmo retract``: what comes of a source, document, licence, template, model or corpus goes."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cosmo_assets.cli.console import (
+    FAILED,
+    ConfigOption,
+    JsonOption,
+    guard,
+    print_json,
+    tell_branch,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cosmo_assets.incremental.retraction.retract import Report
+
+NAMES_SHOWN = 3  # of each table
+RETRACT_EXAMPLES = "Examples: `cosmo retract --source pages` · `cosmo retract --doc 0123… --yes`"
+
+
+def retract(
+    *,
+    source: Annotated[str | None, typer.Option(help="A source of the configuration.")] = None,
+    doc: Annotated[str | None, typer.Option(help="A seed document's doc_id.")] = None,
+    licence: Annotated[
+        str | None, typer.Option(help="All sources and corpora of this licence.")
+    ] = None,
+    template: Annotated[str | None, typer.Option(help="A prompt style.")] = None,
+    model: Annotated[str | None, typer.Option(help="A generator, by its model.")] = None,
+    corpus: Annotated[str | None, typer.Option(help="A reference corpus.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it, do not ask.")] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List all that descends from something, and take it out of the lake for good.
+
+    Without a name: list what was retracted, and finish what broke off.
+    """
+    given = {
+        "source": source,
+        "doc": doc,
+        "licence": licence,
+        "template": template,
+        "model": model,
+        "corpus": corpus,
+    }
+
+    def body() -> int:
+        if any(name is not None for name in given.values()):
+            return _retract(given, yes=yes, as_json=as_json)
+        return _finish(as_json=as_json)
+
+    guard(config, body)
+
+
+def _retract(given: dict[str, str | None], *, yes: bool, as_json: bool) -> int:
+    from cosmo_assets.incremental.retraction.retract import retract, tell_listing  # noqa: PLC0415
+    from cosmo_assets.incremental.retraction.search import find, name_targets  # noqa: PLC0415
+    from cosmo_assets.incremental.snapshot import look  # noqa: PLC0415
+
+    world = look()
+    targets = name_targets(world, given)
+    listing = tell_listing(world, find(world, targets))
+    if not as_json:
+        tell_branch(world.lake.branch)
+        _show_descendants(listing)
+    sure = yes or (not as_json and _is_sure([name for _, name in targets]))
+    reports = retract(world, targets) if sure else []
+    if as_json:
+        told = [one._asdict() for one in reports]
+        print_json({"retract": targets, **listing, "done": sure, "reports": told})
+    elif sure:
+        _show(reports)
+    else:
+        typer.echo("Nothing is retracted yet: --yes does it.")
+    return FAILED if any(one.failed for one in reports) else 0
+
+
+def _is_sure(names: list[str]) -> bool:
+    """Ask a person, where there is one, to type what is to go."""
+    if not sys.stdin.isatty():
+        return False
+    wanted = " ".join(names)
+    typed: str = typer.prompt(
+        f"This cannot be undone. Type {wanted} to retract it", default="", show_default=False
+    )
+    return typed.strip() == wanted
+
+
+def _finish(*, as_json: bool) -> int:
+    from cosmo_assets.cli.display import show_frame  # noqa: PLC0415
+    from cosmo_assets.incremental.retraction.retract import finish, list_retractions  # noqa: PLC0415
+    from cosmo_assets.incremental.snapshot import look  # noqa: PLC0415
+
+    world = look()
+    reports = finish(world)
+    known = list_retractions(world.lake)
+    if as_json:
+        print_json({"retractions": known, "reports": [one._asdict() for one in reports]})
+        return FAILED if any(one.failed for one in reports) else 0
+    _show(reports)
+    if known:
+        import polars as pl  # noqa: PLC0415
+
+        show_frame("Retracted", pl.DataFrame(known))
+    else:
+        typer.echo("Nothing was ever retracted.")
+    return FAILED if any(one.failed for one in reports) else 0
+
+
+def finish_begun(*, quiet: bool) -> None:
+    """Finish retractions that broke off, before anything else is made."""
+    from cosmo_assets.incremental.retraction.retract import finish  # noqa: PLC0415
+    from cosmo_assets.incremental.snapshot import look  # noqa: PLC0415
+
+    reports = finish(look())
+    if not quiet:
+        _show(reports)
+
+
+def _show(reports: list[Report]) -> None:
+    for one in reports:
+        _show_retraction(one)
+
+
+def _show_descendants(listing: Mapping[str, Any]) -> None:
+    """Print what a retraction would take, a line a table."""
+    import polars as pl  # noqa: PLC0415
+
+    from cosmo_assets.cli.display import show_frame  # noqa: PLC0415
+
+    rows: list[dict[str, object]] = []
+    for table, found in listing["tables"].items():
+        names = ["/".join(map(str, row.values())) for row in found["rows"][:NAMES_SHOWN]]
+        more = len(found["rows"]) - len(names)
+        told = ", ".join(names) + (f", … and {more:,} more" if more else "")
+        others = found["in_other_versions"]
+        rows.append({"asset": table, "rows": len(found["rows"]), "older": others, "which": told})
+    if rows:
+        show_frame("Descendants", pl.DataFrame(rows))
+    told = f"{listing['versions']:,} versions in the lake hold such rows, on any branch"
+    told += f"; {listing['rejected']:,} rejected partitions" if listing["rejected"] else ""
+    typer.echo(told)
+    for table, names in listing["marked"].items():
+        if names:
+            told = f"{table} built on them, to be marked: {', '.join(names)}"
+            typer.echo(told)
+
+
+def _show_retraction(one: Report) -> None:
+    """Print what a retraction did, a line a table."""
+    import polars as pl  # noqa: PLC0415
+
+    from cosmo_assets.cli.display import show_frame  # noqa: PLC0415
+    from cosmo_assets.pipeline.graph import BY_NAME  # noqa: PLC0415
+
+    report = one._asdict()
+    parts = ("rows", "rewritten", "kept", "dropped", "remade", "unchanged")
+    tables = [name for name in BY_NAME if any(report[part].get(name) for part in parts)]
+    if tables:
+        rows = [
+            {"asset": name} | {part: report[part].get(name, 0) for part in parts} for name in tables
+        ]
+        titles = {"rows": "rows gone"}
+        what = ", ".join(" ".join(target) for target in report["targets"])
+        show_frame(f"Retracted: {what}", pl.DataFrame(rows).rename(titles))
+    told = f"{report['versions']:,} versions removed from disk and from every branch, "
+    told += f"{report['replies']:,} replies from the ledger"
+    typer.echo(told)
+    for table, names in report["marked"].items():
+        if names:
+            told = f"{table} marked as built on retracted data: {', '.join(names)}"
+            typer.echo(told)
+    for name, error in report["failed"].items():
+        typer.echo(f"failed {name}: {error}", err=True)

@@ -1,0 +1,1 @@
+"""Digests, build records, errors. Imports nothing of ours; begin at digest.py."""

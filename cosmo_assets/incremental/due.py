@@ -1,0 +1,224 @@
+"""What may run without being asked: what is stale and free, and what is paid within a budget."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from typing import TYPE_CHECKING
+
+from cosmo_assets.incremental.failures import read_failures
+from cosmo_assets.incremental.forecast import Cost, price
+from cosmo_assets.incremental.plan import MAKE, RUN, Planned, TablePlan, plan_tables
+from cosmo_assets.incremental.snapshot import drop_orphans
+from cosmo_assets.pipeline.graph import BY_NAME, TABLES
+from resources.generation.usage_log import spent_since
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from cosmo_assets.config.schema import Budget
+    from cosmo_assets.incremental.reasons import Whys
+    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.table import Dimension, Table
+
+
+# Cuts that rows decide, and the last table of the pipeline whose rows do.
+CUT_BY: Mapping[Dimension, str] = {
+    "topics": "topic_assignments",
+    "cells": "prompt_templates",
+    "grounded_cells": "prompt_templates",
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Held:
+    """What one edit asks for and no budget allows."""
+
+    why: Whys
+    edit: str  # the one of them that is over its budget, or the first
+    partitions: int
+    cost: Cost
+    reason: str
+
+    def told(self, currency: str) -> str:
+        """Say what waits, what it would cost, and for what."""
+        tokens, money = self.cost.tokens.most, self.cost.money.most
+        return (
+            f"waiting: {self.partitions:,} partitions, {self.cost.calls:,} completions, up to "
+            f"{tokens / 1e6:.2f} M tokens, {currency}{money:,.2f}, because {self.edit}; "
+            f"{self.reason}"
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Due:
+    """What is to run now, and what is not."""
+
+    now: dict[str, list[str]]  # table → partitions; all that they read is settled
+    later: int  # partitions that come after those
+    held: list[Held]
+    failed: dict[str, list[str]]  # table → partitions that failed on the very same inputs
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is left to do without a person."""
+        return not self.now and not self.later
+
+
+def find_due(world: World, *, busy: Collection[str] = ()) -> Due:
+    """Say which partitions are to run now.
+
+    Level by level: a partition whose inputs are about to change waits for them, so that an
+    unchanged level ends the matter there, and so does what reads many partitions of a cut that is
+    about to change. What failed is not tried again on the same inputs.
+
+    Args:
+        world: one look at everything.
+        busy: tables that a run is at work on; they and what reads them come later.
+    """
+    plans = plan_tables(world)
+    if not any(one.planned for one in plans):
+        return Due({}, 0, [], {})
+    paid = _paid(world, plans)
+    held = _over_budget(world, paid)
+    no_money = {one.why: one.reason for one in held}
+    costly = {(table, one.partition) for table, all_ in paid.items() for one in all_}
+    failures = {table.name: read_failures(world, table) for table in TABLES}
+
+    def veto(table: Table, partition: str, why: Whys) -> str | None:
+        if why in no_money and (table.name, partition) in costly:
+            return no_money[why]
+        return failures[table.name].get(partition)
+
+    allowed = plan_tables(world, veto=veto)
+    runs = [(one.table, each) for one in allowed for each in one.planned if each.status in RUN]
+    coming = {table for table, _ in runs} | set(busy)
+    early = {one.name for one in TABLES if _reads_a_cut_of(one, coming)} | set(busy)
+    now: dict[str, list[str]] = {}
+    for table, each in runs:
+        if each.ready and table not in early:
+            now.setdefault(table, []).append(each.partition)
+    failed = {
+        table: sorted(found & {p.partition for p in plan.planned})
+        for plan in plans
+        if (table := plan.table) and (found := set(failures[table]))
+    }
+    later = len(runs) - sum(len(names) for names in now.values())
+    return Due(now, later, held, {table: names for table, names in failed.items() if names})
+
+
+def let_go(world: World) -> int:
+    """Let go of partitions whose name is gone, but for cuts in which it may come back by a run."""
+    last = max(list(BY_NAME).index(name) for name in CUT_BY.values())
+    plans = plan_tables(world, TABLES[: last + 1])
+    coming = {plan.table for plan in plans if plan.to_run()}
+    return sum(drop_orphans(world, one) for one in TABLES if not _cuts(one.by) & coming)
+
+
+def _reads_a_cut_of(table: Table, coming: Collection[str]) -> bool:
+    """Whether a table reads many partitions of a cut that one of ``coming`` may change."""
+    read = (BY_NAME[parent.table] for parent in table.parents if parent.many)
+    return any(_cuts(one.by).intersection(coming) for one in read)
+
+
+def _cuts(by: Dimension) -> set[str]:
+    """Name the tables whose rows decide a cut, and all before them."""
+    names = list(BY_NAME)
+    return set(names[: names.index(CUT_BY[by]) + 1]) if by in CUT_BY else set()
+
+
+def is_paid(world: World, table: Table, planned: Planned) -> bool:
+    """Whether making a partition calls a generator, or a GPU that is paid by the hour."""
+    if planned.status == "restored":
+        return False
+    if planned.calls:
+        return True
+    if not world.config.how.price_gpu_hour:
+        return False
+    return any(trace.cost.get("gpu_seconds") for trace in world.traces(table.name).values())
+
+
+def _paid(world: World, plans: list[TablePlan]) -> dict[str, list[Planned]]:
+    """List by table what would run and costs money."""
+    return {plan.table: _paid_of(world, BY_NAME[plan.table], plan.to_run()) for plan in plans}
+
+
+def _paid_of(world: World, table: Table, planned: list[Planned]) -> list[Planned]:
+    """List what costs money. A plan counts a prompt once; all that ask for it pay for it."""
+    paid = {one.partition for one in planned if is_paid(world, table, one)}
+    made = {one.partition for one in planned if one.ready and one.status in MAKE}
+    free = made - paid if paid else set[str]()
+    while table.asking and free:
+        asking = table.asking(world, sorted(free), ())
+        asked = {name for name in free if asking[name].calls}
+        if not asked:
+            break
+        paid |= asked
+        free -= asked
+    return [one for one in planned if one.partition in paid]
+
+
+def _price(world: World, table: Table, planned: list[Planned]) -> Cost:
+    """Forecast what partitions cost if no others run."""
+    ready = [one.partition for one in planned if one.ready]
+    asking = table.asking(world, ready, ()) if table.asking and ready else {}
+    alone = [
+        dataclasses.replace(one, **asking[one.partition]._asdict())
+        if one.partition in asking
+        else one
+        for one in planned
+    ]
+    return price(world, table, alone)
+
+
+def _over_budget(world: World, paid: Mapping[str, list[Planned]]) -> list[Held]:
+    """List the paid work that no budget allows, by edits; what is cheap is let through first."""
+    edits: dict[Whys, dict[str, list[Planned]]] = {}
+    for table, planned in paid.items():
+        for one in planned:
+            edits.setdefault(one.why, {}).setdefault(table, []).append(one)
+    costs = {
+        why: sum((_price(world, BY_NAME[t], names) for t, names in tables.items()), start=Cost())
+        for why, tables in edits.items()
+    }
+    over = _too_dear(world, costs)
+    how = world.config.how
+    today = dt.datetime.now(dt.UTC).date().isoformat()
+    spent = spent_since(world.lake.catalog, today)
+    tokens, money = float(spent.tokens), spent.money
+    held: list[Held] = []
+    for why, cost in sorted(costs.items(), key=lambda item: (item[1].money.most, item[0])):
+        edit = next((one for one in why if one in over), why[0])
+        reason = over.get(edit) or _exceeds(
+            how.budget_day, tokens + cost.tokens.most, money + cost.money.most, "budget_day"
+        )
+        if reason:
+            count = sum(len(names) for names in edits[why].values())
+            held.append(Held(why, edit, count, cost, reason))
+        else:
+            tokens, money = tokens + cost.tokens.most, money + cost.money.most
+    return held
+
+
+def _too_dear(world: World, costs: Mapping[Whys, Cost]) -> dict[str, str]:
+    """Say of each edit that leads to more than one edit may, why it waits."""
+    each: dict[str, Cost] = {}
+    for why, cost in costs.items():
+        for edit in why:
+            each[edit] = each.get(edit, Cost()) + cost
+    budget = world.config.how.budget_edit
+    found = {
+        edit: _exceeds(budget, cost.tokens.most, cost.money.most, "budget_edit")
+        for edit, cost in each.items()
+    }
+    return {edit: reason for edit, reason in found.items() if reason}
+
+
+def _exceeds(budget: Budget, tokens: float, money: float, name: str) -> str | None:
+    if budget.tokens is None and budget.money is None:
+        return f"how.{name} is not set: nothing is spent without being asked"
+    if budget.tokens is not None and tokens > budget.tokens:
+        return f"how.{name}.tokens is {budget.tokens:,}, {tokens:,.0f} would be used"
+    if budget.money is not None and money > budget.money:
+        return f"how.{name}.money is {budget.money:,.2f}, {money:,.2f} would be spent"
+    return None

@@ -1,0 +1,237 @@
+"""Which edits a partition that is not fresh goes back to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cosmo_assets.core.digest import digest
+from cosmo_assets.incremental.planned_snapshot import CUTTING
+from cosmo_assets.incremental.removals import Departures, Whys
+from cosmo_assets.incremental.retraction.lineage import tell_retracted
+from cosmo_assets.incremental.snapshot import ABSENT
+from cosmo_assets.incremental.table import part
+from cosmo_assets.pipeline.graph import BY_NAME
+from cosmo_assets.pipeline.prompts.grounding import NOT_SET
+from cosmo_assets.pipeline.seeds import RETRACTED_DOCUMENTS
+from resources.storage.retractions import Retractions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from cosmo_assets.core.build_record import Recipe, Trace
+    from cosmo_assets.incremental.snapshot import Difference, State, World
+    from cosmo_assets.incremental.table import Dimension
+    from resources.storage.catalog import Dropped
+
+FORCED = "forced"  # made anew though nothing differs
+
+
+class Causes:
+    """For every partition that is not fresh: the edits it goes back to.
+
+    An edit is known by what it changed outside, or in the settings or the code. Where the tables
+    between were made already, their traces remember it.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._of: dict[str, dict[str, Whys]] = {}
+        self._together: dict[str, Whys] = {}
+        self._newest: dict[str, int] = {}
+        self._left: dict[str, dict[str, Dropped]] = {}
+        self._departures = Departures(world, self._planned_of, self._dropped)
+
+    def note(
+        self,
+        table: str,
+        partition: str,
+        state: State,
+        recipe: Recipe | None,
+        *,
+        behind: Iterable[str] = (),
+    ) -> Whys:
+        """Work out and remember what a partition's state goes back to.
+
+        Args:
+            table: its table.
+            partition: its name.
+            state: how it stands; what is fresh is made because somebody forces it.
+            recipe: what it would be made from.
+            behind: inputs ``table[partition]`` that are held.
+        """
+        found: dict[str, None] = {}
+        for name in sorted(behind):
+            found |= dict.fromkeys(self._planned_behind(name))
+        for one in state.differences:
+            found |= dict.fromkeys(self._behind(table, partition, one))
+        if state.status == "missing" and recipe:
+            left = self._dropped(table).get(partition)
+            taken = left.because if left else ()
+            found |= dict.fromkeys(taken or self._new_behind(table, recipe))
+        else_ = FORCED if state.status == "fresh" else state.note or "never made"
+        found = found or {f"{one.name} changed": None for one in state.differences}
+        return self._remember(table, partition, tuple(found) or (else_,))
+
+    def _new_behind(self, table: str, recipe: Recipe) -> list[str]:
+        """List what is behind a partition that was never made: whatever it reads that is new.
+
+        That is planned, or was made since the table was last made, the newest first. Where nothing
+        is, it is what was made last; what it reads by the hundred only where there is nothing else.
+        """
+        inputs = [name for name in recipe.inputs if _is_table(name)]
+        found = [
+            f"{name} is new"
+            for name, value in recipe.inputs.items()
+            if not _is_table(name) and name != RETRACTED_DOCUMENTS and value != NOT_SET
+        ]
+        found += [why for name in inputs for why in self._planned_behind(name)]
+        made = sorted(
+            (trace for name in inputs if (trace := self._trace_of(name))),
+            key=lambda trace: -trace.number,
+        )
+        since = self._last_made(table)
+        found += [why for trace in made if trace.number > since for why in trace.because]
+        if not found and made:
+            found = list(made[0].because)
+        return found or [why for name in inputs for why in self._made_behind(name, 0)]
+
+    def _trace_of(self, name: str) -> Trace | None:
+        """Return the trace of a single input."""
+        parent, _, rest = name.partition("[")
+        return self._world.traces(parent).get(rest.removesuffix("]"))
+
+    def _last_made(self, table: str) -> int:
+        """Return the number of a table's newest trace, as the table was at first sight."""
+        if table not in self._newest:
+            traces = self._world.traces(table).values()
+            self._newest[table] = max((trace.number for trace in traces), default=0)
+        return self._newest[table]
+
+    def _made_behind(self, name: str, since: int) -> Whys:
+        """List why an input was made; of many partitions, those made or gone after a trace.
+
+        Args:
+            name: the input.
+            since: the trace's number.
+        """
+        parent, _, rest = name.partition("[")
+        by = BY_NAME[parent].by
+        if not rest.startswith("*]"):
+            partition = rest.removesuffix("]")
+            if self._departures.took(by, partition):
+                return self._departures.of(by, partition)
+            trace = self._trace_of(name)
+            return trace.because if trace else ()
+        newer = [one for one in self._world.traces(parent).values() if one.number > since]
+        left = {name: one for name, one in self._dropped(parent).items() if one.at >= since}
+        value = rest.removeprefix("*].").removesuffix(" shards")
+        holding = [trace for trace in newer if value in trace.facets]
+        held = [name for name, one in left.items() if one.trace and value in one.trace.facets]
+        if not holding and not held:  # one that no longer does, or a table that is read whole
+            holding, held = newer, list(left)
+        found = [why for trace in holding for why in trace.because]
+        found += [why for name in held for why in self._gone(by, name, left[name])]
+        return tuple(dict.fromkeys(found))
+
+    def _is_as_it_was(self, one: Difference, since: int) -> bool:
+        """Whether a single input is there as before, and only read since, or no longer read."""
+        trace = self._trace_of(one.name)
+        if trace is None:
+            return False
+        return one.new == ABSENT or (one.old == ABSENT and trace.number <= since)
+
+    def _gone(self, by: Dimension, partition: str, left: Dropped) -> Whys:
+        """List the edits that took a partition out of its table."""
+        if left.because or not self._departures.took(by, partition):
+            return left.because
+        return self._departures.of(by, partition)
+
+    def note_gone(self, table: str, partition: str, by: Dimension) -> Whys:
+        """Work out and remember which edits took a partition's name."""
+        return self._remember(table, partition, self._departures.of(by, partition))
+
+    def _dropped(self, table: str) -> dict[str, Dropped]:
+        if table not in self._left:
+            self._left[table] = self._world.lake.dropped(table)
+        return self._left[table]
+
+    def _planned_of(self, table: str, partition: str) -> Whys:
+        return self._of.get(table, {}).get(partition, ())
+
+    def _remember(self, table: str, partition: str, roots: Whys) -> Whys:
+        self._of.setdefault(table, {})[partition] = roots
+        self._together.pop(table, None)
+        return roots
+
+    def _behind(self, table: str, partition: str, one: Difference) -> Whys:
+        if one.what == "code":
+            return (f"code of {table} changed",)
+        if one.what == "setting":
+            name = self._field(table, partition, one)
+            return (f"{name} changed: {one.old} → {one.new}",) if name else ()
+        if _is_table(one.name):
+            return self._table_behind(one, self._world.traces(table).get(partition))
+        if one.name == RETRACTED_DOCUMENTS:
+            return self._documents_since(str(one.old))
+        if one.name.startswith("override "):
+            return (f"{one.name} changed: {one.old} → {one.new}",)
+        lack = NOT_SET if NOT_SET in (one.old, one.new) else ABSENT
+        words = {one.old: "is new", one.new: "is gone"}
+        return (f"{one.name} {words.get(lack, 'changed')}",)
+
+    def _table_behind(self, one: Difference, trace: Trace | None) -> Whys:
+        """List what is behind an input that is another table's, of what has such a trace."""
+        if planned := self._planned_behind(one.name):
+            return planned
+        since = trace.number if trace else 0
+        if self._is_as_it_was(one, since):
+            return ()
+        parent, _, rest = one.name.partition("[")
+        if found := self._made_behind(one.name, since):
+            return found
+        if rest != "*]" or BY_NAME[parent].by not in {"cells", "grounded_cells"}:
+            return ()
+        # what decides a cut is planned before the names are known that it brings
+        to_come = (why for table in CUTTING for why in self._all(table))
+        return tuple(dict.fromkeys(to_come))
+
+    def _field(self, table: str, partition: str, one: Difference) -> str:
+        """Name a setting as the configuration does; topic_assignments names two of its own.
+
+        What another group says of its topics is no edit: that goes back to the group.
+        """
+        if table != "topic_assignments":
+            return one.name
+        source = part(partition, 0)
+        group = self._world.config.sources[source].group
+        if one.name == "group":
+            return f"sources.{source}.group"
+        was = self._world.traces(table)[partition].recipe.settings["group"]
+        return f"groups.{group}.topics" if was == group else ""
+
+    def _documents_since(self, version: str) -> Whys:
+        """Name the documents that were retracted since there were those of ``version``."""
+        listed = Retractions(self._world.lake.catalog).all()
+        named = [one.name for one in sorted(listed, key=lambda one: one.at) if one.kind == "doc"]
+        at = range(1, len(named) + 1)
+        known = next((to for to in at if digest(sorted(named[:to])) == version), 0)
+        return tuple(tell_retracted("doc", name) for name in named[known:])
+
+    def _planned_behind(self, name: str) -> Whys:
+        """List the edits behind an input ``table[partition]`` or ``table[*]…`` that is planned."""
+        parent, _, rest = name.partition("[")
+        if rest.startswith("*]"):
+            return self._all(parent)
+        return self._planned_of(parent, rest.removesuffix("]"))
+
+    def _all(self, table: str) -> Whys:
+        """List the edits behind any planned partition of a table, once each."""
+        if table not in self._together:
+            each = self._of.get(table, {}).values()
+            self._together[table] = tuple(dict.fromkeys(why for roots in each for why in roots))
+        return self._together[table]
+
+
+def _is_table(name: str) -> bool:
+    """Whether an input is another table's, not a file's or a person's word."""
+    return name.partition("[")[0] in BY_NAME

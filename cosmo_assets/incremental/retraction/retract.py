@@ -1,0 +1,320 @@
+"""Taking something out of a lake for good: list, cut, sweep, and make anew what is cheap.
+
+Up to the completions nothing is fitted, labelled or written anew: rows are cut out, and what stays
+counts as made from what is wanted now. Everything is cut in one transaction (``Retractions.cut``);
+before it only the list of retractions is written, after it every step can be done again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import json
+import shutil
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import polars as pl
+
+from cosmo_assets.algorithms.generation.completion_key import prompt_keys
+from cosmo_assets.core.errors import BadInputError
+from cosmo_assets.incremental.build import beside, make
+from cosmo_assets.incremental.retraction.cut import Cut, cut_table, leftovers
+from cosmo_assets.incremental.retraction.flags import read_marks
+from cosmo_assets.incremental.retraction.lineage import NEEDED, Retracted
+from cosmo_assets.incremental.retraction.search import Found, find, prompt_texts
+from cosmo_assets.incremental.snapshot import World
+from cosmo_assets.incremental.table import part
+from cosmo_assets.orchestration.event_redaction import redact_events
+from cosmo_assets.pipeline.graph import BY_NAME
+from resources.ledger.ledger import open_ledger
+from resources.storage.lake import BRANCH_LOCK, Lake, write_atomically
+from resources.storage.retractions import Incision, Retractions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from cosmo_assets.core.build_record import Trace
+    from cosmo_assets.incremental.retraction.search import Target
+
+CUT = (
+    "seed_documents",
+    "embeddings",
+    "topic_model",
+    "topic_assignments",
+    "topic_labels",
+    "topics",
+    "prompt_templates",
+    "cells",
+    "passages",
+    "groundings",
+    "prompts",
+    "completions",
+)
+REMADE = (
+    "documents",
+    "duplicates",
+    "contamination",
+    "contamination_report",
+    "corpus_profile",
+    "token_shards",
+)
+
+
+class Report(NamedTuple):
+    """What a retraction did."""
+
+    targets: tuple[Target, ...]
+    rows: dict[str, int]  # table → rows that were current and are gone
+    rewritten: dict[str, int]  # table → partitions with rows cut out
+    kept: dict[str, int]  # table → partitions whose inputs are others and whose rows stayed
+    dropped: dict[str, int]  # table → partitions that are gone
+    remade: dict[str, int]
+    unchanged: dict[str, int]  # table → partitions made again, or looked at, with the same rows
+    failed: dict[str, str]  # table[partition] → error
+    versions: int  # that were removed from disk and from every branch
+    replies: int  # taken out of the ledger: what descending prompts got, what a model wrote
+    marked: dict[str, list[str]]  # table → partitions
+
+
+def retract(world: World, targets: Iterable[Target]) -> list[Report]:
+    """Take ``targets`` out for good, and finish what was begun before.
+
+    Raises:
+        BadInputError: a run is at work on the lake.
+    """
+    at = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+    with alone(world.lake):
+        Retractions(world.lake.catalog).begin(targets, at=at)
+        taken = _cut_and_sweep(world)
+    return _remake_all(world, taken)
+
+
+def finish(world: World) -> list[Report]:
+    """Finish the retractions that were begun and broke off.
+
+    Raises:
+        BadInputError: a run is at work on the lake.
+    """
+    if not Retractions(world.lake.catalog).unfinished():
+        return []
+    with alone(world.lake):
+        taken = _cut_and_sweep(world)
+    return _remake_all(world, taken)
+
+
+@contextlib.contextmanager
+def alone(lake: Lake) -> Iterator[None]:
+    """Keep runs away meanwhile. Raises BadInputError where one is at work."""
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(lake.lock(BRANCH_LOCK, wait=False))
+        except BlockingIOError as error:
+            msg = f"cannot retract: a run is at work on {lake.root}; try again when it has ended"
+            raise BadInputError(msg) from error
+        yield
+
+
+def _cut_and_sweep(world: World) -> dict[int, int]:
+    """Cut out what is not cut yet, then remove from disk what no trace names any more.
+
+    Returns:
+        How many replies each unfinished retraction took out of the ledger.
+    """
+    retractions = Retractions(world.lake.catalog)
+    begun = [target for one in retractions.unfinished() if not one.work for target in one.targets]
+    if begun:
+        cut(world, sorted(set(begun)))
+    taken: dict[int, int] = {}
+    for one in retractions.unfinished():
+        _sweep(world.lake, one.work)
+        taken[one.id] = _take_from_ledger(world, one.work)
+    return taken
+
+
+def cut(world: World, targets: list[Target]) -> None:
+    """Write versions without the descendants and, in one transaction, make them the current ones.
+
+    What a person had edited and not run yet is as stale after it as before.
+    """
+    lake = world.lake
+    retractions = Retractions(lake.catalog)
+    listed = {one[:2] for one in retractions.all()}
+    then = Retracted.of(listed - set(targets))
+    before = World(world.config, lake, world.all_outside, retracted=then)
+    after = Cut(world.config, lake, world.all_outside, retracted=Retracted.of(listed))
+    found = find(before, targets)
+    current: dict[str, dict[str, Trace | None]] = {}
+    counts: dict[str, dict[str, int]] = {"rewritten": {}, "kept": {}, "dropped": {}}
+    for name in CUT:
+        done = cut_table(BY_NAME[name], before, after, found)
+        current[name] = done.changes
+        for what, count in done.counts.items():
+            counts[what][name] = count
+    for name in REMADE:
+        gone = leftovers(BY_NAME[name], before, after)
+        current[name] = dict.fromkeys(gone)
+        counts["dropped"][name] = len(gone)
+    marks = [(*one, " ".join(target)) for one in sorted(found.checkpoints) for target in targets]
+    work = {
+        "branch": lake.branch,
+        "folders": [str(folder.relative_to(lake.root)) for folder in found.folders],
+        "touched": _names(found),
+        "ids": _ids(found),
+        "remake": _to_remake(before, after, found),
+        "rows": {name: found.rows(name).height for name in found.descent.rows},
+        "versions": len(found.gone),
+        "prompts": sorted(prompt_keys(prompt_texts(lake, found))),
+        "models": sorted(found.target.models),
+        **counts,
+    }
+    retractions.cut(lake.branch, Incision(found.gone, current, marks, found.because), work=work)
+
+
+def _names(found: Found) -> dict[str, list[str]]:
+    """List the partitions of each table of which some version goes."""
+    names: dict[str, set[str]] = {}
+    for table, partition, _ in found.gone:
+        names.setdefault(table, set()).add(partition)
+    return {table: sorted(parts) for table, parts in names.items()}
+
+
+def _ids(found: Found) -> list[str]:
+    """List what names descending documents and prompts, to look for where no column tells."""
+    prompts = found.descent.rows["prompts"]["prompt_id"]
+    return sorted({*found.target.docs, *found.descent.docs, *prompts})
+
+
+def _to_remake(before: World, after: World, found: Found) -> dict[str, list[str]]:
+    """List what is to be made from what stays: what was fresh, or loses rows."""
+    wanted: dict[str, list[str]] = {}
+    for name in REMADE:
+        table = BY_NAME[name]
+        touched = found.partitions(name) if name in found.descent.rows else set()
+        traces = before.traces(name)
+        wanted[name] = [
+            one
+            for one in after.partitions(table.by)
+            if one in touched or (one in traces and before.state(table, one).status == "fresh")
+        ]
+    return wanted
+
+
+def _sweep(lake: Lake, work: Mapping[str, Any]) -> None:
+    """Remove folders, half-made drafts, told errors and events that may hold what is gone."""
+    for relative in work["folders"]:
+        folder = lake.root / relative
+        shutil.rmtree(folder, ignore_errors=not folder.exists())
+        for parent in folder.parents:
+            if parent.parent == lake.root or not parent.is_dir() or any(parent.iterdir()):
+                break
+            parent.rmdir()
+    partitions = {one for names in work["touched"].values() for one in names}
+    redact_events(lake.root / "dagster", partitions=partitions, ids=work["ids"])
+    for name in BY_NAME:
+        lake.sweep_drafts(name)
+        lake.sweep_drafts(beside(name))
+    for name, partitions in work["touched"].items():
+        path = lake.root / "failures" / f"{name}.json"
+        with lake.lock(f"{name}.failures"):
+            told = json.loads(path.read_text()) if path.exists() else {}
+            if left := told.keys() & set(partitions):
+                rest = {one: error for one, error in told.items() if one not in left}
+                write_atomically(path, json.dumps(rest, indent=1, sort_keys=True))
+
+
+def _take_from_ledger(world: World, work: Mapping[str, Any]) -> int:
+    """Take out what descending prompts ever got, whoever asked, and what retracted models wrote."""
+    with open_ledger(world.config, world.lake) as ledger:
+        keys = pl.Series(work["prompts"], dtype=pl.String)
+        return ledger.remove(prompts=keys, models=work["models"]).removed
+
+
+def _remake_all(world: World, taken: Mapping[int, int]) -> list[Report]:
+    """Make what is computed from completions, for every retraction that is cut."""
+    reports: list[Report] = []
+    retractions = Retractions(world.lake.catalog)
+    for one in retractions.unfinished():
+        report = _remake(world, one.targets, one.work, replies=taken[one.id])
+        retractions.finish(one.id)
+        reports.append(report)
+    return reports
+
+
+def _remake(
+    world: World, targets: tuple[Target, ...], work: Mapping[str, Any], *, replies: int
+) -> Report:
+    """Make the partitions that a retraction listed; on another branch a run does so."""
+    remade: dict[str, int] = {}
+    unchanged: dict[str, int] = {}
+    failed: dict[str, str] = {}
+    wanted = work["remake"] if work["branch"] == world.lake.branch else {}
+    for name in REMADE:
+        table = BY_NAME[name]
+        now = _look_again(world)
+        live = set(now.partitions(table.by))
+        old = {one: trace.version for one, trace in now.traces(name).items()}
+        for one in make(table, [p for p in wanted.get(name, ()) if p in live], now):
+            if one.fate in {"failed", "rejected"}:
+                failed[f"{name}[{one.partition}]"] = one.error
+            elif one.good:
+                same = old.get(one.partition) == one.version
+                count = unchanged if same else remade
+                count[name] = count.get(name, 0) + 1
+    marked = _marked(_look_again(world), targets)
+    return Report(
+        targets=targets,
+        rows={name: count for name, count in work["rows"].items() if count},
+        rewritten=work["rewritten"],
+        kept=work["kept"],
+        dropped=work["dropped"],
+        remade=remade,
+        unchanged=unchanged,
+        failed=failed,
+        versions=work["versions"],
+        replies=replies,
+        marked=marked,
+    )
+
+
+def _look_again(world: World) -> World:
+    return World(world.config, world.lake, world.all_outside)
+
+
+def _marked(world: World, targets: Iterable[Target]) -> dict[str, list[str]]:
+    """List what is current and was built on ``targets``."""
+    mine = {" ".join(target) for target in targets}
+    return {
+        table: [one for one, marks in read_marks(world, table).items() if mine & set(marks)]
+        for table in ("checkpoints", "eval_scores")
+    }
+
+
+def tell_listing(world: World, found: Found) -> dict[str, Any]:
+    """Say what a retraction would take: current rows by key, and how many others."""
+    checkpoints = {(recipe, version) for _, recipe, version in found.checkpoints}
+    current = world.traces("checkpoints")
+    hit = {name for name, trace in current.items() if (name, trace.version) in checkpoints}
+    scores = [name for name in world.traces("eval_scores") if part(name, 0) in hit]
+    tables: dict[str, Any] = {}
+    for name in NEEDED:
+        keys = ("partition", *BY_NAME[name].key)
+        now = found.rows(name).select(keys).unique().sort(keys)
+        then = found.rows(name, now=False).select(keys).height
+        if now.height or then:
+            tables[name] = {"rows": now.to_dicts(), "in_other_versions": then}
+    return {
+        "tables": tables,
+        "versions": len(found.gone),
+        "rejected": sum("rejected" in folder.parts for folder in found.folders),
+        "marked": {"checkpoints": sorted(hit), "eval_scores": scores},
+    }
+
+
+def list_retractions(lake: Lake) -> list[dict[str, Any]]:
+    """List all that was ever retracted, and whether it is finished."""
+    retractions = Retractions(lake.catalog)
+    begun = {target for one in retractions.unfinished() for target in one.targets}
+    return [
+        {"kind": one.kind, "name": one.name, "at": one.at, "finished": one[:2] not in begun}
+        for one in retractions.all()
+    ]

@@ -1,0 +1,212 @@
+"""What a run is expected to do and what it did so far: a small file, true whenever it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import json
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from cosmo_assets.config.schema import money_of
+from cosmo_assets.incremental.plan import MAKE
+from resources.generation.usage_log import Spent, spent_by
+from resources.storage.interrupts import interrupts_later
+from resources.storage.lake import this_process, write_atomically
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+    from typing import Literal
+
+    from cosmo_assets.incremental.plan import TablePlan
+    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.table import Table
+    from cosmo_assets.incremental.table_result import Layer
+    from resources.storage.lake import Lake
+
+    Standing = Literal["running", "done", "failed", "stopped"]
+
+HEAD = {
+    "run": pl.String,  # names the file
+    "began": pl.String,  # UTC
+    "ended": pl.String,  # UTC; null where nobody could say
+    "branch": pl.String,
+    "selection": pl.String,  # as options of `cosmo run`; empty: everything
+    "by": pl.String,  # `cosmo run`, or which Dagster run
+    "standing": pl.String,  # running, done, failed (by an error), stopped, killed
+    "currency": pl.String,
+}
+ACTUAL = {
+    "finished": pl.Boolean,  # whether the table came to its end
+    "runs": pl.List(pl.String),  # Dagster's
+    "made": pl.Int64,
+    "failed": pl.Int64,
+    "seconds": pl.Float64,  # of the partitions made
+    "tokens": pl.Float64,  # also of what was asked in vain
+    "money": pl.Float64,
+    "gpu_hours": pl.Float64,
+}
+EXPECTED = {
+    "table": pl.String,
+    "planned": pl.Int64,  # partitions that would be made or might
+    "seconds_expected": pl.Float64,
+    "seconds_least": pl.Float64,
+    "seconds_most": pl.Float64,
+    "tokens_expected": pl.Float64,
+    "money_expected": pl.Float64,
+    "gpu_hours_expected": pl.Float64,
+}
+SCHEMA = HEAD | EXPECTED | ACTUAL
+UNTOUCHED = dict.fromkeys(ACTUAL, 0) | {"finished": False, "runs": []}
+FOLDER = "history"
+
+
+@contextlib.contextmanager
+def recording(
+    world: World, plans: Iterable[TablePlan], *, selection: str, by: str
+) -> Iterator[Record]:
+    """Keep what a run is expected to do, from now on, and how it ended."""
+    record = Record(world, plans, selection=selection, by=by)
+    try:
+        yield record
+    except Exception:
+        record.end("failed")
+        raise
+    except BaseException:
+        record.end("stopped")
+        raise
+    record.end("done")
+
+
+class Record:
+    """The file of one run. Made by ``recording``."""
+
+    def __init__(
+        self, world: World, plans: Iterable[TablePlan], *, selection: str, by: str
+    ) -> None:
+        self._world = world
+        self._rows = {plan.table: _expected(plan) | UNTOUCHED for plan in plans}
+        self._began = now()
+        self._process = this_process()
+        self._name = f"{self._began.replace(':', '-')}-{self._process}"
+        self._head: dict[str, Any] = {
+            "began": self._began,
+            "ended": None,
+            "branch": world.lake.branch,
+            "selection": selection,
+            "by": by,
+            "standing": "running",
+            "currency": world.config.generator.how.currency,
+        }
+        self._write()
+
+    def follow(
+        self, running: Iterable[tuple[Table, Layer | None]]
+    ) -> Iterator[tuple[Table, Layer | None]]:
+        """Pass on what ``run_graph`` yields, and note each layer."""
+        for table, layer in running:
+            if layer:
+                traces = self._world.lake.traces(table.name) if layer.names else {}
+                costs = [traces[name].cost for name in layer.names if name in traces]
+                self.note(
+                    table,
+                    costs,
+                    runs=layer.runs,
+                    failed=len(layer.failed),
+                    finished=not layer.stopped,
+                )
+            yield table, layer
+
+    def note(
+        self,
+        table: Table,
+        costs: Sequence[Mapping[str, float]],
+        *,
+        runs: Sequence[str],
+        failed: int,
+        finished: bool,
+    ) -> None:
+        """Keep what became of a table. Tokens are those that were paid, whatever became of them.
+
+        Args:
+            table: which.
+            costs: of each partition that was made.
+            runs: the Dagster runs that were at it.
+            failed: partitions.
+            finished: whether it came to its end.
+        """
+        seconds, gpu_seconds = (
+            sum(cost.get(what, 0.0) for cost in costs) for what in ("seconds", "gpu_seconds")
+        )
+        paid = Spent(0, 0.0)
+        if table.calls and runs:
+            catalog = self._world.lake.catalog
+            paid = spent_by(catalog, table=table.name, since=self._began, runs=runs)
+        self._rows[table.name] |= {
+            "finished": finished,
+            "runs": list(runs),
+            "made": len(costs),
+            "failed": failed,
+            "seconds": seconds,
+            "tokens": paid.tokens,
+            "money": paid.money + money_of({"gpu_seconds": gpu_seconds}, self._world.config),
+            "gpu_hours": gpu_seconds / 3600,
+        }
+        self._write()
+
+    def end(self, standing: Standing) -> None:
+        """Say how the run ended."""
+        self._head |= {"standing": standing, "ended": now()}
+        self._write()
+
+    def rows(self) -> pl.DataFrame:
+        """Return it as it stands, a row a table."""
+        head = {"run": self._name, **self._head}
+        return pl.DataFrame([head | row for row in self._rows.values()], schema=SCHEMA)
+
+    def _write(self) -> None:
+        tree = {**self._head, "process": self._process, "tables": list(self._rows.values())}
+        with interrupts_later():
+            write_atomically(folder_of(self._world.lake) / f"{self._name}.json", json.dumps(tree))
+
+
+def folder_of(lake: Lake) -> Path:
+    """Return where the files of runs lie."""
+    return lake.root / FOLDER
+
+
+def now() -> str:
+    """Write the time, UTC."""
+    return dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
+
+
+def tell_selection(
+    tables: Sequence[str], partitions: Sequence[str], *, force: bool, most: int | None = None
+) -> str:
+    """Write a selection as options of ``cosmo run``; everything is nothing.
+
+    Args:
+        tables: selected.
+        partitions: or patterns.
+        force: whether what is fresh is made too.
+        most: how many partitions are named; None: all.
+    """
+    words = [f"-s {name}" for name in tables] + [f"-p {name}" for name in partitions[:most]]
+    more = len(partitions[most:]) if most is not None else 0
+    words += [f"and {more:,} more"] if more else []
+    return " ".join([*words, *(["--force"] if force else [])])
+
+
+def _expected(plan: TablePlan) -> dict[str, object]:
+    return {
+        "table": plan.table,
+        "planned": plan.count(*MAKE),
+        "seconds_expected": plan.cost.seconds.expected,
+        "seconds_least": plan.cost.seconds.least,
+        "seconds_most": plan.cost.seconds.most,
+        "tokens_expected": plan.cost.tokens.expected,
+        "money_expected": plan.cost.money.expected,
+        "gpu_hours_expected": plan.cost.gpu_hours.expected,
+    }

@@ -1,0 +1,160 @@
+"""What a table of the graph is: its rows, its cut, what it reads, and the step that makes it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import polars as pl
+
+    from cosmo_assets.config.schema import Config
+    from cosmo_assets.incremental.build import Step
+    from cosmo_assets.incremental.planned_snapshot import Supposed
+    from cosmo_assets.incremental.snapshot import World
+
+Dimension = Literal[
+    "source_shards",  # source:shard
+    "taxonomies",  # a dataset group whose topics are clusters
+    "topics",  # group-topic
+    "styles",  # a template file
+    "cells",  # topic:style
+    "corpora",  # a reference corpus
+    "grounded_cells",  # the cells of styles that ask for passages
+    "benchmarks",
+    "groups",  # dataset group
+    "recipes",
+    "recipe_benchmarks",  # recipe:benchmark
+]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table."""
+
+    type: pl.DataType | type[pl.DataType]
+    about: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Parent:
+    """A table that another reads.
+
+    Args:
+        table: its name.
+        read: which of its versions a partition of the child depends on: ``{label: version}``,
+            or None while something it cannot do without is missing.
+        manifest: the child reads many partitions of it, and Dagster is told through the parent's
+            manifest, one version a dataset group, since Dagster stops comparing at 100.
+        many: a partition of the child reads several of the parent's.
+    """
+
+    table: str
+    read: Callable[[World, str], Mapping[str, str] | None]
+    manifest: bool = False
+    many: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Made:
+    """What a step made for one partition: its rows, and files that lie beside them."""
+
+    rows: pl.DataFrame
+    files: Path | None = None  # a folder whose files move in beside the rows
+    files_digest: str = ""  # names the content of the files
+    metadata: dict[str, Any] = dataclasses.field(default_factory=dict)  # shown, never versioned
+    facts: dict[str, Any] = dataclasses.field(default_factory=dict)  # small, read by planning
+    cost: dict[str, float] = dataclasses.field(default_factory=dict)
+
+
+# Cuts that hold some of another's names: an edge between the two is from name to name.
+WITHIN: Mapping[Dimension, Dimension] = {"grounded_cells": "cells"}
+
+Work = Callable[["Step"], Iterator[tuple[str, Callable[[], Made]]]]
+
+
+class Asking(NamedTuple):
+    """What a partition asks a generator for, where its prompts are known."""
+
+    calls: int  # for what was not answered before
+    answered: tuple[tuple[int, int], ...]  # tokens read and written, of some that were
+
+
+Asked = Callable[
+    ["World", "Sequence[str]", "Iterable[tuple[list[str], pl.DataFrame]]"], dict[str, Asking]
+]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Table:
+    """One asset of the graph."""
+
+    name: str
+    group: str
+    by: Dimension
+    about: str  # what one row is, in a sentence
+    columns: Mapping[str, Column]
+    key: tuple[str, ...]
+    code: str  # bump when the step writes other rows from the same inputs
+    work: Work
+    parents: tuple[Parent, ...] = ()
+    settings: Callable[[Config, str], dict[str, Any]] = lambda _config, _partition: {}
+    # {label: version} of files outside the lake that a partition reads
+    outside: Callable[[World, str], Mapping[str, str] | None] = lambda _world, _partition: {}
+    facet: str | None = None  # a column whose values children depend on apart
+    # how often a generator is asked for partitions: such a table costs money
+    calls: Callable[[Supposed, Sequence[str]], Mapping[str, int]] | None = None
+    # the same by what was answered before: of partitions whose prompts the lake has, and of others
+    # whose prompts are written in memory
+    asking: Asked | None = None
+    kinds: tuple[str, ...] = ("polars", "parquet")
+    apart: bool = False  # heavy: runs in a process of its own, as it would in a pod
+    empty: bool = True  # a partition may have no rows
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """Column → type."""
+        return {name: column.type for name, column in self.columns.items()}
+
+
+def same(table: str) -> Parent:
+    """The child reads the parent's partition of the same name."""
+    return keyed(table, lambda partition: partition)
+
+
+def keyed(table: str, to: Callable[[str], str]) -> Parent:
+    """The child reads the one partition of the parent that its own name gives."""
+
+    def read(world: World, partition: str) -> dict[str, str] | None:
+        name = to(partition)
+        version = world.version(table, name)
+        return None if version is None else {f"{table}[{name}]": version}
+
+    return Parent(table, read)
+
+
+def every(
+    table: str, *, among: Callable[[World, str], tuple[str, ...]], manifest: bool = False
+) -> Parent:
+    """The child reads all partitions of the parent in ``among(world, partition)`` that exist.
+
+    ``among`` gives the same tuple to all children that read the same: its version is worked out
+    once (``World.manifest``).
+    """
+
+    def read(world: World, partition: str) -> dict[str, str] | None:
+        names = among(world, partition)
+        if not names:  # there is nothing to wait for
+            return {}
+        version = world.manifest(table, names)
+        return None if version is None else {f"{table}[*]": version}
+
+    return Parent(table, read, manifest, many=True)
+
+
+def part(partition: str, index: int) -> str:
+    """Return one part of a composite name: ``part("bread:blogpost", 1) == "blogpost"``."""
+    return partition.split(":")[index]

@@ -1,0 +1,297 @@
+"""Tables as Dagster assets: one step over many partitions, and events for each of them."""
+
+# No postponed annotations here: Dagster reads those of its steps as objects.
+import contextlib
+import os
+import sys
+from collections.abc import Generator, Iterator, Mapping
+from typing import NamedTuple
+
+import dagster as dg
+from pydantic import Field
+
+from cosmo_assets.core.digest import digest
+from cosmo_assets.incremental.build import Outcome, make
+from cosmo_assets.incremental.checks import Verdict, judge, rules
+from cosmo_assets.incremental.plan import plan_tables
+from cosmo_assets.incremental.planned_snapshot import CUTTING
+from cosmo_assets.incremental.progress import progress_writer
+from cosmo_assets.incremental.run_record import recording, tell_selection
+from cosmo_assets.incremental.snapshot import World, group_of, look
+from cosmo_assets.incremental.table import WITHIN, Table
+from cosmo_assets.orchestration.conditions import WHEN_STALE
+from cosmo_assets.orchestration.dagster_internals import (
+    PROCESS_TAG,
+    allow_no_output,
+    latest_versions,
+)
+from cosmo_assets.orchestration.events import Pulse, Teller
+from cosmo_assets.orchestration.observed_assets import OUTSIDE
+from cosmo_assets.orchestration.partitions import PARTITIONS, sync_partitions
+from cosmo_assets.pipeline.graph import BY_NAME, MANIFESTS
+from resources.generation.monitor import hearing
+from resources.project import find_lake
+from resources.storage.lake import BRANCH_LOCK
+
+FAILURES_TOLD = 20
+PARTITIONS_NAMED = 3  # in the history
+
+
+class Only(dg.Config):
+    """Which partitions of a range are wanted. Empty: all of them."""
+
+    partitions: list[str] = Field(default_factory=list)
+    force: bool = False  # make them even where nothing changed
+
+
+def manifest_name(table: str) -> str:
+    """Name the asset that stands for a table's partitions of a whole dataset group."""
+    return f"{table}_manifest"
+
+
+def asset_of(table: Table) -> dg.AssetsDefinition:
+    """Make a table's asset."""
+
+    @dg.asset(
+        name=table.name,
+        partitions_def=PARTITIONS[table.by],
+        deps=_deps(table),
+        group_name=table.group,
+        description=_description(table),
+        kinds=set(table.kinds),
+        owners=[f"team:{table.group}"],
+        code_version=table.code,
+        automation_condition=WHEN_STALE,
+        metadata={"dagster/column_schema": _column_schema(table)},
+        # Different sizes keep a child out of its parent's run: it would be skipped there.
+        backfill_policy=dg.BackfillPolicy.multi_run(1_000 + list(BY_NAME).index(table.name)),
+        output_required=False,
+    )
+    def step(context: dg.AssetExecutionContext, config: Only) -> Iterator[dg.AssetMaterialization]:
+        _run(context, table, config)
+        yield from ()  # of a generator Dagster wants no output; one would stand for all partitions
+
+    return step
+
+
+def manifest_of(table: str) -> dg.AssetSpec:
+    """Describe the asset that versions a table's partitions once a dataset group.
+
+    Dagster stops comparing versions where 100 or more partitions are read at once. This node is
+    reported by the table's own step, so what reads it stays exact (docs/decisions/0002).
+    """
+    return dg.AssetSpec(
+        manifest_name(table),
+        partitions_def=PARTITIONS["groups"],
+        deps=[dg.AssetDep(table, partition_mapping=dg.AllPartitionMapping())],
+        group_name=BY_NAME[table].group,
+        description=f"One version for all partitions of `{table}` in a dataset group.",
+        kinds={"manifest"},
+        owners=[f"team:{BY_NAME[table].group}"],
+    )
+
+
+def checks_of(table: Table) -> list[dg.AssetChecksDefinition]:
+    """Make a table's blocking checks. In a batch step their verdicts come with the rows."""
+    return [_check(table, rule, about) for rule, about in rules(table).items()]
+
+
+def _check(table: Table, rule: str, about: str) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=table.name,
+        name=rule,
+        description=about,
+        blocking=True,
+        partitions_def=PARTITIONS[table.by],
+    )
+    def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        world = look()
+        partition = context.partition_key
+        rows = world.lake.scan(table.name, world.versions(table.name, [partition]))
+        made = rows.drop("partition").collect()
+        verdict = next(
+            one for one in judge(table, {partition: made}, world)[partition] if one.rule == rule
+        )
+        return dg.AssetCheckResult(passed=verdict.passed, metadata={"told": verdict.told})
+
+    return check
+
+
+def _deps(table: Table) -> list[dg.AssetDep]:
+    deps: dict[str, dg.AssetDep] = {}
+    if table.name in OUTSIDE:
+        name = OUTSIDE[table.name][0]
+        deps[name] = dg.AssetDep(name, partition_mapping=dg.IdentityPartitionMapping())
+    for parent in table.parents:
+        if parent.manifest:
+            name, mapping = manifest_name(parent.table), dg.AllPartitionMapping()
+        elif BY_NAME[parent.table].by in {table.by, WITHIN.get(table.by)}:
+            name, mapping = parent.table, dg.IdentityPartitionMapping()
+        else:
+            name, mapping = parent.table, dg.AllPartitionMapping()
+        deps[name] = dg.AssetDep(name, partition_mapping=mapping)
+    return list(deps.values())
+
+
+def _description(table: Table) -> str:
+    rows = [
+        f"| `{name}` | {column.type} | {column.about} |" for name, column in table.columns.items()
+    ]
+    return "\n".join(
+        [
+            table.about,
+            "",
+            f"Key: {', '.join(f'`{name}`' for name in table.key)}. Partition: {table.by}.",
+            "",
+            "| column | type | what it is |",
+            "|---|---|---|",
+            *rows,
+        ]
+    )
+
+
+def _column_schema(table: Table) -> dg.TableSchema:
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(name, str(column.type), column.about)
+            for name, column in table.columns.items()
+        ]
+    )
+
+
+def _run(context: dg.AssetExecutionContext, table: Table, config: Only) -> None:
+    """Make the wanted partitions of one branch, tell Dagster of each, and fail if any failed."""
+    with find_lake().lock(BRANCH_LOCK, shared=True):
+        _run_on_branch(context, table, config)
+
+
+def _run_on_branch(context: dg.AssetExecutionContext, table: Table, config: Only) -> None:
+    wanted = set(config.partitions)
+    partitions = [p for p in context.partition_keys if not wanted or p in wanted]
+    parents = [dep.asset_key.to_user_string() for dep in _deps(table)]
+    teller = Teller(context, table, parents)
+    teller.plan(partitions)
+    asked = _Asked(context, table, partitions, look(), config.force)
+    with _recording(asked, teller):
+        _carry_out(asked, teller)
+        _report(context, table)
+    if teller.bad:
+        told = _failures(table, teller.bad, of=len(partitions))
+        raise dg.Failure(told, allow_retries=False)
+
+
+class _Asked(NamedTuple):
+    """What a step is asked for."""
+
+    context: dg.AssetExecutionContext
+    table: Table
+    partitions: list[str]
+    world: World
+    force: bool
+
+
+@contextlib.contextmanager
+def _recording(asked: _Asked, teller: Teller) -> Iterator[None]:
+    """Keep a record of a step that no `cosmo run` keeps one of, however it ends."""
+    context, table, partitions, world, force = asked
+    if PROCESS_TAG in context.run.tags:
+        yield
+        return
+    run, wanted = context.run.run_id, set(partitions)
+    plans = plan_tables(world, [table], only=lambda _table, name: name in wanted, force=force)
+    selection = tell_selection([table.name], partitions, force=force, most=PARTITIONS_NAMED)
+    with recording(world, plans, selection=selection, by=f"Dagster run {run[:8]}") as record:
+        finished = False
+        try:
+            yield
+            finished = True
+        finally:
+            failed = len(teller.bad)
+            record.note(table, teller.costs, runs=[run], failed=failed, finished=finished)
+
+
+def _carry_out(asked: _Asked, teller: Teller) -> None:
+    """Make partitions, and tell Dagster of each."""
+    context, table, partitions, world, force = asked
+    pulse = Pulse(context, table)
+    with (
+        progress_writer(world.lake, table.name) as say,
+        hearing(pulse.hear, table=table.name, run=context.run.run_id),
+    ):
+
+        def said(done: int, of: int) -> None:
+            say(done, of)
+            teller.tell_late()
+
+        def found() -> Generator[Outcome, None, None]:
+            if table.apart:
+                yield from _apart(context, table, partitions, force=force)
+            else:
+                yield from make(table, partitions, world, force=force, say=said)
+
+        try:
+            with contextlib.closing(found()) as outcomes:  # and it is heard how generators end
+                for outcome in outcomes:
+                    teller.add(outcome)
+        finally:
+            teller.tell()
+            pulse.tell()
+
+
+def _report(context: dg.AssetExecutionContext, table: Table) -> None:
+    """Tell Dagster what follows from what was made."""
+    world = look()
+    if table.name in MANIFESTS:
+        _report_manifests(context.instance, table.name, world)
+    if table.name in CUTTING:
+        sync_partitions(context.instance, world)
+
+
+def _failures(table: Table, bad: Mapping[str, str], *, of: int) -> str:
+    told = "\n".join(f"{name}: {bad[name]}" for name in list(bad)[:FAILURES_TOLD])
+    more = f"\n… and {len(bad) - FAILURES_TOLD} more" if len(bad) > FAILURES_TOLD else ""
+    return f"{len(bad)} of {of} partitions of {table.name} failed:\n{told}{more}"
+
+
+def _apart(
+    context: dg.AssetExecutionContext, table: Table, partitions: list[str], *, force: bool
+) -> Iterator[Outcome]:
+    """Run the step in a process of its own, through Pipes, as it would run in a pod.
+
+    What is fresh needs no process to say so.
+    """
+    world = look()
+    fresh = [p for p in partitions if not force and world.state(table, p).status == "fresh"]
+    yield from make(table, fresh, world)
+    partitions = [one for one in partitions if one not in set(fresh)]
+    if not partitions:
+        return
+    done = dg.PipesSubprocessClient().run(
+        context=context.op_execution_context,
+        command=[sys.executable, "-m", "cosmo_assets.orchestration.worker"],
+        env={**os.environ, "GOMP_SPINCOUNT": "0", "TOKENIZERS_PARALLELISM": "false"},
+        extras={"table": table.name, "partitions": partitions, "force": force},
+    )
+    allow_no_output(context)
+    for message in done.get_custom_messages():
+        verdicts = tuple(Verdict(**one) for one in message["verdicts"])
+        yield Outcome(**{**message, "verdicts": verdicts})
+
+
+def _report_manifests(instance: dg.DagsterInstance, table: str, world: World) -> None:
+    """Tell Dagster the groups whose manifest changed."""
+    name = manifest_name(table)
+    known = latest_versions(instance, name, observed=True)
+    live = world.partitions(BY_NAME[table].by)
+    for group in world.partitions("groups"):
+        members = world.versions(table, [one for one in live if group_of(one) == group])
+        version = digest(members)
+        if members and known.get(group) != version:
+            instance.report_runless_asset_event(
+                dg.AssetObservation(
+                    name,
+                    partition=group,
+                    metadata={"partitions": len(members)},
+                    tags={"dagster/data_version": version},
+                )
+            )

@@ -1,0 +1,262 @@
+"""Bring the graph up to date through Dagster: one run a layer, of exactly what is not fresh."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import yaml
+
+from cosmo_assets.core.errors import BadInputError, ContractError
+from cosmo_assets.incremental.selection import matches
+from cosmo_assets.incremental.snapshot import drop_orphans, look, states
+from cosmo_assets.incremental.table_result import Did, Layer, layer_of
+from cosmo_assets.orchestration.dagster_internals import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    PROCESS_TAG,
+    all_storage_ids,
+    instance_settings,
+    latest_storage_id,
+    latest_versions,
+)
+from cosmo_assets.orchestration.events import take_fates
+from cosmo_assets.orchestration.observed_assets import report_outside
+from cosmo_assets.orchestration.partitions import sync_partitions
+from cosmo_assets.pipeline.graph import BY_NAME
+from resources.project import find_lake
+from resources.storage.interrupts import interrupts_later
+from resources.storage.lake import BRANCH_LOCK, Lake, is_alive, this_process, write_atomically
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from cosmo_assets.incremental.table import Table
+
+ACTIVE = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+INSTANCE = {
+    "telemetry": {"enabled": False},
+    "nux": {"enabled": False},
+    "run_coordinator": {
+        "module": "dagster.core.run_coordinator",
+        "class": "QueuedRunCoordinator",
+        "config": {"dequeue_interval_seconds": 1},
+    },
+    "concurrency": {"runs": {"max_concurrent_runs": 2}},
+}
+
+
+def open_instance(lake: Lake) -> dg.DagsterInstance:
+    """Open the Dagster instance that lies with the lake; what starts from here finds it too."""
+    home = lake.root / "dagster"
+    home.mkdir(parents=True, exist_ok=True)
+    settings = home / "dagster.yaml"
+    text = yaml.safe_dump(INSTANCE | instance_settings(home))
+    if not settings.exists() or settings.read_text() != text:  # the lake may have moved
+        write_atomically(settings, text)
+    os.environ["DAGSTER_HOME"] = str(home)
+    os.environ["DAGSTER_DISABLE_TELEMETRY"] = "1"
+    return dg.DagsterInstance.get()
+
+
+def run_graph(
+    instance: dg.DagsterInstance,
+    tables: Iterable[Table],
+    *,
+    patterns: Sequence[str] = (),
+    force: bool = False,
+    per_run: int | None = None,
+) -> Iterator[tuple[Table, Layer | None]]:
+    """Run layer after layer. Yields each table before its run (None) and after it (its layer).
+
+    Where something ends a layer before its time, what was done of it is yielded, then that raised.
+
+    Args:
+        instance: Dagster's.
+        tables: in pipeline order.
+        patterns: only partitions that match one of these; ``*`` stands for anything.
+        force: make partitions even where nothing changed.
+        per_run: partitions of one Dagster run; all of a table's where it is None.
+    """
+    from cosmo_assets.definitions import defs  # noqa: PLC0415  # a second, for runs only
+
+    settle_dead_runs(instance)
+    with find_lake().lock(BRANCH_LOCK, shared=True):  # one branch from end to end
+        world = look()
+        sync_partitions(instance, world)
+        report_outside(instance, world)
+        for table in tables:
+            yield table, None
+            yield from _run_layer(instance, defs, table, patterns, force=force, per_run=per_run)
+
+
+def _run_layer(
+    instance: dg.DagsterInstance,
+    defs: dg.Definitions,
+    table: Table,
+    patterns: Sequence[str],
+    *,
+    force: bool,
+    per_run: int | None,
+) -> Iterator[tuple[Table, Layer]]:
+    start = time.monotonic()
+    world = look()
+    sync_partitions(instance, world)
+    dropped = drop_orphans(world, table)
+    untold = _untold(instance, defs, table)
+    known = latest_versions(instance, table.name)
+    asked = [
+        name
+        for name, state in states(world, table).items()
+        if matches(name, patterns)
+        and state.status != "waiting"
+        and (
+            force
+            or state.status != "fresh"
+            or known.get(name) != world.version(table.name, name)  # Dagster does not know yet
+            or name in untold
+        )
+    ]
+    did = Did()
+    try:
+        for at in range(0, len(asked), per_run or len(asked) or 1):
+            some = asked[at : at + per_run] if per_run else asked
+            _launch_some(instance, defs, table, some, did, force=force)
+    except BaseException:
+        with interrupts_later():  # a second Ctrl-C loses nothing
+            now = look()
+            did.note_published(asked, world.traces(table.name), now.traces(table.name))
+            reached = set(asked) & did.fates.keys()
+            layer = layer_of(now, table, reached, did, dropped=dropped, start=start, stopped=True)
+            yield table, layer
+        raise
+    layer = layer_of(look(), table, set(asked), did, dropped=dropped, start=start)
+    yield table, layer
+    if did.errors and not layer.failed:
+        raise ContractError("\n".join(did.errors))
+
+
+def _launch_some(
+    instance: dg.DagsterInstance,
+    defs: dg.Definitions,
+    table: Table,
+    partitions: list[str],
+    did: Did,
+    *,
+    force: bool,
+) -> None:
+    """Run partitions of a layer, and note what became of them however it ends."""
+    did.runs.append(str(uuid.uuid4()))
+    try:
+        result = launch(instance, defs, table, partitions, force=force, run_id=did.runs[-1])
+    finally:
+        did.fates.update(take_fates(did.runs[-1]))
+    if was_interrupted(result):
+        raise KeyboardInterrupt
+    if not result.success:
+        did.errors.append(_failure(table, result))
+
+
+def _untold(instance: dg.DagsterInstance, defs: dg.Definitions, table: Table) -> set[str]:
+    """Name partitions that Dagster would call stale for a parent's partition they do not read.
+
+    It knows edges between different cuts as all-to-all only. Once told again, of the same version,
+    a partition is compared with what its parents are since then.
+    """
+    told = all_storage_ids(instance, table.name)
+    edges = defs.resolve_asset_graph().get(dg.AssetKey(table.name)).partition_mappings
+    crossing = [
+        parent.to_user_string()
+        for parent, mapping in edges.items()
+        if isinstance(mapping, dg.AllPartitionMapping)
+    ]
+    newest = (latest_storage_id(instance, name, observed=name not in BY_NAME) for name in crossing)
+    since = max((at for at in newest if at is not None), default=0)
+    return {name for name, at in told.items() if at < since}
+
+
+def _failure(table: Table, result: dg.ExecuteInProcessResult) -> str:
+    """Say why a run failed that failed no partition."""
+    errors = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
+    told = "; ".join(str(error.message).strip() for error in errors if error) or "no step failed"
+    return f"{table.name}: Dagster run {result.run_id} failed: {told}"
+
+
+def launch(
+    instance: dg.DagsterInstance,
+    defs: dg.Definitions,
+    table: Table,
+    partitions: list[str],
+    *,
+    force: bool = False,
+    run_id: str | None = None,
+) -> dg.ExecuteInProcessResult:
+    """Start one Dagster run over ``partitions``, however scattered, and wait for it.
+
+    Args:
+        instance: Dagster's.
+        defs: where the table's job is.
+        table: whose partitions.
+        partitions: of them which.
+        force: make them even where nothing changed.
+        run_id: a UUID that names the run; None: Dagster draws one.
+    """
+    job = defs.resolve_implicit_job_def_def_for_assets([dg.AssetKey(table.name)])
+    if job is None:
+        msg = f"Dagster has no job for {table.name}"
+        raise BadInputError(msg)
+    config = run_config(table, partitions, force=force)
+    return job.execute_in_process(
+        instance=instance,
+        asset_selection=[dg.AssetKey(table.name)],
+        tags=hull(instance, table, partitions) | {PROCESS_TAG: this_process()},
+        run_config=config | {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        raise_on_error=False,
+        run_id=run_id,
+    )
+
+
+def was_interrupted(result: dg.ExecuteInProcessResult) -> bool:
+    """Whether Ctrl-C ended a run: Dagster takes the signal and tells of a failed step."""
+    sources = [e.step_failure_data.error_source for e in result.all_events if e.is_step_failure]
+    return any(source is not None and source.value == "INTERRUPT" for source in sources)
+
+
+def hull(instance: dg.DagsterInstance, table: Table, partitions: Sequence[str]) -> dict[str, str]:
+    """Tag a run with the range that holds ``partitions``; its config says which are wanted."""
+    order = {name: at for at, name in enumerate(instance.get_dynamic_partitions(table.by))}
+    found = sorted(partitions, key=order.__getitem__)
+    return {
+        ASSET_PARTITION_RANGE_START_TAG: found[0],
+        ASSET_PARTITION_RANGE_END_TAG: found[-1],
+    }
+
+
+def run_config(table: Table, partitions: Sequence[str], *, force: bool = False) -> dict[str, Any]:
+    """Tell a table's step which partitions of its range are wanted."""
+    return {"ops": {table.name: {"config": {"partitions": list(partitions), "force": force}}}}
+
+
+def busy_tables(instance: dg.DagsterInstance) -> set[str]:
+    """Name the tables that a run is at work on or queued for."""
+    settle_dead_runs(instance)
+    runs = instance.get_runs(dg.RunsFilter(statuses=ACTIVE))
+    return {key.to_user_string() for run in runs for key in run.asset_selection or ()}
+
+
+def settle_dead_runs(instance: dg.DagsterInstance) -> None:
+    """End the runs of command lines that were killed: Dagster waits for them for ever."""
+    for run in instance.get_runs(dg.RunsFilter(statuses=ACTIVE)):
+        process = run.tags.get(PROCESS_TAG)
+        if process and not is_alive(process):
+            told = "the process of this run is gone; what it published is kept"
+            instance.report_run_failed(run, told)

@@ -1,0 +1,1 @@
+"""Completions, and pilots before they are paid for; begin at completions.py."""

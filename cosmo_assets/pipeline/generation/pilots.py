@@ -1,0 +1,301 @@
+"""Pilots: some prompts of each cell answered ahead of a run, through the ledger that it will read.
+
+Nothing is written into tables. What a pilot buys is found by the run, and by a larger pilot.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import fnmatch
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+import polars as pl
+
+from cosmo_assets.algorithms.generation.completion_key import sampled_keys
+from cosmo_assets.algorithms.prompts.template import PromptTemplate
+from cosmo_assets.algorithms.reports.style_report import ANSWERS, Rules, mark_answers
+from cosmo_assets.core.errors import BadInputError
+from cosmo_assets.incremental.forecast import Cost, forecast_tokens
+from cosmo_assets.incremental.plan import RUN, plan_tables
+from cosmo_assets.incremental.table import part
+from cosmo_assets.pipeline.generation.completions import COMPLETIONS
+from cosmo_assets.pipeline.graph import TABLES
+from cosmo_assets.pipeline.prompts.tables import PROMPTS, read_text
+from resources.generation.generator import open_generator
+from resources.generation.monitor import watching
+from resources.ledger.stream import Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from cosmo_assets.config.schema import Generator
+    from cosmo_assets.incremental.snapshot import World
+    from resources.generation import generator
+    from resources.ledger.ledger import Ledger
+
+CHOSEN = ["partition", "prompt_id", "doc_id", "style", "prompt", "sampling", "function_name"]
+TOGETHER = 100  # cells whose prompts are looked up together
+AT_ONCE = 100_000  # prompts whose keys are looked up together
+
+
+class Model(NamedTuple):
+    """A model that answers, by the name people gave it."""
+
+    name: str
+    settings: Generator
+
+
+class Expected(NamedTuple):
+    """What answering prompts takes before it is begun."""
+
+    model: str
+    prompts: int
+    known: int  # answered in the ledger, or equal to another: free
+    cost: Cost
+
+
+def choose_prompts(
+    world: World, count: int, *, styles: Sequence[str] = (), cells: Sequence[str] = ()
+) -> pl.DataFrame:
+    """Choose the first prompts of each cell, by ``doc_id``.
+
+    So styles of one topic are tried on the same documents as far as they share them, and more
+    prompts hold the fewer.
+
+    Args:
+        world: the project.
+        count: prompts a cell.
+        styles: only these.
+        cells: only those of these names, in which ``*`` stands for anything.
+
+    Returns:
+        ``CHOSEN``, cell after cell.
+
+    Raises:
+        BadInputError: a name is unknown, or the prompts of a cell are not those that a run would
+            ask: it says what makes them.
+    """
+    for style in styles:
+        _require_known(style, world.partitions("styles"), "style")
+    live = world.partitions("cells")
+    wanted = [
+        cell
+        for cell in live
+        if (not cells or any(fnmatch.fnmatchcase(cell, one) for one in cells))
+        and (not styles or part(cell, 1) in styles)
+    ]
+    if live and not wanted:
+        shown = ", ".join(live[:3])
+        msg = f"no cell is of these names and styles; there are {len(live):,}: {shown}, …"
+        raise BadInputError(msg)
+    _require_fresh(world, wanted)
+    rows = world.lake.scan("prompts", world.versions("prompts", wanted))
+    order = ["partition", "doc_id", "prompt_id"]
+    first = rows.select(order).collect().sort(order).group_by("partition").head(count)
+    chosen = rows.join(first.lazy(), on=["partition", "prompt_id"], how="semi")
+    return chosen.select(CHOSEN).collect().sort(order)
+
+
+def _require_fresh(world: World, wanted: Sequence[str]) -> None:
+    """Refuse prompts that a run would write anew: their answers would be bought in vain."""
+    before = TABLES[: TABLES.index(PROMPTS) + 1]
+    plans = plan_tables(world, before)
+    planned = {one.partition: one for one in plans[-1].planned if one.status != "orphan"}
+    stale = [planned[cell] for cell in wanted if cell in planned]
+    if wanted and not stale:
+        return
+    began = next((at for at, one in enumerate(plans) if one.count(*RUN)), 0)
+    idle = () if world.corpora else ("corpora", "grounded_cells")
+    names = [table.name for table in before[began:] if table.by not in idle]
+    told = "there are no prompts yet"
+    if stale:
+        first = stale[0]
+        why = "; ".join(first.why) or first.held
+        told = f"prompts of {len(stale):,} of {len(wanted):,} cells are not up to date: "
+        told += f"{first.partition} is {first.status}" + (f" ({why})" if why else "")
+    command = " ".join(["cosmo run", *(f"-s {name}" for name in names)])
+    paid = " (the generator is asked for labels of topics only)"
+    msg = f"{told}. This makes them{paid if 'topic_labels' in names else ''}: {command}"
+    raise BadInputError(msg)
+
+
+def find_models(world: World, names: Sequence[str]) -> list[Model]:
+    """Find models: entries of ``models``, else ``model`` or ``model@revision`` of the generator.
+
+    The model in use stands first where only one is named.
+
+    Raises:
+        BadInputError: a name is a slip of the pen, two are the same, or a model was retracted.
+    """
+    base = world.config.generator
+    given = [base.model, *names] if len(names) == 1 else list(names)
+    found = [Model(name, _settings(world, name)) for name in given]
+    for one in found:
+        if one.settings.model in world.retracted.models:
+            msg = f"{one.name}: model {one.settings.model!r} was retracted; compare others"
+            raise BadInputError(msg)
+    for at, one in enumerate(found):
+        for other in found[:at]:
+            if one.settings.key() == other.settings.key():
+                msg = f"--models: {other.name} and {one.name} are the same; name two that differ"
+                raise BadInputError(msg)
+    return found
+
+
+def _settings(world: World, name: str) -> Generator:
+    config, base = world.config, world.config.generator
+    if name in config.models:
+        return config.generator_of(name)
+    if name in {base.model, f"{base.model}@{base.revision}"}:
+        return base
+    entries = {entry.lower(): entry for entry in config.models}
+    if close := difflib.get_close_matches(name.lower(), entries, n=1, cutoff=0.75):
+        msg = f"--models: no entry {name!r} in models; did you mean {entries[close[0]]!r}?"
+        raise BadInputError(msg)
+    model, at, revision = name.rpartition("@")
+    named = {"model": model if at else name, "revision": revision if at else ""}
+    return base.model_copy(update=named)
+
+
+def expect(world: World, prompts: pl.DataFrame, model: Model, ledger: Ledger) -> Expected:
+    """Say what answering prompts takes: what the ledger knows is free."""
+    keys = sampled_keys(prompts, model.settings).unique()
+    calls = len(keys) - int(ledger.has(keys).sum())
+    read, written = (
+        forecast_tokens(world, COMPLETIONS, what, calls)
+        for what in ("prompt_tokens", "completion_tokens")
+    )
+    how = model.settings.how
+    money = read * (how.price_prompt_million / 1e6) + written * (how.price_completion_million / 1e6)
+    cost = Cost(calls=calls, prompt_tokens=read, completion_tokens=written, money=money)
+    return Expected(model.name, prompts.height, prompts.height - calls, cost)
+
+
+def count_known(world: World, models: Sequence[Model], ledger: Ledger) -> pl.DataFrame:
+    """Count how many prompts of the lake each model has answered already: what a swap leaves.
+
+    Returns:
+        model, prompts, in_ledger.
+    """
+    cells = [cell for cell in world.partitions("cells") if cell in world.traces("prompts")]
+    counts = dict.fromkeys((one.name for one in models), 0)
+    total = 0
+    for window in _windows(world, cells):
+        rows = world.lake.scan("prompts", world.versions("prompts", window))
+        prompts = rows.select("prompt", "sampling").collect()
+        total += prompts.height
+        for one in models:
+            keys = sampled_keys(prompts, one.settings)
+            asked = keys.unique()
+            counts[one.name] += int(keys.is_in(asked.filter(ledger.has(asked)).implode()).sum())
+    return pl.DataFrame(
+        [(name, total, known) for name, known in counts.items()],
+        schema={"model": pl.String, "prompts": pl.Int64, "in_ledger": pl.Int64},
+        orient="row",
+    )
+
+
+def _windows(world: World, cells: Sequence[str]) -> Iterator[list[str]]:
+    traces = world.traces("prompts")
+    window: list[str] = []
+    rows = 0
+    for cell in cells:
+        window.append(cell)
+        rows += traces[cell].rows
+        if rows >= AT_ONCE:
+            yield window
+            window, rows = [], 0
+    if window:
+        yield window
+
+
+def answer_prompts(
+    world: World,
+    prompts: pl.DataFrame,
+    model: Model,
+    ledger: Ledger,
+    *,
+    opened: Callable[[generator.Generator], object] = lambda _generator: None,
+) -> pl.DataFrame:
+    """Answer prompts by one model, those in the ledger from there, and mark nothing yet.
+
+    Args:
+        world: the project.
+        prompts: ``CHOSEN``.
+        model: who answers.
+        ledger: where answers are and go.
+        opened: told each generator that is opened, for its ``stats``.
+
+    Returns:
+        ``ANSWERS``, topic and doc_id, in the order of ``prompts``.
+
+    Raises:
+        GeneratorError: nothing more is to be had. What came before is in the ledger.
+    """
+    labels = {topic: trace.facts["label"] for topic, trace in world.traces("topics").items()}
+
+    @contextlib.contextmanager
+    def open_writer() -> Iterator[generator.Generator]:
+        with open_generator(model.settings, env=os.environ) as writer, watch.following(writer):
+            opened(writer)
+            yield writer
+
+    cells = prompts.with_columns(pl.col("partition").alias("cell")).partition_by("cell")
+    windows = (pl.concat(cells[at : at + TOGETHER]) for at in range(0, len(cells), TOGETHER))
+    with (
+        watching(world.lake, "pilot", model.settings, total=prompts.height) as watch,
+        Stream(
+            windows,
+            rows=prompts.height,
+            open_writer=open_writer,
+            ledger=ledger,
+            settings=model.settings,
+            on_found=watch.found,
+        ) as stream,
+    ):
+        parts = [rows for _, rows in stream]
+    how = model.settings.how
+    read, written = pl.col("prompt_tokens").fill_null(0), pl.col("completion_tokens").fill_null(0)
+    money = read * how.price_prompt_million + written * how.price_completion_million
+    topic = pl.col("partition").str.split(":").list.first()
+    order = prompts.select("partition", "prompt_id")
+    answered = order.join(
+        pl.concat(parts), on=["partition", "prompt_id"], maintain_order="left"
+    ).with_columns(
+        pl.lit(model.name).alias("model"),
+        pl.col("partition").alias("cell"),
+        (money / 1e6).cast(pl.Float64).alias("money"),
+        topic.replace(labels).alias("topic"),
+    )
+    return answered.select(
+        *(pl.col(name).cast(kind) for name, kind in ANSWERS.items()), "topic", "doc_id"
+    )
+
+
+def mark(world: World, answers: pl.DataFrame) -> pl.DataFrame:
+    """Mark answers by the templates and the quality settings of the project."""
+    quality = world.config.quality
+    return mark_answers(
+        answers,
+        _rules(world),
+        similarity=quality.duplicate_similarity,
+        seed=quality.duplicate_seed,
+    )
+
+
+def _rules(world: World) -> dict[str, Rules]:
+    rules: dict[str, Rules] = {}
+    for style, file in world.outside.templates.items():
+        template = PromptTemplate.parse(style, read_text(file), file=file.name)
+        rules[style] = Rules(template.bans, tuple(template.expects.items()))
+    return rules
+
+
+def _require_known(name: str, known: Sequence[str], what: str) -> None:
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        mend = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
+        msg = f"no {what} {name!r}; {mend}"
+        raise BadInputError(msg)

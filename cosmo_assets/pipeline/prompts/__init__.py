@@ -1,0 +1,1 @@
+"""Templates, cells, groundings, prompts; begin at tables.py."""

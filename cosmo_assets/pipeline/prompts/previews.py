@@ -1,0 +1,268 @@
+"""What a template would write of the project's own documents, and what an edit of it changes."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import polars as pl
+
+from cosmo_assets.algorithms.prompts.template import UNORDERED, UNSEEN, PromptTemplate
+from cosmo_assets.core.errors import BadInputError
+from cosmo_assets.incremental.build import Step
+from cosmo_assets.incremental.table import part
+from cosmo_assets.pipeline.prompts.grounding import ground_now
+from cosmo_assets.pipeline.prompts.tables import (
+    PROMPTS,
+    canonical,
+    cell_documents,
+    document_columns,
+    draw_documents,
+    named_prompts,
+    read_template,
+    read_text,
+)
+from cosmo_assets.pipeline.seeds import SEED_DOCUMENTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from cosmo_assets.incremental.snapshot import World
+
+MEMBER = {"partition": pl.String, "doc_id": pl.String}
+UNLABELLED = "(a topic, once it is labelled)"
+SENTENCES = re.compile(r"(?<=[.!?:])\s+|\n+")
+
+
+class Change(NamedTuple):
+    """What a template file would change of what the lake has of its style."""
+
+    style: str
+    change: Literal["new", "gone", "edited", "same"]
+    words: str = ""  # unified diff, a sentence a line
+    settings: tuple[tuple[str, Any, Any], ...] = ()  # key, as it was, as it is
+    cells: int = 0  # of the style, in the lake
+    prompts: int = 0
+    touched_cells: int = 0  # with a prompt that is another, goes or comes
+    touched_prompts: int = 0  # whose bytes or sampling are others, or that go
+    added_cells: int = 0  # that come in addition
+    added_prompts: int = 0  # likewise, in them and in cells that there are
+    before: str = ""  # the first touched prompt
+    after: str = ""
+
+
+def read_texts(world: World) -> dict[str, str]:
+    """Read the template files in use: name → text."""
+    return {file.name: read_text(file) for file in world.outside.templates.values()}
+
+
+def preview(world: World, style: str, count: int) -> pl.DataFrame:
+    """Write the first prompts of a style, by ``doc_id``: the same documents at every look.
+
+    Returns:
+        ``partition`` and the columns of ``prompts``. Where the style has cells in the lake they
+        are its prompts to come; else documents are read from the sources, and no topic is known.
+
+    Raises:
+        BadInputError: there is no such style, its file is malformed, or no source feeds it.
+    """
+    template = _read_template(world, style)
+    cells = _cells_of(world, style)
+    documents = _of_cells(world, cells, count) if cells else _of_sources(world, template, count)
+    if not documents.height:
+        kinds = ", ".join(template.kinds)
+        msg = f"{style} takes documents of kind {kinds}, and no source in use has any"
+        raise BadInputError(msg)
+    grounded = ground_now(world, documents, template)
+    return named_prompts(grounded, template).sort("doc_id").head(count)
+
+
+def compare_templates(world: World, styles: Iterable[str] = ()) -> list[Change]:
+    """Say what each template changes against what the lake's cells were made with.
+
+    Raises:
+        BadInputError: a style is unknown or a file is malformed.
+    """
+    known = sorted({*world.outside.templates, *world.traces("prompt_templates")})
+    wanted = sorted(set(styles)) or known
+    for style in wanted:
+        _require_known(style, known)
+    return [_compare(world, style) for style in wanted]
+
+
+def _compare(world: World, style: str) -> Change:
+    cells = _cells_of(world, style)
+    rows = sum(world.traces("prompts")[cell].rows for cell in cells if _has_prompts(world, cell))
+    old = _old_template(world, style, cells)
+    if style not in world.outside.templates:
+        return Change(style, "gone", "", (), len(cells), rows, len(cells), rows)
+    new = _read_template(world, style)
+    if old and canonical(old) == canonical(new):
+        return Change(style, "same", "", (), len(cells), rows)
+    words = _diff(old.body if old else "", new.body, style)
+    settings = _settings(old, new) if old else ()
+    change = Change(style, "edited" if old else "new", words, settings, len(cells), rows)
+    gone, added = _moved(world, old, new)
+    other = set(added["partition"]) - set(cells)
+    change = change._replace(
+        touched_cells=added["partition"].n_unique() - len(other),
+        added_cells=len(other),
+        added_prompts=added.height,
+    )
+    made = [cell for cell in cells if _has_prompts(world, cell)]
+    if not made or (old and old.version == new.version and gone.is_empty()):
+        return change
+    touched = _touched(world, made, new, gone)
+    first = touched.sort("prompt_id").head(1).to_dicts()
+    return change._replace(
+        touched_cells=len({*touched["partition"], *added["partition"]} - other),
+        touched_prompts=touched.height,
+        before=(first[0]["prompt"] or "") if first else "",
+        after=(first[0]["prompt_new"] or "") if first else "",
+    )
+
+
+def _moved(
+    world: World, old: PromptTemplate | None, new: PromptTemplate
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """List which documents an edit takes out of the style's cells, and which it puts in."""
+    if old and old.weight == new.weight and set(old.kinds) == set(new.kinds):
+        return pl.DataFrame(schema=MEMBER), pl.DataFrame(schema=MEMBER)
+    was, now = (_draw(world, one) if one else pl.DataFrame(schema=MEMBER) for one in (old, new))
+    keys = list(MEMBER)
+    return was.join(now, on=keys, how="anti"), now.join(was, on=keys, how="anti")
+
+
+def _draw(world: World, template: PromptTemplate) -> pl.DataFrame:
+    """Draw the documents that the style's cells would hold, of those that have a topic now."""
+    live = set(world.partitions("topics"))
+    labels = {
+        f"{topic}:{template.style}": trace.facts["label"]
+        for topic, trace in world.traces("topics").items()
+        if topic in live and trace.facts["keep"] and {*template.kinds} & {*trace.facts["kinds"]}
+    }
+    if not labels or (template.passages and not world.corpora):
+        return pl.DataFrame(schema=MEMBER)
+    drawn = draw_documents(_step(world, ()), labels, {template.style: template})
+    return drawn.select(list(MEMBER))
+
+
+def _touched(
+    world: World, cells: Sequence[str], template: PromptTemplate, gone: pl.DataFrame
+) -> pl.DataFrame:
+    """List the prompts of cells that the template would write or sample otherwise, or not at all.
+
+    ``gone`` are documents that leave their cells.
+    """
+    columns = ["partition", "prompt_id", "prompt", "sampling"]
+    step = _step(world, cells)
+    old = step.scan("prompts", cells).collect()
+    if "sampling" not in old.columns:  # made before styles had any
+        old = old.with_columns(pl.lit("{}").alias("sampling"))
+    stay = cell_documents(step).join(gone, on=list(MEMBER), how="anti")
+    new = named_prompts(ground_now(world, stay, template), template).select(columns)
+    both = old.select(columns).join(
+        new, on=["partition", "prompt_id"], how="left", suffix="_new", maintain_order="left"
+    )
+    same = (pl.col("prompt") == pl.col("prompt_new")) & (
+        pl.col("sampling") == pl.col("sampling_new")
+    )
+    return both.filter(~same.fill_null(value=False))
+
+
+def _old_template(world: World, style: str, cells: Sequence[str]) -> PromptTemplate | None:
+    """Find the template that the style's cells were made with; else the newest in the lake."""
+    trace = world.traces("prompt_templates").get(style)
+    if trace is None:
+        return None
+    traces, name = world.traces("cells"), f"prompt_templates[{style}]"
+    used = Counter(traces[cell].recipe.inputs.get(name, trace.version) for cell in cells)
+    version = used.most_common(1)[0][0] if used else trace.version
+    if not world.lake.rows_file("prompt_templates", style, version).is_file():
+        version = trace.version
+    (row,) = world.lake.scan("prompt_templates", {style: version}).collect().to_dicts()
+    return PromptTemplate.model_validate_json(row["template"])
+
+
+def _settings(old: PromptTemplate, new: PromptTemplate) -> tuple[tuple[str, Any, Any], ...]:
+    was, now = (
+        one.model_dump(mode="json", exclude={"style", "body", *UNSEEN, *UNORDERED})
+        | {name: sorted(getattr(one, name)) for name in UNORDERED}
+        for one in (old, new)
+    )
+    return tuple((key, was[key], now[key]) for key in now if was[key] != now[key])
+
+
+def _diff(old: str, new: str, style: str) -> str:
+    """Compare words sentence by sentence, as a unified diff."""
+    lines = difflib.unified_diff(
+        [one for one in SENTENCES.split(old) if one],
+        [one for one in SENTENCES.split(new) if one],
+        f"{style} in the lake",
+        f"{style}.md",
+        n=1,
+        lineterm="",
+    )
+    return "\n".join(lines)
+
+
+def _read_template(world: World, style: str) -> PromptTemplate:
+    _require_known(style, sorted(world.outside.templates))
+    return read_template(world, style)
+
+
+def _require_known(style: str, known: Sequence[str]) -> None:
+    if style not in known:
+        close = difflib.get_close_matches(style, known, n=1)
+        mend = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
+        msg = f"no style {style!r}; {mend}"
+        raise BadInputError(msg)
+
+
+def _cells_of(world: World, style: str) -> list[str]:
+    return [cell for cell in world.traces("cells") if part(cell, 1) == style]
+
+
+def _has_prompts(world: World, cell: str) -> bool:
+    return cell in world.traces("prompts")
+
+
+def _step(world: World, partitions: Sequence[str]) -> Step:
+    """Read as the step of ``prompts`` does."""
+    return Step(PROMPTS, world, tuple(partitions), lambda _done, _of: None)
+
+
+def _of_cells(world: World, cells: Sequence[str], count: int) -> pl.DataFrame:
+    """Read the first documents of some cells."""
+    members = _step(world, cells).scan("cells", cells).select("partition", "doc_id")
+    first = members.unique("doc_id", keep="any").sort("doc_id").head(count).collect()
+    chosen = _step(world, sorted(set(first["partition"])))
+    found = cell_documents(chosen).join(first, on=["partition", "doc_id"], how="semi")
+    return found.unique("doc_id", keep="any")
+
+
+def _of_sources(world: World, template: PromptTemplate, count: int) -> pl.DataFrame:
+    """Read the first documents of the sources that feed a style, a shard a source."""
+    sources = world.config.sources
+    shards = [
+        f"{name}:{min(shards)}"
+        for name, shards in sorted(world.outside.shards.items())
+        if shards and sources[name].kind in template.kinds
+    ]
+    step = Step(SEED_DOCUMENTS, world, tuple(shards), lambda _done, _of: None)
+    found = [made().rows.sort("doc_id").head(count) for _, made in SEED_DOCUMENTS.work(step)]
+    rows = [one.select(document_columns()) for one in found]
+    empty = pl.DataFrame(schema={name: SEED_DOCUMENTS.schema[name] for name in document_columns()})
+    topic = pl.when(pl.col("category") != "").then("category").otherwise(pl.lit(UNLABELLED))
+    documents = pl.concat([empty, *rows]).unique("doc_id", keep="any").sort("doc_id").head(count)
+    cell = pl.lit(f"preview:{template.style}").alias("partition")
+    return documents.with_columns(cell, topic.alias("topic"))
+
+
+def to_json(change: Change) -> dict[str, Any]:
+    """Return a change as a tree for programs."""
+    settings = {key: {"was": was, "is": now} for key, was, now in change.settings}
+    return json.loads(json.dumps({**change._asdict(), "settings": settings}))

@@ -1,0 +1,1 @@
+"""Documents, duplicates, contamination, profiles; begin at tables.py."""

@@ -1,0 +1,100 @@
+"""seed_documents: every source as one table."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from cosmo_assets.algorithms.seeds import check_duplicates, keep_sample, seed_documents
+from cosmo_assets.core.digest import digest
+from cosmo_assets.incremental.table import Column, Made, Table, part
+from resources.inputs.files import read_file
+from resources.inputs.interpreter import read_code, read_docs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from cosmo_assets.config.schema import Config
+    from cosmo_assets.incremental.build import Step
+    from cosmo_assets.incremental.snapshot import World
+    from resources.inputs.files import File
+
+RETRACTED_DOCUMENTS = "retracted documents"  # an input of every shard, where there are some
+INTERPRETER = {"python:docs": read_docs, "python:code": read_code}
+
+
+def _make(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
+    for partition in step.partitions:
+        yield partition, partial(_shard, step, partition)
+
+
+def _shard(step: Step, partition: str) -> Made:
+    """Read a shard's files, one document a row."""
+    name = part(partition, 0)
+    source = step.world.config.sources[name]
+    files = step.world.outside.shard(partition)
+    found: list[pl.DataFrame] = []
+    for file in files:
+        rows = _read(file, source.how.hub_config, source.how.hub_split, source.revision)
+        found.append(seed_documents(rows, source, name=name, file=file.name))
+    names = ", ".join(file.name for file in files)
+    documents = check_duplicates(pl.concat(found), source, file=names).drop("row")
+    sample = keep_sample(documents, source.max_documents)
+    retracted = list(step.world.retracted.docs)  # after the sample: nothing takes their place
+    kept = sample.filter(~pl.col("doc_id").is_in(retracted))
+    words = int(kept["n_words"].sum())
+    metadata = {"files": names, "words": words, "read": sum(part.height for part in found)}
+    return Made(kept, metadata=metadata, cost={"words": words})
+
+
+def _read(file: File, config: str | None, split: str, revision: str) -> pl.DataFrame:
+    if file.location in INTERPRETER:
+        return INTERPRETER[file.location]()
+    return read_file(file.location, hub=(config, split, revision))
+
+
+def _files(world: World, partition: str) -> dict[str, str] | None:
+    source = part(partition, 0)
+    if source not in world.outside.shards:  # it was retracted meanwhile
+        return None
+    files = {
+        f"seed file {source}/{file.name}": file.version for file in world.outside.shard(partition)
+    }
+    docs = sorted(world.retracted.docs)
+    return files | ({RETRACTED_DOCUMENTS: digest(docs)} if docs else {})
+
+
+def _settings(config: Config, partition: str) -> dict[str, Any]:
+    return {
+        f"sources.{part(partition, 0)}.{name}": value
+        for name, value in config.sources[part(partition, 0)].key().items()
+        if name != "group"  # groups decide what later steps do with a document
+    }
+
+
+SEED_DOCUMENTS = Table(
+    name="seed_documents",
+    group="seeds",
+    by="source_shards",
+    about="One row is a seed document.",
+    columns={
+        "doc_id": Column(pl.String, "digest of all that a prompt can quote, 16 hex digits"),
+        "source": Column(pl.String, "the source's name in cosmo.yaml"),
+        "kind": Column(pl.String, "web, outline, math, instruction or code"),
+        "title": Column(pl.String, "title, empty where there is none"),
+        "text": Column(pl.String, "the document"),
+        "category": Column(pl.String, "course, area or category, where the source has one"),
+        "covered": Column(pl.List(pl.String), "titles a course covered before this one"),
+        "siblings": Column(pl.List(pl.String), "titles of the nearest units beside it, at most 8"),
+        "licence": Column(pl.String, "the source's licence"),
+        "n_words": Column(pl.Int32, "words between white space"),
+    },
+    key=("doc_id",),
+    code="2",
+    work=_make,
+    settings=_settings,
+    outside=_files,
+    empty=False,
+)

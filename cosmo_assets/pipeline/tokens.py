@@ -1,0 +1,93 @@
+"""token_shards: what survives of a cell, as tokens."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from cosmo_assets.core.digest import digest, digest_bytes
+from cosmo_assets.incremental.snapshot import group_of
+from cosmo_assets.incremental.table import Column, Made, Table, same
+from cosmo_assets.pipeline.quality.tables import by_cell
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from cosmo_assets.incremental.build import Step
+    from resources.models.tokenizer import Tokenizer
+
+
+def survivors(step: Step, cells: tuple[str, ...]) -> pl.LazyFrame:
+    """Open the documents of ``cells`` that are neither duplicates nor contaminated."""
+    removed = step.scan("duplicates", cells).select("prompt_id")
+    leaked = step.scan("contamination", cells).filter("contaminated").select("prompt_id")
+    return (
+        step.scan("documents", cells)
+        .join(removed, on="prompt_id", how="anti")
+        .join(leaked, on="prompt_id", how="anti")
+    )
+
+
+def _make(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
+    from resources.models.tokenizer import Tokenizer, open_tokenizer  # noqa: PLC0415  # heavy
+
+    tokenizer = Tokenizer(
+        open_tokenizer(step.world.config.tokenizer, folder=step.lake.root / "tokenizers")
+    )
+    documents = (
+        survivors(step, step.partitions)
+        .select("partition", "prompt_id", "model", "text")
+        .sort("partition", "prompt_id")
+        .collect()
+    )
+    for cell, rows in by_cell(documents, step.partitions):
+        yield cell, partial(_shard, step, tokenizer, cell, rows)
+
+
+def _shard(step: Step, tokenizer: Tokenizer, cell: str, rows: pl.DataFrame) -> Made:
+    folder = step.draft(cell)
+    counts = tokenizer.write(rows["text"].to_list(), folder=folder)
+    tokens = pl.Series("tokens", counts, dtype=pl.Int64)
+    index = rows.select(
+        "prompt_id",
+        pl.lit(group_of(cell)).alias("group"),
+        "model",
+        tokens,
+        (tokens.cum_sum() - tokens).alias("start"),
+    )
+    sums = digest(
+        [[file.name, digest_bytes(file.read_bytes())] for file in sorted(folder.iterdir())]
+    )
+    total = int(tokens.sum())
+    models = sorted(set(rows["model"]))
+    return Made(
+        index,
+        folder,
+        sums,
+        metadata={"tokens": total, "models": ", ".join(models)},
+        facts={"tokens": total, "models": models},
+        cost={"tokens": total},
+    )
+
+
+TOKEN_SHARDS = Table(
+    name="token_shards",
+    group="tokens",
+    by="cells",
+    about="One row is a document of the datatrove shard (shard.ds, .index, .metadata) beside it.",
+    columns={
+        "prompt_id": Column(pl.String, "document, in shard order"),
+        "group": Column(pl.String, "dataset group"),
+        "model": Column(pl.String, "the generator that wrote it"),
+        "tokens": Column(pl.Int64, "its tokens, end-of-text included"),
+        "start": Column(pl.Int64, "its first token in the shard"),
+    },
+    key=("prompt_id",),
+    code="1",
+    work=_make,
+    parents=(same("documents"), same("duplicates"), same("contamination")),
+    settings=lambda config, _: {f"tokenizer.{k}": v for k, v in config.tokenizer.key().items()},
+    kinds=("huggingface", "parquet"),
+)

@@ -1,0 +1,1 @@
+"""Embeddings, clusters, labels; begin at clusters.py."""

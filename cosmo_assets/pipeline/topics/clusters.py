@@ -1,0 +1,231 @@
+"""embeddings, topic_model, topic_assignments: which seed documents belong together."""
+
+from __future__ import annotations
+
+import io
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from cosmo_assets.algorithms.reports.plots import scatter
+from cosmo_assets.algorithms.topics.clustering import assign, fit_clusters, name_clusters, slug
+from cosmo_assets.core.digest import digest, digest_bytes
+from cosmo_assets.core.errors import ContractError
+from cosmo_assets.incremental.snapshot import World
+from cosmo_assets.incremental.table import Column, Made, Parent, Table, every, part, same
+from resources.models.embedder import Embedder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from cosmo_assets.config.schema import Config
+    from cosmo_assets.incremental.build import Step
+
+
+def _embed(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
+    model = Embedder(step.world.config.embedding)
+    for partition in step.partitions:
+        yield partition, partial(_vectors, step, model, partition)
+
+
+def _vectors(step: Step, model: Embedder, partition: str) -> Made:
+    documents = step.scan("seed_documents", [partition]).select("doc_id", "title", "text").collect()
+    texts = (documents["title"] + "\n" + documents["text"]).str.strip_chars()
+    vectors = model.embed(texts.to_list())
+    rows = documents.select(
+        "doc_id", pl.Series("vector", vectors, dtype=pl.Array(pl.Float16, vectors.shape[1]))
+    )
+    return Made(rows, metadata={"dimensions": model.dimensions})
+
+
+def _embeds(config: Config, partition: str) -> bool:
+    """Only documents whose topics are found by clustering are embedded."""
+    return config.groups[config.sources[part(partition, 0)].group].topics == "cluster"
+
+
+def _model(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
+    for taxonomy in step.partitions:
+        yield taxonomy, partial(_taxonomy, step, taxonomy)
+
+
+def _taxonomy(step: Step, taxonomy: str) -> Made:
+    """Fit one clustering on a fixed sample of a group's documents."""
+    settings = step.world.config.clustering
+    shards = step.world.shards_of(taxonomy)
+    sample = (
+        step.scan("embeddings", shards)
+        .select("doc_id", "vector")
+        .unique("doc_id")
+        .sort("doc_id")  # a digest: the first of the order are a random sample
+        .head(settings.sample)
+        .collect()
+    )
+    if sample.height < settings.min_cluster:
+        least = settings.min_cluster
+        msg = f"{taxonomy}: {sample.height} documents are too few for clusters of {least}"
+        raise ContractError(msg)
+    texts = (
+        step.scan("seed_documents", shards)
+        .select("doc_id", (pl.col("title") + "\n" + pl.col("text")).alias("text"))
+        .unique("doc_id")
+        .join(sample.lazy().select("doc_id"), on="doc_id", how="semi")
+        .sort("doc_id")
+        .collect()["text"]
+    )
+    fitted = fit_clusters(sample["vector"].to_numpy().astype(np.float32), settings)
+    names = name_clusters(texts, fitted.labels)
+    sizes = np.bincount(fitted.labels[fitted.labels >= 0], minlength=len(names))
+    rows = pl.DataFrame(
+        {
+            "topic_id": [f"{taxonomy}-{name}" for name in names],
+            "cluster": np.arange(len(names), dtype=np.int32),
+            "documents": sizes.astype(np.int64),
+            "rim": fitted.rims,
+        }
+    )
+    folder = step.draft(taxonomy)
+    _save(folder / "centroids.npy", fitted.centroids)
+    _save(folder / "rims.npy", fitted.rims)
+    points = sample.select("doc_id").with_columns(
+        pl.Series("x", fitted.plane[:, 0]),
+        pl.Series("y", fitted.plane[:, 1]),
+        pl.Series("cluster", fitted.labels.astype(np.int32)),
+    )
+    points.write_parquet(folder / "map.parquet", compression="zstd")
+    sums = digest([digest_bytes(file.read_bytes()) for file in sorted(folder.iterdir())])
+    metadata = {
+        "clusters": len(names),
+        "noise": int((fitted.labels < 0).sum()),
+        "map": scatter(fitted.plane, fitted.labels, names),
+    }
+    return Made(rows, folder, sums, metadata)
+
+
+def _save(path: Path, values: np.ndarray) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, values)
+    path.write_bytes(buffer.getvalue())
+
+
+def _assignments(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
+    models: dict[str, tuple[np.ndarray, np.ndarray, list[str]]] = {}
+    for partition in step.partitions:
+        yield partition, partial(_assign, step, models, partition)
+
+
+def _assign(
+    step: Step, models: dict[str, tuple[np.ndarray, np.ndarray, list[str]]], partition: str
+) -> Made:
+    """Give each document of a shard its topic: its cluster, or its own category."""
+    config = step.world.config
+    group = config.sources[part(partition, 0)].group
+    if not _embeds(config, partition):
+        documents = step.scan("seed_documents", [partition]).select("doc_id", "category").collect()
+        names = {value: f"{group}-{slug(value)}" for value in documents["category"].unique()}
+        topics = documents["category"].replace_strict(names, return_dtype=pl.String)
+        rows = documents.select("doc_id", topics.alias("topic_id"), _no_distance())
+        return Made(rows, metadata={"topics": topics.n_unique()})
+    if group not in models:
+        version = step.world.version("topic_model", group) or ""
+        folder = step.lake.folder("topic_model", group, version)
+        ids = step.scan("topic_model", [group]).select("topic_id").collect()["topic_id"].to_list()
+        models[group] = (np.load(folder / "centroids.npy"), np.load(folder / "rims.npy"), ids)
+    centroids, rims, ids = models[group]
+    vectors = step.scan("embeddings", [partition]).select("doc_id", "vector").collect()
+    found = assign(vectors["vector"].to_numpy().astype(np.float32), centroids, rims)
+    topics = found["cluster"].replace_strict(
+        dict(enumerate(ids)), default=None, return_dtype=pl.String
+    )
+    rows = vectors.select("doc_id", topics.alias("topic_id"), found["distance"])
+    noise = int(topics.null_count())
+    return Made(rows, metadata={"topics": topics.drop_nulls().n_unique(), "noise": noise})
+
+
+def _no_distance() -> pl.Expr:
+    return pl.lit(None, pl.Float32).alias("distance")
+
+
+def _embedded(world: World, partition: str) -> Mapping[str, str] | None:
+    if not _embeds(world.config, partition):
+        return {}
+    return same("embeddings").read(world, partition)
+
+
+def _modelled(world: World, partition: str) -> dict[str, str] | None:
+    if not _embeds(world.config, partition):
+        return {}
+    group = world.config.sources[part(partition, 0)].group
+    version = world.version("topic_model", group)
+    return None if version is None else {f"topic_model[{group}]": version}
+
+
+EMBEDDINGS = Table(
+    name="embeddings",
+    group="topics",
+    by="source_shards",
+    about="One row is the vector of a seed document.",
+    columns={
+        "doc_id": Column(pl.String, "seed document"),
+        "vector": Column(pl.Array(pl.Float16, 384), "unit length"),
+    },
+    key=("doc_id",),
+    code="1",
+    work=_embed,
+    parents=(same("seed_documents"),),
+    settings=lambda config, _: {f"embedding.{k}": v for k, v in config.embedding.key().items()},
+    kinds=("pytorch", "parquet"),
+    apart=True,
+)
+
+TOPIC_MODEL = Table(
+    name="topic_model",
+    group="topics",
+    by="taxonomies",
+    about="One row is a cluster of the fitted model; centroids, rims and the map lie beside it.",
+    columns={
+        "topic_id": Column(pl.String, "group and most characteristic words"),
+        "cluster": Column(pl.Int32, "row of the centroid, by size"),
+        "documents": Column(pl.Int64, "fitted documents in it"),
+        "rim": Column(pl.Float32, "cosine distance within which 95 % of its documents lie"),
+    },
+    key=("topic_id",),
+    code="1",
+    work=_model,
+    parents=(
+        every("embeddings", among=World.shards_of),
+        every("seed_documents", among=World.shards_of),
+    ),
+    settings=lambda config, _: {f"clustering.{k}": v for k, v in config.clustering.key().items()},
+    kinds=("scikitlearn", "parquet"),
+    apart=True,
+    empty=False,
+)
+
+TOPIC_ASSIGNMENTS = Table(
+    name="topic_assignments",
+    group="topics",
+    by="source_shards",
+    about="One row is a seed document's topic; none where it lies outside every cluster's rim.",
+    columns={
+        "doc_id": Column(pl.String, "seed document"),
+        "topic_id": Column(pl.String, "topic, or null for noise"),
+        "distance": Column(pl.Float32, "cosine distance to the centroid; null for curated topics"),
+    },
+    key=("doc_id",),
+    code="1",
+    work=_assignments,
+    parents=(
+        same("seed_documents"),
+        Parent("embeddings", _embedded),
+        Parent("topic_model", _modelled),
+    ),
+    settings=lambda config, partition: {
+        "group": config.sources[part(partition, 0)].group,
+        "topics": config.groups[config.sources[part(partition, 0)].group].topics,
+    },
+    facet="topic_id",
+    kinds=("numpy", "parquet"),
+)

@@ -1,0 +1,340 @@
+"""topic_labels, topics: what each topic is called and worth, and whether prompts are written."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from cosmo_assets.algorithms.reports.plots import bar_chart
+from cosmo_assets.algorithms.topics.labelling import (
+    NO_OVERRIDE,
+    Label,
+    Override,
+    labelling_prompt,
+    parse_label,
+)
+from cosmo_assets.core.digest import digest
+from cosmo_assets.core.errors import BadInputError, ContractError
+from cosmo_assets.incremental.snapshot import group_of
+from cosmo_assets.incremental.table import Column, Made, Parent, Table, part, same
+from resources.generation.generator import open_generator
+from resources.generation.monitor import watching
+from resources.ledger.answers import answer
+from resources.ledger.ledger import open_ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from cosmo_assets.config.schema import Config, Generator
+    from cosmo_assets.incremental.build import Step
+    from cosmo_assets.incremental.snapshot import World
+    from resources.generation.generator import Generator as Writer
+    from resources.generation.monitor import Watch
+
+LABEL_ATTEMPTS = 3
+Reply = dict[str, Any]  # a row of resources.ledger.answers
+BY_HAND = "override"  # stands where a model's name would
+
+
+def _labels(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
+    """Label topics; clustered ones by the generator, curated ones by their category."""
+    config = step.world.config
+    members = _members(step)
+    clustered = [t for t in step.partitions if _is_asked(config, t)]
+    for topic in sorted({*step.partitions} - {*clustered}):  # no endpoint stops these
+        rows = members[topic]
+        label = Label(rows["category"][0], None, "curated")
+        yield topic, partial(_labelled, topic, rows, label, "", [])
+    if clustered:
+        step.world.require_generator()
+    prompts = {
+        topic: labelling_prompt(
+            members[topic]["extracts"][0].to_list(), chars=config.labelling.extract_chars
+        )
+        for topic in clustered
+    }
+    labels, replies = _ask(step.world, prompts) if prompts else ({}, {})
+    for topic in clustered:
+        model = config.generator.model
+        yield topic, partial(_labelled, topic, members[topic], labels[topic], model, replies[topic])
+
+
+def _is_asked(config: Config, topic: str) -> bool:
+    """Whether a topic's label comes from the generator."""
+    return config.groups[group_of(topic)].topics == "cluster"
+
+
+def _members(step: Step) -> dict[str, pl.DataFrame]:
+    """Count each topic's documents and cut the extracts of the first few, in digest order."""
+    settings = step.world.config.labelling
+    shards = step.world.partitions("source_shards")
+    members = (
+        step.scan("topic_assignments", shards)
+        .select("doc_id", "topic_id")
+        .filter(pl.col("topic_id").is_in(list(step.partitions)))
+        .unique()
+        .collect()
+    )
+    counts = members.group_by("topic_id").len("documents")
+    first = members.sort("doc_id").group_by("topic_id", maintain_order=True).head(settings.extracts)
+    texts = (
+        step.scan("seed_documents", shards)
+        .select("doc_id", "text", "category")
+        .join(first.lazy().select("doc_id"), on="doc_id", how="semi")
+        .unique("doc_id")
+        .collect()
+    )
+    topics = (
+        first.join(texts, on="doc_id")
+        .sort("doc_id")
+        .group_by("topic_id", maintain_order=True)
+        .agg(
+            pl.col("text").str.slice(0, settings.extract_chars).alias("extracts"),
+            pl.col("category").first(),
+        )
+        .join(counts, on="topic_id")
+    )
+    return {topic: rows for (topic,), rows in topics.partition_by("topic_id", as_dict=True).items()}
+
+
+def _ask(
+    world: World, prompts: dict[str, str]
+) -> tuple[dict[str, Label | str], dict[str, list[Reply]]]:
+    """Ask for labels; a reply that is none is asked for again with another seed, a few times.
+
+    Where all that the ledger has of a topic is no label, it is asked anew, as another rollout.
+    """
+    found: dict[str, Label | str] = {}
+    replies: dict[str, list[Reply]] = {topic: [] for topic in prompts}
+    tries = (
+        (rollout, attempt) for rollout in itertools.count() for attempt in range(LABEL_ATTEMPTS)
+    )
+    generator = world.config.generator
+    with (
+        open_ledger(world.config, world.lake) as ledger,
+        watching(world.lake, "topic_labels", generator) as watch,
+    ):
+        while left := [topic for topic in prompts if _is_open(found.get(topic), replies[topic])]:
+            rollout, attempt = next(tries)
+            settings = _with_seed(generator, attempt)
+            with contextlib.ExitStack() as opened:
+                rows = answer(
+                    pl.Series([prompts[topic] for topic in left]),
+                    partial(_open, opened, watch, settings),
+                    ledger,
+                    settings,
+                    rollout=rollout,
+                )
+            for topic, reply in zip(left, rows.iter_rows(named=True), strict=True):
+                found[topic] = _label(reply)
+                replies[topic].append(reply)
+    return found, replies
+
+
+def _open(opened: contextlib.ExitStack, watch: Watch, settings: Generator) -> Writer:
+    """Open the generator of an attempt, in sight."""
+    writer = opened.enter_context(open_generator(settings, env=os.environ))
+    return opened.enter_context(watch.following(writer))
+
+
+def _is_open(found: Label | str | None, replies: list[Reply]) -> bool:
+    """Whether a topic is to be asked for: it has no label, and no rollout was in vain."""
+    if isinstance(found, Label):
+        return False
+    told = len(replies) and len(replies) % LABEL_ATTEMPTS == 0
+    return not (told and any(reply["asked"] for reply in replies))
+
+
+def _with_seed(generator: Generator, attempt: int) -> Generator:
+    """Return the settings of another attempt."""
+    sampling = generator.sampling.model_copy(update={"seed": generator.sampling.seed + attempt})
+    return generator.model_copy(update={"sampling": sampling})
+
+
+def _label(reply: dict[str, Any]) -> Label | str:
+    if reply["text"] is None:
+        return reply["error"] or "the generator gave no reply"
+    try:
+        return parse_label(reply["text"])
+    except ContractError as error:
+        return str(error)
+
+
+def _labelled(
+    topic: str, members: pl.DataFrame, label: Label | str, model: str, replies: list[Reply]
+) -> Made:
+    if isinstance(label, str):
+        msg = f"{topic}: no label after {LABEL_ATTEMPTS} attempts: {label}"
+        raise ContractError(msg)
+    rows = pl.DataFrame(
+        {
+            "topic_id": [topic],
+            "label": [label.label],
+            "score": [label.score],
+            "reason": [label.reason],
+            "documents": members["documents"].cast(pl.Int64),
+            "extracts": members["extracts"],
+            "model": [model],
+        },
+        schema_overrides={"score": pl.Float64},
+    )
+    paid = _tokens_of([reply for reply in replies if reply["asked"]])
+    facts = {"label": label.label, "score": label.score, **(_tokens_of(replies) if replies else {})}
+    metadata = {"label": label.label, "score": label.score, "attempts": len(replies)}
+    return Made(rows, metadata=metadata, facts=facts, cost=dict(paid) if replies else {})
+
+
+def _tokens_of(replies: list[Reply]) -> dict[str, int]:
+    return {
+        what: sum(reply[what] or 0 for reply in replies)
+        for what in ("prompt_tokens", "completion_tokens")
+    }
+
+
+def _topics(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
+    """Decide topic after topic, by its label, its score, and what people overrode."""
+    labels = step.scan("topic_labels", step.partitions).collect()
+    rows = {row["topic_id"]: row for row in labels.iter_rows(named=True)}
+    for topic in step.partitions:
+        yield topic, partial(_topic, step.world, topic, rows[topic])
+
+
+def _topic(world: World, topic: str, told: dict[str, Any]) -> Made:
+    least = world.config.labelling.min_score
+    override = world.outside.overrides.get(topic, NO_OVERRIDE)
+    label = override.label or told["label"]
+    score = told["score"] if override.score is None else override.score
+    if override.score is not None and not _is_asked(world.config, topic):
+        msg = f"override {topic}.score: a curated topic has none; say keep: true or keep: false"
+        raise BadInputError(msg)
+    keep, reason = is_kept(told["score"], override, least=least), told["reason"]
+    if score is not None:
+        reason = f"score {score:g} {'≥' if score >= least else '<'} {least:g}: {reason}"
+    if override.keep is not None:
+        reason = f"{'kept' if keep else 'dropped'} by hand"
+    kinds = kinds_of(world, topic)
+    rows = pl.DataFrame(
+        {
+            "topic_id": [topic],
+            "group": [group_of(topic)],
+            "label": [label],
+            "score": [score],
+            "keep": [keep],
+            "reason": [reason],
+            "documents": [told["documents"]],
+            "kinds": [kinds],
+            "extracts": [told["extracts"]],
+            "model": [BY_HAND if override.key() else told["model"]],
+        },
+        schema_overrides={"score": pl.Float64},
+    )
+    facts = {"keep": keep, "kinds": kinds, "label": label, "score": score}
+    metadata = {"label": label, "keep": keep, "reason": reason}
+    if score is not None:
+        metadata["score"] = bar_chart({"score": score, "least kept": least}, unit="of 10")
+    return Made(rows, metadata=metadata, facts=facts)
+
+
+def is_kept(score: float | None, override: Override, *, least: float) -> bool:
+    """Decide whether prompts are written of a topic: by hand, by its score, or because it is."""
+    if override.keep is not None:
+        return override.keep
+    score = score if override.score is None else override.score
+    return score is None or score >= least
+
+
+def kinds_of(world: World, topic: str) -> list[str]:
+    """List the kinds of documents a topic holds."""
+    shards = world.facet("topic_assignments", topic)
+    return sorted({world.config.sources[part(shard, 0)].kind for shard in shards})
+
+
+def _members_of(world: World, topic: str) -> dict[str, str] | None:
+    """Version a topic's documents; which shards they lie in does not change a label."""
+    found = world.facet("topic_assignments", topic)
+    return {f"topic_assignments[*].{topic}": digest(sorted(found.values()))} if found else None
+
+
+def _shards_of(world: World, topic: str) -> dict[str, str]:
+    shards = world.facet("topic_assignments", topic)
+    return {f"topic_assignments[*].{topic} shards": digest(sorted(shards))}
+
+
+def _label_settings(config: Config, topic: str) -> dict[str, Any]:
+    names = ("extracts", "extract_chars")
+    settings = {f"labelling.{name}": getattr(config.labelling, name) for name in names}
+    if not _is_asked(config, topic):
+        return settings
+    return settings | {f"generator.{name}": value for name, value in config.generator.key().items()}
+
+
+def _topic_settings(config: Config, topic: str) -> dict[str, Any]:
+    settings: dict[str, Any] = {
+        f"sources.{name}.kind": one.kind
+        for name, one in config.sources.items()
+        if one.group == group_of(topic)
+    }
+    if _is_asked(config, topic):  # curated topics have no score
+        settings["labelling.min_score"] = config.labelling.min_score
+    return settings
+
+
+def _overrides(world: World, topic: str) -> dict[str, str]:
+    override = world.outside.overrides.get(topic, NO_OVERRIDE)
+    return {f"override {topic}.{name}": str(value) for name, value in override.key().items()}
+
+
+TOPIC_LABELS = Table(
+    name="topic_labels",
+    group="topics",
+    by="topics",
+    about="One row: what the generator calls a topic and how it scores it; or its category.",
+    columns={
+        "topic_id": Column(pl.String, "topic"),
+        "label": Column(pl.String, "what the generator calls it, or its category"),
+        "score": Column(pl.Float64, "educational score, 0 to 10; null for curated topics"),
+        "reason": Column(pl.String, "the generator's reason, or that it is curated"),
+        "documents": Column(pl.Int64, "seed documents"),
+        "extracts": Column(pl.List(pl.String), "what the labelling prompt showed"),
+        "model": Column(pl.String, "the generator that labelled it; empty for curated topics"),
+    },
+    key=("topic_id",),
+    code="1",
+    work=_labels,
+    parents=(Parent("topic_assignments", _members_of),),
+    settings=_label_settings,
+    calls=lambda supposed, topics: {one: int(_is_asked(supposed.config, one)) for one in topics},
+    kinds=("openai", "parquet"),
+    empty=False,
+)
+
+TOPICS = Table(
+    name="topics",
+    group="topics",
+    by="topics",
+    about="One row: the topic's label, its educational score, and whether prompts are written.",
+    columns={
+        "topic_id": Column(pl.String, "topic"),
+        "group": Column(pl.String, "dataset group"),
+        "label": Column(pl.String, "what prompts call it"),
+        "score": Column(pl.Float64, "educational score, 0 to 10; null for curated topics"),
+        "keep": Column(pl.Boolean, "whether prompts are written"),
+        "reason": Column(pl.String, "why it is kept or dropped"),
+        "documents": Column(pl.Int64, "seed documents"),
+        "kinds": Column(pl.List(pl.String), "kinds of its seed documents"),
+        "extracts": Column(pl.List(pl.String), "what the labelling prompt showed"),
+        "model": Column(pl.String, "who labelled it: a generator, override, or nobody"),
+    },
+    key=("topic_id",),
+    code="1",
+    work=_topics,
+    parents=(same("topic_labels"), Parent("topic_assignments", _shards_of)),
+    settings=_topic_settings,
+    outside=_overrides,
+    empty=False,
+)

@@ -1,1 +1,0 @@
-"""What is true on paper: no Dagster, no clock, no unseeded chance."""

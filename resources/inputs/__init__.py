@@ -1,0 +1,1 @@
+"""Files from outside, the interpreter's documents. Imports core, config; begin at files.py."""

@@ -1,0 +1,1 @@
+"""The lake, its catalog, processes and signals. Imports core; begin at lake.py."""
