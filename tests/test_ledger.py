@@ -792,7 +792,7 @@ def test_a_journal_that_is_being_written_loses_what_was_taken_out_when_it_ends(
 
 def all_lines(folder: Path) -> list[dict[str, Any]]:
     """Read all texts that lie in a ledger's files, whatever its indexes say."""
-    from resources.inputs.files import _unpack_frames  # noqa: PLC0415
+    from resources.inputs.rows import _unpack_frames  # noqa: PLC0415
 
     data = b"".join(_unpack_frames(path.read_bytes()) for path in folder.glob("*.zst"))
     return [json.loads(line) for line in data.splitlines()]

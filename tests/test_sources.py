@@ -15,7 +15,8 @@ import resources.inputs.files
 from cosmo_assets.algorithms.seeds import check_duplicates, seed_documents
 from cosmo_assets.config.schema import Config, Source
 from cosmo_assets.core.errors import BadInputError
-from resources.inputs.files import Outside, observe, read_file
+from resources.inputs.files import Outside, observe
+from resources.inputs.rows import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -2,6 +2,7 @@
 
 CosmoError
 ├── BadInputError    a file, a setting or a row that people own is wrong: mend it
+│   └── ChangedInputError    a file was saved while it was read: run again
 ├── ContractError    a step was handed, or made, a table it must not: fix the code
 └── GeneratorError   an endpoint or model did not answer as its protocol says
 """
@@ -13,6 +14,10 @@ class CosmoError(Exception):
 
 class BadInputError(CosmoError):
     """Input that people own is wrong. The message names file, row, value and mend."""
+
+
+class ChangedInputError(BadInputError):
+    """A file is not what it was when its contents were named. Another look names it anew."""
 
 
 class ContractError(CosmoError):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import polars as pl
 
 from cosmo_assets.core.build_record import Recipe, Trace
-from cosmo_assets.core.errors import ContractError, CosmoError
+from cosmo_assets.core.errors import ChangedInputError, ContractError, CosmoError
 from cosmo_assets.core.row_digest import facet_digests, rows_digest
 from cosmo_assets.incremental.checks import Verdict, judge
 from cosmo_assets.incremental.failures import Failure, note_failures
@@ -168,7 +168,7 @@ def _make(
         for outcome in _carry_out(step, wanted, why):
             if outcome.good:
                 good.append(outcome.partition)
-            else:
+            elif outcome.fate != "waiting":
                 failures[outcome.partition] = Failure(outcome.error, wanted[outcome.partition].name)
             yield outcome
     finally:
@@ -221,6 +221,8 @@ def _work(
         left.pop(partition)
         try:
             made = thunk()
+        except ChangedInputError as error:  # the next look names what is there now
+            yield Outcome(partition, "waiting", error=str(error))
         except Exception as error:  # noqa: BLE001 - told as the partition's outcome; the rest go on
             yield Outcome(partition, "failed", error=_tell(error))
         else:

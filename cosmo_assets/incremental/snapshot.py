@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from cosmo_assets.config.schema import Config
     from cosmo_assets.incremental.table import Dimension, Table
-    from resources.inputs.files import File, Outside
+    from resources.inputs.files import Outside
+    from resources.inputs.rows import File
     from resources.storage.lake import Lake
 
 Status = Literal["fresh", "stale", "missing", "waiting"]

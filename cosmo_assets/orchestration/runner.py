@@ -159,10 +159,13 @@ def _launch_some(
     try:
         result = launch(instance, defs, table, partitions, force=force, run_id=did.runs[-1])
     finally:
-        did.fates.update(take_fates(did.runs[-1]))
+        fates = take_fates(did.runs[-1])
+        did.fates.update(fates)
     if was_interrupted(result):
         raise KeyboardInterrupt
-    if not result.success:
+    if (
+        not result.success and "waiting" not in fates.values()
+    ):  # a saved file is no fault of Dagster's
         did.errors.append(_failure(table, result))
 
 

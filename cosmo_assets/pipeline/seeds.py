@@ -10,8 +10,8 @@ import polars as pl
 from cosmo_assets.algorithms.seeds import check_duplicates, keep_sample, seed_documents
 from cosmo_assets.core.digest import digest
 from cosmo_assets.incremental.table import Column, Made, Table, part
-from resources.inputs.files import read_file
 from resources.inputs.interpreter import read_code, read_docs
+from resources.inputs.rows import read_named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cosmo_assets.config.schema import Config
     from cosmo_assets.incremental.build import Step
     from cosmo_assets.incremental.snapshot import World
-    from resources.inputs.files import File
+    from resources.inputs.rows import File
 
 RETRACTED_DOCUMENTS = "retracted documents"  # an input of every shard, where there are some
 INTERPRETER = {"python:docs": read_docs, "python:code": read_code}
@@ -52,7 +52,7 @@ def _shard(step: Step, partition: str) -> Made:
 def _read(file: File, config: str | None, split: str, revision: str) -> pl.DataFrame:
     if file.location in INTERPRETER:
         return INTERPRETER[file.location]()
-    return read_file(file.location, hub=(config, split, revision))
+    return read_named(file, hub=(config, split, revision))
 
 
 def _files(world: World, partition: str) -> dict[str, str] | None:

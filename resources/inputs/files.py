@@ -1,4 +1,4 @@
-"""Files outside the lake: which there are, what their contents are called, and their rows.
+"""Files outside the lake: which there are, and what their contents are called.
 
 A location is a path or a glob, ``package:`` plus a path inside this package, ``s3://bucket/…``,
 ``hub:NAME`` (a Hub data set, or a local folder laid out as one), or ``python:docs`` and
@@ -9,59 +9,39 @@ from __future__ import annotations
 
 import dataclasses
 import glob
-import gzip
-import hashlib
-import io
 import json
 import os
 import re
 import sys
 import time
-import zlib
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import fsspec
-import polars as pl
-import zstandard
+from typing import TYPE_CHECKING, Any
 
 from cosmo_assets.algorithms.topics.labelling import parse_overrides
 from cosmo_assets.core.digest import digest
 from cosmo_assets.core.errors import BadInputError
+from resources.inputs.rows import (
+    FORMATS,
+    NO_HUB,
+    PACKED,
+    File,
+    Hub,
+    check_utf8,
+    name_file,
+    name_hub,
+    name_object,
+    open_s3,
+    read_bytes,
+)
 from resources.storage.lake import write_atomically
 
 if TYPE_CHECKING:
     from cosmo_assets.algorithms.topics.labelling import Override
     from cosmo_assets.config.schema import Config
 
-FORMATS = (".parquet", ".jsonl", ".ndjson", ".csv")
-PACKED = (".zst", ".gz")
 PYTHON = ("python:docs", "python:code")
 SETTLED_NS = 2_000_000_000  # a younger file may change again within one tick of its clock
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class File:
-    """One file, by where it lies, by what is in it, and as the glob that found it tells it apart.
-
-    The name stays when the folder that the glob starts from moves.
-    """
-
-    location: str
-    version: str
-    name: str
-
-
-class Hub(NamedTuple):
-    """Which rows of a Hub data set are meant."""
-
-    config: str | None = None
-    split: str = "train"
-    revision: str = ""
-
-
-NO_HUB = Hub()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -136,45 +116,9 @@ def _overrides(path: str, digests: _Digests) -> dict[str, Override]:
     if not path:
         return {}
     (file,) = _files(path, "labelling.how.overrides", digests)
-    data = _bytes(file.location)
-    _check_utf8(file.name, data)
+    data = read_bytes(file.location)
+    check_utf8(file.name, data)
     return parse_overrides(data.decode(), file=file.name)
-
-
-def read_file(location: str, *, hub: tuple[str | None, str, str] = NO_HUB) -> pl.DataFrame:
-    """Read one file's rows as they are; a CSV's cells are all texts.
-
-    Raises:
-        BadInputError: names the file, the row and the mend.
-    """
-    if location.startswith("hub:"):
-        return _read_hub(location.removeprefix("hub:"), *hub)
-    name = location.rstrip("/").rsplit("/", 1)[-1]
-    data = _bytes(location)
-    bare = name
-    if name.endswith(PACKED):
-        bare = name.rsplit(".", 1)[0]
-        data = _unpack(name, data)
-    if not data or data.isspace():
-        msg = f"{name}: the file is empty; remove it or fill it"
-        raise BadInputError(msg)
-    try:
-        if bare.endswith(".parquet"):
-            return pl.read_parquet(io.BytesIO(data))
-        _check_utf8(name, data)
-        data = data.removeprefix(b"\xef\xbb\xbf")
-        if bare.endswith(".csv"):
-            return pl.read_csv(io.BytesIO(data), infer_schema=False)  # else 007 would be 7
-        if bare.endswith((".jsonl", ".ndjson")):
-            return pl.read_ndjson(io.BytesIO(data), infer_schema_length=None)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        problem = _bad_line(bare, data) or f"cannot be read: {error}"
-        msg = f"{name}: {problem}; mend or replace the file"
-        raise BadInputError(msg) from error
-    msg = (
-        f"{name}: unknown format; expected one of {', '.join(FORMATS)}, packed or not as .zst, .gz"
-    )
-    raise BadInputError(msg)
 
 
 def _shards(name: str, found: tuple[File, ...], apart: int) -> dict[str, tuple[File, ...]]:
@@ -242,20 +186,13 @@ def _find_s3(path: str, key: str) -> dict[str, str]:
     from botocore.exceptions import BotoCoreError  # noqa: PLC0415  # half a second, for s3 only
 
     try:
-        found = _s3().glob(path, detail=True)
+        found = open_s3().glob(path, detail=True)
     except (OSError, ValueError, BotoCoreError) as error:
         msg = f"{key}: {path}: {error}; check the path, the bucket, the credentials, the endpoint"
         raise BadInputError(msg) from error
     return {
-        f"s3://{name}": digest([info["ETag"], info["size"]])
-        for name, info in found.items()
-        if info["type"] == "file"
+        f"s3://{name}": name_object(info) for name, info in found.items() if info["type"] == "file"
     }
-
-
-def _s3() -> Any:
-    """Open S3 as it is now: with cached listings a long-lived process would see its first ever."""
-    return fsspec.filesystem("s3", use_listings_cache=False)
 
 
 class _Digests:
@@ -268,16 +205,7 @@ class _Digests:
 
     def of_hub(self, location: str, hub: Hub) -> str:
         """Name the contents of a local folder; of what lies on the Hub, its identity."""
-        folder = Path(location.removeprefix("hub:"))
-        if not folder.exists():
-            return digest([location, *hub])
-        inside = {str(path.relative_to(folder)): path for path in folder.rglob("*")}
-        parts = {
-            name: self.of_file(str(path))
-            for name, path in inside.items()
-            if path.is_file() and not name.startswith(".")  # .git, .cache
-        }
-        return digest([parts, hub.config, hub.split])
+        return name_hub(location, hub, self.of_file)
 
     def of_file(self, location: str) -> str:
         """Name the contents of a file."""
@@ -287,9 +215,7 @@ class _Digests:
             mark = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
             known = self.before.get(location)
             if not isinstance(known, list) or known[:-1] != mark:
-                with path.open("rb") as file:
-                    sums = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=8))
-                known = [*mark, sums.hexdigest()]
+                known = [*mark, name_file(location)]
         except OSError as error:
             msg = f"{location}: cannot be read: {error.strerror}; check the file and its rights"
             raise BadInputError(msg) from error
@@ -310,74 +236,3 @@ def _read_memory(memory: Path) -> dict[str, Any]:
     except (FileNotFoundError, ValueError):
         return {}
     return tree if isinstance(tree, dict) else {}
-
-
-def _bytes(location: str) -> bytes:
-    try:
-        if location.startswith("s3://"):
-            return _s3().cat_file(location)
-        return Path(location).read_bytes()
-    except OSError as error:
-        msg = f"{location}: cannot be read: {error}; check the file and its rights"
-        raise BadInputError(msg) from error
-
-
-def _unpack(name: str, data: bytes) -> bytes:
-    try:
-        if name.endswith(".gz"):
-            return gzip.decompress(data)
-        return _unpack_frames(data)
-    except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
-        msg = f"{name}: cannot be unpacked: {error}; pack it again"
-        raise BadInputError(msg) from error
-
-
-def _unpack_frames(data: bytes) -> bytes:
-    """Unpack all frames of a zstd file. A stream reader would take a cut one for whole."""
-    found: list[bytes] = []
-    while data:
-        frame = zstandard.ZstdDecompressor().decompressobj()
-        found.append(frame.decompress(data))
-        if not frame.eof:
-            msg = "the file ends in the middle of a frame"
-            raise EOFError(msg)
-        data = frame.unused_data
-    return b"".join(found)
-
-
-def _check_utf8(name: str, data: bytes) -> None:
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        row = data.count(b"\n", 0, error.start) + 1
-        bad = data[error.start : error.start + 1]
-        msg = f"{name}: row {row}: not UTF-8: byte {bad!r}; save the file as UTF-8"
-        raise BadInputError(msg) from error
-
-
-def _bad_line(bare: str, data: bytes) -> str | None:
-    """Find the first line of a JSON-lines file that is no JSON object."""
-    if not bare.endswith((".jsonl", ".ndjson")):
-        return None
-    for row, line in enumerate(data.splitlines(), 1):
-        try:
-            whole = not line.strip() or isinstance(json.loads(line), dict)
-            problem = "not a JSON object"
-        except ValueError as error:
-            whole, problem = False, f"not JSON ({error})"
-        if not whole:
-            return f"row {row}: {problem}: {line[:60]!r}"
-    return None
-
-
-def _read_hub(name: str, config: str | None, split: str, revision: str) -> pl.DataFrame:
-    # half a second and 100 MB, for hubs only
-    from datasets import load_dataset  # noqa: PLC0415
-    from datasets.exceptions import DatasetsError  # noqa: PLC0415
-
-    try:
-        rows = load_dataset(name, config, split=split, revision=revision or None)
-    except (DatasetsError, OSError, ValueError) as error:
-        msg = f"hub:{name} (split {split}): {error}; check the name, the split and the network"
-        raise BadInputError(msg) from error
-    return pl.DataFrame(rows.to_polars())

@@ -18,7 +18,7 @@ from cosmo_assets.incremental.snapshot import corpora_of
 from cosmo_assets.incremental.table import Column, Made, Parent, Table, part, same
 from cosmo_assets.pipeline.prompts.tables import cell_documents, style_template, with_passages
 from cosmo_assets.pipeline.quality.tables import by_cell
-from resources.inputs.files import read_file
+from resources.inputs.rows import read_named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,7 +57,7 @@ def _corpus(world: World, name: str) -> Made:
     found: list[pl.DataFrame] = []
     read = 0
     for file in world.outside.corpora[name]:
-        rows = read_file(file.location, hub=hub)
+        rows = read_named(file, hub=hub)
         documents = seed_documents(rows, source, name=name, file=file.name)
         found.append(cut_passages(documents.select("title", "text"), corpus=name, words=words))
         read += documents.height

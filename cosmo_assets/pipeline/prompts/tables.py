@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -19,6 +18,7 @@ from cosmo_assets.incremental.snapshot import corpora_of
 from cosmo_assets.incremental.table import Column, Made, Parent, Table, keyed, part, same
 from cosmo_assets.pipeline.quality.tables import by_cell
 from cosmo_assets.pipeline.seeds import SEED_DOCUMENTS
+from resources.inputs.rows import read_named_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from cosmo_assets.config.schema import Config
     from cosmo_assets.incremental.build import Step
     from cosmo_assets.incremental.snapshot import World
-    from resources.inputs.files import File
+    from resources.inputs.rows import File
 
 
 PROMPT_ID_SQL = """
@@ -89,8 +89,13 @@ def read_template(world: World, style: str) -> PromptTemplate:
 
 
 def read_text(file: File) -> str:
-    """Read a template file. Raises BadInputError if it is not UTF-8."""
-    data = Path(file.location).read_bytes()
+    """Read a template file.
+
+    Raises:
+        BadInputError: it is not UTF-8.
+        ChangedInputError: it was saved since it was named.
+    """
+    data = read_named_bytes(file)
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:

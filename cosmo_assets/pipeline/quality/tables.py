@@ -13,7 +13,7 @@ from cosmo_assets.algorithms.quality.contamination import find_contamination, in
 from cosmo_assets.algorithms.quality.duplicates import find_duplicates, signatures
 from cosmo_assets.incremental.snapshot import group_of
 from cosmo_assets.incremental.table import Column, Made, Table, every, part, same
-from resources.inputs.files import read_file
+from resources.inputs.rows import read_named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -105,8 +105,8 @@ def _index(step: Step, benchmark: str) -> Made:
     settings = config.benchmarks[benchmark]
     found = [
         normalise(
-            read_file(
-                file.location,
+            read_named(
+                file,
                 hub=(settings.how.hub_config, settings.how.hub_split, settings.revision),
             ),
             layout=settings.layout,
