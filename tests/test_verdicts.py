@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from cosmo_assets.core.errors import BadInputError, ContractError
 from cosmo_assets.incremental import checks as verdicts
 from cosmo_assets.incremental.checks import CONTRACT, EXPECTATIONS, SUITE, judge, rules
 from cosmo_assets.incremental.snapshot import World
+from cosmo_assets.incremental.table import Column
 from cosmo_assets.pipeline.graph import BY_NAME
 from dbt_like_sql.model import Model
 from resources.inputs.files import Outside
@@ -84,6 +86,36 @@ def test_the_width_of_vectors_is_the_models_affair(world: World) -> None:
     rows = pl.DataFrame({"doc_id": ["a"], "vector": vectors})
     (found,) = judge(BY_NAME["embeddings"], {"pages:a": rows}, world).values()
     assert broken(found) == {}
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        pl.Date,
+        pl.Datetime("us", "UTC"),
+        pl.Time,
+        pl.Duration("ms"),
+        pl.Decimal(12, 3),
+        pl.Binary,
+        pl.Int8,
+        pl.UInt16,
+        pl.Float16,
+        pl.List(pl.Date),
+        pl.Struct({"a": pl.Int64, "b": pl.List(pl.String)}),
+    ],
+    ids=str,
+)
+def test_checks_take_columns_of_any_type(
+    dtype: Any, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = {**CHECKPOINTS.columns, "more": Column(dtype, "a column of that type")}
+    table = dataclasses.replace(CHECKPOINTS, columns=columns)
+    monkeypatch.setitem(BY_NAME, "checkpoints", table)
+    verdicts._all_checks.cache_clear()
+    rows = curve().with_columns(pl.lit(None, dtype).alias("more"))
+    found = judge(table, {"small": rows, "bad": rows.with_columns(loss=pl.lit(-1.0))}, world)
+    verdicts._all_checks.cache_clear()
+    assert [list(broken(found[name])) for name in ("small", "bad")] == [[], ["curve", SUITE]]
 
 
 def test_a_partition_that_breaks_the_contract_leaves_the_others_to_be_judged(world: World) -> None:

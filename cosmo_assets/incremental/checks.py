@@ -23,6 +23,7 @@ from dbt_like_sql.model import Model, load_checks
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    import pyarrow as pa
     from polars._typing import PolarsDataType
 
     from cosmo_assets.incremental.snapshot import World
@@ -52,13 +53,20 @@ EXPECTATIONS = frozenset(
     }
 )
 DUCKDB_TYPES = {
+    "Binary": "blob",
     "Boolean": "boolean",
+    "Date": "date",
     "Float16": "float",
     "Float32": "float",
     "Float64": "double",
+    "Int8": "tinyint",
+    "Int16": "smallint",
     "Int32": "integer",
     "Int64": "bigint",
     "String": "varchar",
+    "Time": "time",
+    "UInt8": "utinyint",
+    "UInt16": "usmallint",
     "UInt32": "uinteger",
     "UInt64": "ubigint",
 }
@@ -204,28 +212,50 @@ def _require_known(name: str, known: Iterable[str], *, what: str, where: str) ->
 
 def _create_empty(db: duckdb.DuckDBPyConnection, table: str) -> None:
     """Create a table of the graph without rows, in words: registering a frame loads pandas."""
-    schema = pl.Schema(BY_NAME[table].schema)
-    columns = "".join(f', "{name}" {_duckdb_type(dtype)}' for name, dtype in schema.items())
-    db.execute(f'create table {table} ("partition" varchar{columns})')
+    columns = ['"partition" varchar']
+    for name, dtype in pl.Schema(BY_NAME[table].schema).items():
+        columns.append(f'"{name}" {_duckdb_type(dtype, f"{table}.{name}")}')
+    db.execute(f"create table {table} ({', '.join(columns)})")
 
 
-def _duckdb_type(dtype: PolarsDataType) -> str:
-    if isinstance(dtype, pl.List | pl.Array):
-        return f"{_duckdb_type(dtype.inner)}[]"
-    return DUCKDB_TYPES[str(dtype)]
+def _duckdb_type(dtype: PolarsDataType, column: str) -> str:
+    """Name a type as DuckDB does. Raises ContractError if it has none of its kind."""
+    match dtype:
+        case pl.List() | pl.Array():
+            return f"{_duckdb_type(dtype.inner, column)}[]"
+        case pl.Struct():
+            fields = [f'"{one.name}" {_duckdb_type(one.dtype, column)}' for one in dtype.fields]
+            return f"struct({', '.join(fields)})"
+        case pl.Decimal():
+            return f"decimal({dtype.precision}, {dtype.scale})"
+        case pl.Datetime():
+            return "timestamptz" if dtype.time_zone else "timestamp"
+        case pl.Duration():
+            return "interval"
+    try:
+        return DUCKDB_TYPES[str(dtype)]
+    except KeyError:
+        msg = f"{column}: checks in SQL know no type {dtype}; store it as {', '.join(DUCKDB_TYPES)}"
+        raise ContractError(msg) from None
+
+
+def _to_arrow(rows: pl.DataFrame) -> pa.Table:
+    """Hand rows to DuckDB, which cannot take half floats from Arrow; a frame would load pandas."""
+    wider = [
+        pl.col(name).cast(pl.Array(pl.Float32, dtype.shape))
+        for name, dtype in rows.schema.items()
+        if isinstance(dtype, pl.Array) and dtype.inner == pl.Float16
+    ]
+    halves = pl.selectors.by_dtype(pl.Float16).cast(pl.Float32)
+    return rows.with_columns(*wider, halves).to_arrow()
 
 
 def _offenders_of_sql(
     table: str, models: dict[str, Model], chunk: pl.DataFrame, world: World
 ) -> Iterator[tuple[str, pl.DataFrame]]:
     """Run all checks over the chunk; other tables they name are read as the lake has them."""
-    wider = [  # DuckDB cannot take half floats from Arrow
-        pl.col(name).cast(pl.Array(pl.Float32, dtype.shape))
-        for name, dtype in chunk.schema.items()
-        if isinstance(dtype, pl.Array) and dtype.inner == pl.Float16
-    ]
     with duckdb.connect() as db:
-        db.register(table, chunk.with_columns(wider).to_arrow())
+        db.register(table, _to_arrow(chunk))
         for other in sorted({name for one in models.values() for name in one.inputs} - {table}):
             traces = world.traces(other).items()
             rows = [str(world.lake.rows_file(other, p, trace.version)) for p, trace in traces]

@@ -134,18 +134,11 @@ def _deps(table: Table) -> list[dg.AssetDep]:
 
 
 def _description(table: Table) -> str:
-    rows = [
-        f"| `{name}` | {column.type} | {column.about} |" for name, column in table.columns.items()
-    ]
     return "\n".join(
         [
             table.about,
             "",
             f"Key: {', '.join(f'`{name}`' for name in table.key)}. Partition: {table.by}.",
-            "",
-            "| column | type | what it is |",
-            "|---|---|---|",
-            *rows,
         ]
     )
 
