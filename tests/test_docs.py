@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 import warnings
 from itertools import pairwise
@@ -20,7 +21,9 @@ from cosmo_assets.incremental.snapshot import CUTS
 from cosmo_assets.orchestration.assets import asset_of, manifest_name
 from cosmo_assets.orchestration.observed_assets import OUTSIDE
 from cosmo_assets.pipeline.graph import MANIFESTS, TABLES
+from cosmo_assets.pipeline.quality.sql_tables import sql_table
 from dbt_like_sql.model import Model
+from resources.generation.generator import Generator
 from resources.project import config_path
 
 with warnings.catch_warnings():
@@ -211,3 +214,16 @@ def test_paths_of_code_that_a_document_names_exist(name: str) -> None:
     told = [word for word in names(PROSE[name]) if re.match(r"[\w/]+\.(py|sql|yaml|toml)$", word)]
     ours = [word for word in told if "/" in word and not re.search(r"[A-Z]{3}", word)]
     assert not [word for word in ours if not (ROOT / word).exists()]
+
+
+def test_adding_says_what_a_sql_table_takes() -> None:
+    (told,) = re.findall(r'sql_table\("NAME", (.*)\)`', TEXTS["docs/adding.md"])
+    takes = list(inspect.signature(sql_table).parameters)
+    assert ["name", *re.findall(r"(\w+)=", told)] == takes
+
+
+def test_adding_names_the_methods_that_a_backend_must_have() -> None:
+    (told,) = re.findall(
+        r"subclass of `Generator` with the methods (.*?), and", TEXTS["docs/adding.md"]
+    )
+    assert set(names(told)) == Generator.__abstractmethods__
