@@ -197,7 +197,24 @@ def test_a_folder_of_a_hub_is_read_as_it_was_named(
     monkeypatch.setenv("COSMO__SOURCES__PAGES__HOW__PATH", f"hub:{hub}")
     (file,) = observe(read_config(), memory=root / "memory").shards["pages"]["hub"]
     assert inputs.read_named(file)["text"].to_list() == ["one"]
+    real = inputs.read_file
+
+    def swapped(*given: Any, **named: Any) -> Any:
+        """Read other rows, and leave the folder as it was."""
+        before = (hub / "train.jsonl").read_text()
+        write_lines(hub / "train.jsonl", [{"text": "two"}])
+        rows = real(*given, **named)
+        (hub / "train.jsonl").write_text(before)
+        return rows
+
+    with monkeypatch.context() as patch:
+        patch.setattr(inputs, "read_file", swapped)
+        with pytest.raises(ChangedInputError, match="saved while it was read"):
+            inputs.read_named(file)
     write_lines(hub / "train.jsonl", [{"text": "two"}])
+    with pytest.raises(ChangedInputError, match="saved while it was read"):
+        inputs.read_named(file)
+    (hub / "train.jsonl").unlink()
     with pytest.raises(ChangedInputError, match="saved while it was read"):
         inputs.read_named(file)
 

@@ -62,11 +62,9 @@ def read_named(file: File, *, hub: tuple[str | None, str, str] = NO_HUB) -> pl.D
     """
     if not file.location.startswith("hub:"):
         return _rows(file.location.rstrip("/").rsplit("/", 1)[-1], read_named_bytes(file))
-    before = _marks(file.location)  # of a folder, which a library reads; it may change and back
-    _require(file, name_hub(file.location, Hub(*hub), name_file))
+    before = _look_at_hub(file, hub)  # a library reads the folder, which may change and back
     rows = read_file(file.location, hub=hub)
-    _require(file, name_hub(file.location, Hub(*hub), name_file))
-    if _marks(file.location) != before:
+    if _look_at_hub(file, hub) != before:
         raise _changed(file)
     return rows
 
@@ -120,10 +118,18 @@ def _sums(data: bytes = b"") -> Any:
     return hashlib.blake2b(data, digest_size=8)
 
 
-def _marks(location: str) -> list[tuple[str, int, int, int]]:
-    """Say when each file of a local folder was written last."""
-    paths = sorted(Path(location.removeprefix("hub:")).rglob("*"))
-    stats = [(str(path), path.stat()) for path in paths if path.is_file()]
+def _look_at_hub(file: File, hub: tuple[str | None, str, str]) -> list[tuple[str, int, int, int]]:
+    """Require that a data set is what was named, and say when each of its files was written last.
+
+    Raises:
+        ChangedInputError: it is another, or a file of it went during the look.
+    """
+    paths = sorted(Path(file.location.removeprefix("hub:")).rglob("*"))
+    try:
+        stats = [(str(path), path.stat()) for path in paths if path.is_file()]
+        _require(file, name_hub(file.location, Hub(*hub), name_file))
+    except OSError as error:
+        raise _changed(file) from error
     return [(name, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns) for name, stat in stats]
 
 
