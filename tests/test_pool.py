@@ -188,16 +188,22 @@ def test_a_prompt_with_an_answer_of_another_shape_fails_alone(fake: FakeEndpoint
     assert list(told.failed) == [3]
 
 
+# Up to 7 good answers under way when the shape changes each clear what was held against the
+# endpoint; until it is doubted again, 2 rows have 5 chances each and 3 more are sent. One at once,
+# nothing is under way.
+@pytest.mark.parametrize(("concurrency", "most"), [(1, 13), (8, 7 * 13 + 8)])
 @pytest.mark.parametrize("backend", HTTP)
-def test_a_shape_that_changes_stops_the_run_after_a_few(fake: FakeEndpoint, backend: str) -> None:
+def test_a_shape_that_changes_stops_the_run_after_a_few(
+    fake: FakeEndpoint, backend: str, concurrency: int, most: int
+) -> None:
     def change() -> None:
         fake.faults.append(Fault(200, body={"result": "text"}, times=-1))
 
     told = Told({100: change})
     with pytest.raises(GeneratorError, match=r"result.*backend"):
-        ask(settings(fake.url, backend=backend), MANY, told)
+        ask(settings(fake.url, backend=backend, concurrency=concurrency), MANY, told)
     assert len(told.replies) >= 100
-    assert len(fake.prompts) <= len(told.replies) + 4 * 8
+    assert len(fake.prompts) <= len(told.replies) + most
 
 
 def test_an_answer_shows_that_an_earlier_failure_was_the_rows_own() -> None:
