@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from cosmo_assets.incremental.plan import plan_tables
-from cosmo_assets.incremental.snapshot import look
+from cosmo_assets.incremental.planner import plan_tables
 from cosmo_assets.orchestration import assets as steps
 from cosmo_assets.orchestration.runner import open_instance, run_graph
-from cosmo_assets.pipeline.graph import BY_NAME, select_tables
+from cosmo_assets.pipeline.graph import BY_NAME, GRAPH
+from cosmo_assets.pipeline.project import look
 from resources.project import open_lake, read_config
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def main(cells: int) -> None:
         parts = Spent()
         means = [mean for name in LAYERS if (mean := layer(instance, name, parts))]
         start = time.monotonic()
-        for _ in run_graph(instance, select_tables(LAYERS)):
+        for _ in run_graph(instance, GRAPH.select(LAYERS)):
             pass
         print(f"no-op run {time.monotonic() - start:.2f} s")
         start = time.monotonic()
@@ -159,7 +159,7 @@ def layer(instance: dg.DagsterInstance, name: str, parts: Spent) -> tuple[float,
     """Run a layer; return CPU ms a partition, and those of Dagster's parts, if there were many."""
     start, wall = time.process_time(), time.monotonic()
     work, told = parts.work, parts.told
-    layers = [done for _, done in run_graph(instance, select_tables([name])) if done]
+    layers = [done for _, done in run_graph(instance, GRAPH.select([name])) if done]
     made = max(1, layers[0].made)
     spent = 1000 * (time.process_time() - start) / made
     work, told = 1000 * (parts.work - work) / made, 1000 * (parts.told - told) / made

@@ -8,7 +8,7 @@ import dagster as dg
 
 from cosmo_assets.orchestration.assets import asset_of, checks_of, manifest_of
 from cosmo_assets.orchestration.observed_assets import outside_specs
-from cosmo_assets.pipeline.graph import BY_NAME, MANIFESTS, TABLES
+from cosmo_assets.pipeline.graph import BY_NAME, GRAPH, TABLES
 from sensors.outside_files import outside_files
 from sensors.regenerate import SENSORS
 
@@ -28,7 +28,7 @@ AUTOMATION = dg.AutomationConditionSensorDefinition(
 )
 
 defs = dg.Definitions(
-    assets=[*ASSETS, *(manifest_of(table) for table in MANIFESTS), *outside_specs()],
+    assets=[*ASSETS, *(manifest_of(table) for table in GRAPH.grouped), *outside_specs()],
     asset_checks=[check for table in TABLES for check in checks_of(table)],
     sensors=[outside_files, *SENSORS, AUTOMATION],
     executor=dg.in_process_executor,

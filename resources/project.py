@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from importlib.resources import files
 from pathlib import Path
@@ -10,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from cosmo_assets.config.loading import BranchSettings, load_config
 from cosmo_assets.core.errors import BadInputError
+from resources.storage.branches import BRANCH_FILE, find_branch, read_branch
 from resources.storage.catalog import MAIN, Branch
-from resources.storage.lake import Lake, write_atomically
+from resources.storage.lake import Lake
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from cosmo_assets.config.schema import Config
 
 CONFIG_VARIABLE = "COSMO_CONFIG"
-BRANCH_FILE = "branch"
 
 
 def config_path() -> Path:
@@ -63,33 +62,7 @@ def find_lake() -> Lake:
     return open_lake(read_config_of(None))
 
 
-def find_branch(lake: Lake, name: str) -> Branch | None:
-    """Return a branch; None for the main one. Raises BadInputError if there is none such."""
-    if name == MAIN:
-        return None
-    known = lake.catalog.branches()
-    if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        mend = f"did you mean {close[0]!r}?" if close else f"there are {', '.join([MAIN, *known])}"
-        msg = f"no branch {name!r}; {mend}"
-        raise BadInputError(msg)
-    return known[name]
-
-
 def open_lake(config: Config) -> Lake:
     """Open the lake the configuration names, relative to the working directory, on its branch."""
     root = Path(os.path.expandvars(config.how.lake)).resolve()
     return Lake(root, read_branch(root))
-
-
-def read_branch(root: Path) -> str:
-    """Return the branch a lake is switched to."""
-    try:
-        return (root / BRANCH_FILE).read_text(encoding="utf-8").strip()
-    except FileNotFoundError:
-        return MAIN
-
-
-def write_branch(root: Path, name: str) -> None:
-    """Switch a lake to a branch. To be called with the branch lock held alone."""
-    write_atomically(root / BRANCH_FILE, f"{name}\n")

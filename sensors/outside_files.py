@@ -9,9 +9,10 @@ import dagster as dg
 
 from cosmo_assets.core.digest import digest
 from cosmo_assets.incremental.due import let_go
-from cosmo_assets.incremental.snapshot import look
 from cosmo_assets.orchestration.observed_assets import report_outside, report_plan
 from cosmo_assets.orchestration.partitions import sync_partitions
+from cosmo_assets.pipeline.outside import fingerprint
+from cosmo_assets.pipeline.project import look
 
 
 @dg.sensor(
@@ -23,7 +24,7 @@ from cosmo_assets.orchestration.partitions import sync_partitions
 def outside_files(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     """Add and remove partitions, tell of changed files, and show the plan."""
     world = look()
-    now = digest([world.lake.branch, world.lake.catalog.newest(), world.fingerprint()])
+    now = digest([world.lake.branch, world.lake.catalog.newest(), fingerprint(world)])
     if context.cursor == now:
         return dg.SkipReason("nothing changed")
     changed = sync_partitions(context.instance, world)

@@ -14,10 +14,10 @@ import dagster as dg
 
 from cosmo_assets.core.digest import digest
 from cosmo_assets.incremental.due import find_due, let_go
-from cosmo_assets.incremental.snapshot import look
 from cosmo_assets.orchestration.partitions import sync_partitions
 from cosmo_assets.orchestration.runner import busy_tables, hull, run_config
 from cosmo_assets.pipeline.graph import BY_NAME
+from cosmo_assets.pipeline.project import look
 
 if TYPE_CHECKING:
     from collections.abc import Callable

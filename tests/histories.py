@@ -31,7 +31,8 @@ from states import (
 from tiny import LEAK, TEMPLATE, with_passages
 
 from cosmo_assets.incremental import build as batch
-from cosmo_assets.incremental.plan import RUN, plan_tables
+from cosmo_assets.incremental.plan import RUN
+from cosmo_assets.incremental.planner import plan_tables
 from resources.storage import catalog, lake
 from resources.storage.catalog import Catalog
 from resources.storage.lake import ROWS, Lake

@@ -22,9 +22,11 @@ from tiny import ground_courses, write_lines, write_project
 from cosmo_assets.config.loading import parse_config
 from cosmo_assets.core.digest import digest, digest_bytes
 from cosmo_assets.incremental.build import make
-from cosmo_assets.incremental.snapshot import World, drop_orphans
+from cosmo_assets.incremental.snapshot import drop_orphans
 from cosmo_assets.incremental.table import Made, part
 from cosmo_assets.pipeline.graph import TABLES
+from cosmo_assets.pipeline.keys import shards_of
+from cosmo_assets.pipeline.project import snapshot_of
 from cosmo_assets.pipeline.training import mixture_cells
 from resources.inputs.files import observe
 from resources.project import open_lake
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cosmo_assets.incremental.build import Step
+    from cosmo_assets.incremental.snapshot import World
     from cosmo_assets.incremental.table import Table
 
 WIDTH = 384
@@ -106,7 +109,7 @@ def _fit(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
 
 def _clusters(step: Step, taxonomy: str) -> Made:
     """Take the first word of a title for its cluster; the seed moves all centroids a little."""
-    shards = step.world.shards_of(taxonomy)
+    shards = shards_of(step.world, taxonomy)
     vectors = step.scan("embeddings", shards).select("doc_id", "vector")
     documents = step.scan("seed_documents", shards).join(vectors, on="doc_id").collect()
     named = documents.with_columns(pl.col("title").str.extract(r"^(\w*)").alias("name"))
@@ -215,7 +218,7 @@ def look_with(text: str) -> World:
     """Take a snapshot of a project under a configuration."""
     config = parse_config(text, file="cosmo.yaml")
     lake = open_lake(config)
-    return World(config, lake, observe(config, memory=lake.root / "file_digests.json"))
+    return snapshot_of(config, lake, observe(config, memory=lake.root / "file_digests.json"))
 
 
 class Remade(NamedTuple):

@@ -23,9 +23,9 @@ from cosmo_assets.config.schema import Config
 from cosmo_assets.core.digest import digest
 from cosmo_assets.incremental import checks as verdicts
 from cosmo_assets.incremental.build import make
-from cosmo_assets.incremental.snapshot import World
 from cosmo_assets.orchestration.runner import drop_orphans
 from cosmo_assets.pipeline.generation import completions
+from cosmo_assets.pipeline.project import snapshot_of
 from resources.generation.generator import Completion, Generator
 from resources.inputs.files import observe
 from resources.models import tokenizer
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     import pytest
 
     from cosmo_assets.config import schema as config
+    from cosmo_assets.incremental.snapshot import World
     from cosmo_assets.incremental.table import Table
     from resources.generation.generator import Ask, OnReply
 
@@ -201,7 +202,7 @@ class Place:
 
     def look(self) -> World:
         """Take a snapshot, as ``cosmo run`` does before each table."""
-        return World(self._config, Lake(self.lake), self._outside)
+        return snapshot_of(self._config, Lake(self.lake), self._outside)
 
 
 Made = set[tuple[str, str]]  # (table, partition)

@@ -14,12 +14,12 @@ from test_edits import CASES
 from cosmo_assets.core.errors import BadInputError
 from cosmo_assets.definitions import AUTOMATION
 from cosmo_assets.incremental.due import find_due
-from cosmo_assets.incremental.snapshot import look
 from cosmo_assets.orchestration.assets import asset_of, checks_of, manifest_of
 from cosmo_assets.orchestration.dagster_internals import stale_partitions
 from cosmo_assets.orchestration.observed_assets import outside_specs, report_outside, report_plan
 from cosmo_assets.orchestration.runner import launch, open_instance, run_graph
-from cosmo_assets.pipeline.graph import BY_NAME, MANIFESTS
+from cosmo_assets.pipeline.graph import BY_NAME, GRAPH
+from cosmo_assets.pipeline.project import look
 from resources.generation.usage_log import spent_since
 from sensors.outside_files import outside_files
 from sensors.regenerate import SENSORS
@@ -33,7 +33,7 @@ TABLES = [dataclasses.replace(table, apart=False) for table in STAND_INS]
 DEFS = dg.Definitions(
     assets=[
         *(asset_of(table) for table in TABLES),
-        *(manifest_of(name) for name in MANIFESTS),
+        *(manifest_of(name) for name in GRAPH.grouped),
         *outside_specs(),
     ],
     asset_checks=[check for table in TABLES for check in checks_of(table)],

@@ -18,14 +18,14 @@ from edits import put, settle
 from stand_ins import STAND_INS, Remade, copy_of, remake, standing, write_larger_project
 
 from cosmo_assets.core.errors import BadInputError
-from cosmo_assets.incremental.branch_diff import compare, compare_scores, count_differing, pointers
-from cosmo_assets.incremental.branches import create, delete, list_branches, promote, switch
+from cosmo_assets.incremental.branch_diff import count_differing, pointers
 from cosmo_assets.incremental.build import make
-from cosmo_assets.incremental.plan import plan_tables
-from cosmo_assets.incremental.snapshot import look
+from cosmo_assets.incremental.planner import plan_tables
 from cosmo_assets.orchestration.dagster_internals import latest_versions
 from cosmo_assets.orchestration.runner import drop_orphans, open_instance, run_graph
-from cosmo_assets.pipeline.graph import BY_NAME
+from cosmo_assets.pipeline.branches import compare, compare_scores, open_branches
+from cosmo_assets.pipeline.graph import BY_NAME, GRAPH
+from cosmo_assets.pipeline.project import look
 from resources.project import find_lake, read_branch, read_config
 from resources.storage.lake import BRANCH_LOCK
 
@@ -38,6 +38,8 @@ with warnings.catch_warnings():
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from resources.storage.lake import Lake
 
 SEED = "generator.sampling.seed"
 CELLS = ("curated-algebra:unit_college", "curated-botany:unit_college")
@@ -61,6 +63,22 @@ with Lake(Path(sys.argv[1])).lock(BRANCH_LOCK, shared=True):
     print("ready", flush=True)
     sys.stdin.readline()
 """
+
+
+def create(lake: Lake, name: str, given: list[str]) -> None:
+    open_branches(lake).create(name, given)
+
+
+def switch(lake: Lake, name: str) -> None:
+    open_branches(lake).switch(name)
+
+
+def promote(lake: Lake, name: str) -> None:
+    open_branches(lake).promote(name)
+
+
+def delete(lake: Lake, name: str) -> None:
+    open_branches(lake).delete(name)
 
 
 @pytest.fixture(scope="module")
@@ -98,8 +116,8 @@ def run() -> Remade:
 
 def branch(name: str, *settings: str) -> None:
     """Start a branch and switch to it."""
-    create(find_lake(), name, settings)
-    switch(find_lake(), name)
+    open_branches().create(name, settings)
+    open_branches().switch(name)
 
 
 def is_fresh() -> bool:
@@ -122,7 +140,7 @@ def refusal(act: Any, *words: Any) -> str:
 
 
 def test_a_branch_makes_what_its_settings_reach_and_copies_nothing(project: Path) -> None:
-    before, main = contents(project), pointers(find_lake(), "main")
+    before, main = contents(project), pointers(GRAPH, find_lake(), "main")
     branch("idea", f"{SEED}=7")
     assert contents(project) == before
     assert run() == (REACHED, set())
@@ -130,7 +148,7 @@ def test_a_branch_makes_what_its_settings_reach_and_copies_nothing(project: Path
     assert before.items() <= after.items()
     added = {"/".join(name.split("/")[:-2]) for name in after.keys() - before.keys()}
     assert added <= {one.replace("[", "/").replace(":", "/").removesuffix("]") for one in REACHED}
-    assert pointers(find_lake(), "main").equals(main)
+    assert pointers(GRAPH, find_lake(), "main").equals(main)
     assert is_fresh()
 
 
@@ -138,7 +156,7 @@ def test_switching_to_and_fro_costs_nothing(project: Path) -> None:
     branch("idea", f"{SEED}=7")
     run()
     for name in ("main", "idea", "main"):
-        switch(find_lake(), name)
+        open_branches().switch(name)
         assert read_branch(project / "lake") == name
         assert read_config().generator.sampling.seed == (7 if name == "idea" else 0)
         assert is_fresh()
@@ -148,10 +166,13 @@ def test_switching_to_and_fro_costs_nothing(project: Path) -> None:
 def test_what_a_branch_made_is_restored_on_main_by_the_same_edit(project: Path) -> None:
     branch("idea", f"{SEED}=7")
     run()
-    switch(find_lake(), "main")
+    open_branches().switch("main")
     settle(project, put("generator.sampling", {"seed": 7}))
     assert run() == (set(), REACHED)
-    assert count_differing(pointers(find_lake(), "main"), pointers(find_lake(), "idea")) == 0
+    assert (
+        count_differing(pointers(GRAPH, find_lake(), "main"), pointers(GRAPH, find_lake(), "idea"))
+        == 0
+    )
 
 
 def test_a_variable_has_the_last_word_over_a_branch(
@@ -170,7 +191,7 @@ def test_a_branch_of_a_branch_starts_with_its_rows_and_settings(project: Path) -
     branch("deeper", "generator.sampling.top_k=4")
     remade = {f"{table}[{cell}]" for table in ("completions", "documents") for cell in CELLS}
     assert run().made == remade  # a rehearsal has no top_k: the texts are the same
-    listed = {one.branch: one for one in list_branches(find_lake())}
+    listed = {one.branch: one for one in open_branches().list()}
     assert listed["deeper"].parent == "idea"
     assert listed["deeper"].settings == {SEED: "7", "generator.sampling.top_k": "4"}
     assert [one.current for one in listed.values()] == [False, True, False]
@@ -183,7 +204,9 @@ def test_a_branch_of_a_branch_starts_with_its_rows_and_settings(project: Path) -
 
 
 def test_branches_that_were_not_run_differ_in_what_they_set_alone(project: Path) -> None:
-    create(find_lake(), "idea", [f"{SEED}=7", "quality.min_words=50"])  # the second is the default
+    open_branches().create(
+        "idea", [f"{SEED}=7", "quality.min_words=50"]
+    )  # the second is the default
     diff = compare(find_lake(), "main", "idea")
     assert diff.settings.rows() == [(SEED, "configuration", "0", "7", None)]
     assert diff.partitions.is_empty()
@@ -279,23 +302,23 @@ def test_a_difference_of_scores_within_their_errors_is_noise(
 def test_a_promoted_branch_is_main_and_fresh(project: Path) -> None:
     branch("idea", f"{SEED}=7", "styles.max_prompts=9")  # the second says what the file says
     run()
-    made = pointers(find_lake(), "idea")
+    made = pointers(GRAPH, find_lake(), "idea")
     told = refusal(promote, "idea")
     assert told.splitlines()[1:] == [f"  {SEED}: 7"]
-    assert pointers(find_lake(), "idea").equals(made)
+    assert pointers(GRAPH, find_lake(), "idea").equals(made)
     settle(project, put("generator.sampling", {"seed": 7}))
-    differing = count_differing(made, pointers(find_lake(), "main"))
-    assert promote(find_lake(), "idea") == differing > 0
+    differing = count_differing(made, pointers(GRAPH, find_lake(), "main"))
+    assert open_branches().promote("idea") == differing > 0
     assert read_branch(project / "lake") == "main"
-    assert [one.branch for one in list_branches(find_lake())] == ["main"]
-    assert pointers(find_lake(), "main").equals(made)
+    assert [one.branch for one in open_branches().list()] == ["main"]
+    assert pointers(GRAPH, find_lake(), "main").equals(made)
     assert not [one for plan in plan_tables(look()) for one in plan.planned]
 
 
 def test_a_variable_does_not_stand_for_the_file_at_a_promotion(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    create(find_lake(), "idea", [f"{SEED}=7"])
+    open_branches().create("idea", [f"{SEED}=7"])
     monkeypatch.setenv("COSMO__GENERATOR__SAMPLING__SEED", "7")
     assert f"  {SEED}: 7" in refusal(promote, "idea").splitlines()
     assert project.is_dir()
@@ -305,9 +328,9 @@ def test_a_deleted_branch_is_found_again_by_what_was_made_on_it(project: Path) -
     branch("idea", f"{SEED}=7")
     run()
     assert "`cosmo branch switch main` first" in refusal(delete, "idea")
-    switch(find_lake(), "main")
-    delete(find_lake(), "idea")
-    assert [one.branch for one in list_branches(find_lake())] == ["main"]
+    open_branches().switch("main")
+    open_branches().delete("idea")
+    assert [one.branch for one in open_branches().list()] == ["main"]
     branch("again", f"{SEED}=7")
     assert run() == (set(), REACHED)
     assert project.is_dir()
@@ -339,15 +362,15 @@ def test_a_deleted_branch_is_found_again_by_what_was_made_on_it(project: Path) -
 def test_a_branch_that_cannot_be_is_refused(
     project: Path, name: str, settings: list[str], told: str
 ) -> None:
-    create(find_lake(), "taken", [])
+    open_branches().create("taken", [])
     assert told in refusal(create, name, settings)
-    assert [one.branch for one in list_branches(find_lake())] == ["main", "taken"]
+    assert [one.branch for one in open_branches().list()] == ["main", "taken"]
     assert read_branch(project / "lake") == "main"
 
 
 @pytest.mark.parametrize("act", [switch, promote, delete])
 def test_an_unknown_branch_is_told_with_the_one_that_was_meant(project: Path, act: Any) -> None:
-    create(find_lake(), "idea", [])
+    open_branches().create("idea", [])
     assert refusal(act, "ideas") == "no branch 'ideas'; did you mean 'idea'?"
     assert refusal(act, "zzz") == "no branch 'zzz'; there are main, idea"
     assert project.is_dir()
@@ -363,7 +386,7 @@ def test_the_main_branch_stays(project: Path, act: Any) -> None:
 def test_a_branch_whose_settings_the_file_no_longer_takes_is_not_switched_to(
     project: Path,
 ) -> None:
-    create(find_lake(), "idea", ["recipes.mixed.steps=9"])
+    open_branches().create("idea", ["recipes.mixed.steps=9"])
     settle(project, lambda tree: tree["recipes"].update(new=tree["recipes"].pop("mixed")))
     assert "recipes.mixed.weights: this key is required" in refusal(switch, "idea")
     assert read_branch(project / "lake") == "main"
@@ -373,7 +396,7 @@ def test_a_lake_on_a_branch_that_is_gone_is_told_with_the_way_back(project: Path
     (project / "lake" / "branch").write_text("gone\n")
     with pytest.raises(BadInputError, match=r"no branch 'gone'.*`cosmo branch switch main`"):
         read_config()
-    switch(find_lake(), "main")
+    open_branches().switch("main")
     assert is_fresh()
 
 
@@ -391,26 +414,26 @@ def another_process_at_work(root: Path) -> Iterator[None]:
 
 
 def test_no_branch_is_changed_under_a_run_of_another_process(project: Path) -> None:
-    create(find_lake(), "idea", [])
+    open_branches().create("idea", [])
     with another_process_at_work(project / "lake"):
         for act in (switch, promote, delete):
             assert "a run is at work" in refusal(act, "idea")
         with find_lake().lock(BRANCH_LOCK, shared=True, wait=False):  # runs share it
             pass
     assert read_branch(project / "lake") == "main"
-    switch(find_lake(), "idea")
+    open_branches().switch("idea")
     assert read_branch(project / "lake") == "idea"
 
 
 def test_a_step_is_at_work_until_its_last_partition(project: Path) -> None:
-    create(find_lake(), "idea", [])
+    open_branches().create("idea", [])
     world = look()
     table = BY_NAME["completions"]
     step = make(table, world.partitions(table.by), world)
     next(step)
     assert "a run is at work" in refusal(switch, "idea")
     assert len(list(step)) == 1
-    switch(find_lake(), "idea")
+    open_branches().switch("idea")
     assert project.is_dir()
 
 
@@ -423,7 +446,7 @@ def test_dagster_is_told_anew_of_what_differs_on_the_branch(project: Path) -> No
             branch("idea", f"{SEED}=7")
             run()
         else:
-            switch(find_lake(), name)
+            open_branches().switch(name)
         running = run_graph(instance, [completions])
         next(running)
         assert "a run is at work" in refusal(switch, "main")  # a run is, from end to end
@@ -457,7 +480,9 @@ def test_a_what_if_on_the_command_line(project: Path) -> None:
     listed = json.loads(cosmo("branch", "list", "--json"))
     assert listed["branches"][1] == {
         "branch": "idea", "current": True, "parent": "main", "settings": {SEED: "7"},
-        "differing": count_differing(*(pointers(find_lake(), one) for one in ("main", "idea"))),
+        "differing": count_differing(
+            *(pointers(GRAPH, find_lake(), one) for one in ("main", "idea"))
+        ),
     }  # fmt: skip
     assert f"{SEED}=7" in cosmo("branch", "list").replace("\n", "")
     diff = json.loads(cosmo("branch", "diff", "--json"))

@@ -13,11 +13,12 @@ from tiny import write_template
 
 from cosmo_assets.cli.plan_display import summary_line
 from cosmo_assets.incremental.build import make
-from cosmo_assets.incremental.forecast import Cost, Forecast
-from cosmo_assets.incremental.plan import plan_tables
-from cosmo_assets.incremental.snapshot import drop_orphans, look
+from cosmo_assets.incremental.cost import Cost, Forecast
+from cosmo_assets.incremental.planner import plan_tables
+from cosmo_assets.incremental.snapshot import drop_orphans
 from cosmo_assets.pipeline.generation import completions
 from cosmo_assets.pipeline.graph import BY_NAME, TABLES
+from cosmo_assets.pipeline.project import look
 from cosmo_assets.pipeline.topics import labels as topics
 from resources.generation.generator import Generator, open_generator
 

@@ -43,7 +43,7 @@ from cosmo_assets.orchestration.dagster_internals import (
 )
 from cosmo_assets.orchestration.partitions import PARTITIONS
 from cosmo_assets.orchestration.runner import launch
-from cosmo_assets.pipeline.graph import BY_NAME
+from cosmo_assets.pipeline.graph import BY_NAME, GRAPH
 from resources.generation.generator import open_generator
 from resources.generation.monitor import hearing, watching
 from resources.project import find_lake
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 
 PROMPTS = BY_NAME["prompts"]
 KEY = dg.AssetKey("prompts")
-RULES = tuple(rules(PROMPTS))
+RULES = tuple(rules(GRAPH, PROMPTS))
 CELLS = [f"g-t:s{number}" for number in range(6)]
 WHEN_WRITTEN = {"create_timestamp", "migration_completed"}
 AT_ONCE = {  # a run is over when it is launched

@@ -9,11 +9,10 @@ import dagster as dg
 import pytest
 
 from cosmo_assets.definitions import ASSETS, defs
-from cosmo_assets.incremental.snapshot import FAN_IN
-from cosmo_assets.incremental.table import WITHIN
 from cosmo_assets.orchestration.assets import manifest_name
 from cosmo_assets.orchestration.observed_assets import OUTSIDE
-from cosmo_assets.pipeline.graph import BY_NAME, MANIFESTS, TABLES
+from cosmo_assets.pipeline.graph import BY_NAME, GRAPH, TABLES
+from cosmo_assets.pipeline.keys import FAN_IN
 
 SPECS = {spec.key.to_user_string(): spec for asset in ASSETS for spec in asset.specs}
 GROUPS = ["seeds", "topics", "prompts", "generation", "quality", "tokens", "training", "evals"]
@@ -63,14 +62,17 @@ def test_no_asset_reads_more_partitions_than_dagster_compares() -> None:
             mapping = dep.partition_mapping
             if isinstance(mapping, dg.IdentityPartitionMapping):
                 outside = parent == OUTSIDE.get(table.name, [""])[0]
-                assert outside or BY_NAME[parent].by in {table.by, WITHIN.get(table.by)}
+                assert outside or BY_NAME[parent].by in {
+                    table.by,
+                    GRAPH.dimensions[table.by].subset_of,
+                }
             else:
                 assert parent not in BY_NAME or BY_NAME[parent].by in BOUNDED, (table.name, parent)
 
 
 def test_a_manifest_follows_its_table() -> None:
     graph = defs.resolve_asset_graph()
-    for name in MANIFESTS:
+    for name in GRAPH.grouped:
         parents = graph.get(dg.AssetKey(manifest_name(name))).parent_keys
         assert parents == {dg.AssetKey(name)}
 

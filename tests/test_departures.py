@@ -8,7 +8,8 @@ import pytest
 from edits import course, drop, put, removed, rename_group, replaced, settle, settled
 from stand_ins import STAND_INS, copy_of, finish_project, look_at, remake
 
-from cosmo_assets.incremental.plan import explain, plan_tables
+from cosmo_assets.incremental.explain import explain
+from cosmo_assets.incremental.planner import plan_tables
 from cosmo_assets.incremental.retraction.retract import retract
 from cosmo_assets.incremental.retraction.search import name_targets
 from cosmo_assets.pipeline.graph import BY_NAME

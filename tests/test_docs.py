@@ -17,10 +17,10 @@ import yaml
 from cosmo_assets.algorithms.prompts.template import PromptTemplate
 from cosmo_assets.config.loading import parse_config
 from cosmo_assets.config.schema import Config
-from cosmo_assets.incremental.snapshot import CUTS
 from cosmo_assets.orchestration.assets import asset_of, manifest_name
 from cosmo_assets.orchestration.observed_assets import OUTSIDE
-from cosmo_assets.pipeline.graph import MANIFESTS, TABLES
+from cosmo_assets.pipeline.dimensions import DIMENSIONS
+from cosmo_assets.pipeline.graph import GRAPH, TABLES
 from cosmo_assets.pipeline.quality.sql_tables import sql_table
 from dbt_like_sql.model import Model
 from resources.generation.generator import Generator
@@ -96,7 +96,7 @@ def test_the_picture_is_the_graph_without_what_follows_from_it() -> None:
         for dep in asset_of(table).dependency_keys
         if dep.to_user_string() not in {name for name, _ in OUTSIDE.values()}
     }
-    edges |= {(table, manifest_name(table)) for table in MANIFESTS}
+    edges |= {(table, manifest_name(table)) for table in GRAPH.grouped}
     wanted = nx.transitive_reduction(nx.DiGraph(sorted(edges)))
     lines = blocks("mermaid", README)[0].splitlines()
     chains = [line.strip().split(" --> ") for line in lines if " --> " in line]
@@ -106,11 +106,13 @@ def test_the_picture_is_the_graph_without_what_follows_from_it() -> None:
 
 
 def test_the_pipeline_names_every_manifest() -> None:
-    assert {manifest_name(table) for table in MANIFESTS} <= set(names(PROSE["docs/pipeline.md"]))
+    assert {manifest_name(table) for table in GRAPH.grouped} <= set(
+        names(PROSE["docs/pipeline.md"])
+    )
 
 
 def test_the_pipeline_names_every_dimension() -> None:
-    assert list(table_rows(PIPELINE, "dimension")) == list(CUTS)
+    assert list(table_rows(PIPELINE, "dimension")) == [one.name for one in DIMENSIONS]
 
 
 def test_the_readme_has_a_row_for_every_command_with_all_its_options() -> None:

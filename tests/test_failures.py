@@ -15,9 +15,9 @@ import resources.models.evaluator
 from cosmo_assets.core.errors import ContractError
 from cosmo_assets.incremental.build import make
 from cosmo_assets.incremental.failures import read_failures
-from cosmo_assets.incremental.snapshot import look
 from cosmo_assets.orchestration.runner import open_instance, run_graph
 from cosmo_assets.pipeline.graph import BY_NAME
+from cosmo_assets.pipeline.project import look
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

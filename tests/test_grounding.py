@@ -28,7 +28,8 @@ from cosmo_assets.algorithms.prompts.rendering import VARIABLES, render
 from cosmo_assets.algorithms.prompts.template import PromptTemplate
 from cosmo_assets.core.errors import BadInputError
 from cosmo_assets.incremental.build import make
-from cosmo_assets.incremental.plan import RUN, plan_tables
+from cosmo_assets.incremental.plan import RUN
+from cosmo_assets.incremental.planner import plan_tables
 from cosmo_assets.incremental.retraction.retract import retract, tell_listing
 from cosmo_assets.incremental.retraction.search import find, name_targets
 from cosmo_assets.incremental.table import part

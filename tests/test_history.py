@@ -22,12 +22,12 @@ from cosmo_assets.definitions import defs
 from cosmo_assets.incremental import build as batch
 from cosmo_assets.incremental.run_history import by_run, read_history
 from cosmo_assets.incremental.run_record import SCHEMA
-from cosmo_assets.incremental.snapshot import look
 from cosmo_assets.orchestration import assets as steps
 from cosmo_assets.orchestration.partitions import sync_partitions
 from cosmo_assets.orchestration.runner import hull, open_instance, run_config
 from cosmo_assets.pipeline.generation import completions
-from cosmo_assets.pipeline.graph import BY_NAME
+from cosmo_assets.pipeline.graph import BY_NAME, GRAPH
+from cosmo_assets.pipeline.project import look
 from resources.generation.usage_log import last_of_each, read_samples
 from resources.project import find_lake
 
@@ -137,7 +137,7 @@ def test_a_run_that_an_error_ends_leaves_what_it_did_until_then(
 ) -> None:
     def fail() -> None:
         monkeypatch.setattr(steps, "_report_manifests", refuse)
-        monkeypatch.setattr(steps, "MANIFESTS", ["documents"])
+        monkeypatch.setattr(GRAPH, "grouped", ("documents",))
 
     ending(fail)
     cosmo("run", *DOCUMENTS, code=2)
@@ -184,7 +184,7 @@ def kill(table: str, *words: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_run_shows_while_it_is_at_work(ending: Callable[[Callable[[], object]], None]) -> None:
     seen: list[Any] = []
-    ending(lambda: seen.extend(read_history(find_lake()).to_dicts()))
+    ending(lambda: seen.extend(read_history(find_lake(), GRAPH).to_dicts()))
     cosmo("run", *DOCUMENTS)
     assert [(row["table"], row["standing"], row["finished"]) for row in seen] == [
         ("completions", "running", True),
@@ -221,7 +221,7 @@ def test_what_earlier_versions_kept_is_read(tmp_path: Path) -> None:
     row = {"at": "2026-01-02T03:04:05.678+00:00", "table": "prompts", "planned": 3, "made": 2}
     row |= dict.fromkeys(("failed", "seconds", "seconds_expected", "tokens", "money"), 0)
     (folder / "2026-01-02T03-04-05.678+00-00-99.json").write_text(json.dumps([row]))
-    (told,) = by_run(read_history(find_lake())).to_dicts()
+    (told,) = by_run(read_history(find_lake(), GRAPH)).to_dicts()
     assert (told["began"], told["ended"]) == (None, row["at"])
     assert (told["standing"], told["made"], told["planned"]) == ("done", 2, 3)
     assert "2026-01-02 03:04" in cosmo("history")
@@ -264,7 +264,7 @@ def test_a_step_that_dagster_starts_keeps_its_own_record(project: Path) -> None:
 
 def test_a_step_that_cosmo_run_starts_keeps_none_of_its_own() -> None:
     cosmo("run", *DOCUMENTS)
-    assert read_history(find_lake())["run"].n_unique() == 1
+    assert read_history(find_lake(), GRAPH)["run"].n_unique() == 1
 
 
 def test_a_step_of_dagsters_in_which_partitions_fail_came_to_its_end(

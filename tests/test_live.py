@@ -23,7 +23,7 @@ from cosmo_assets.cli.app import app
 from cosmo_assets.cli.live_page import RunPage, panel_of
 from cosmo_assets.config import schema as config
 from cosmo_assets.core.errors import BadInputError
-from cosmo_assets.incremental.run_history import generations_told, read_generations
+from cosmo_assets.pipeline.generation.history import generations_told, read_generations
 from resources.generation import monitor as live
 from resources.generation.generator import open_generator
 from resources.generation.monitor import hearing, watching

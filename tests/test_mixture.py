@@ -11,7 +11,7 @@ from stand_ins import copy_of, look_at, look_with, remake, standing
 
 from cosmo_assets.config.loading import parse_config
 from cosmo_assets.core.errors import BadInputError
-from cosmo_assets.incremental.plan import plan_tables
+from cosmo_assets.incremental.planner import plan_tables
 from cosmo_assets.pipeline.prompts.mixture import (
     check_mixture,
     is_asked_for,

@@ -17,7 +17,7 @@ from cosmo_assets.algorithms.generation.rehearsal import rehearse
 from cosmo_assets.algorithms.topics.labelling import MARK
 from cosmo_assets.cli import pilot as pilot_commands
 from cosmo_assets.core.errors import BadInputError
-from cosmo_assets.incremental.plan import plan_tables
+from cosmo_assets.incremental.planner import plan_tables
 from cosmo_assets.pipeline.generation.completions import COMPLETIONS
 from cosmo_assets.pipeline.generation.pilots import choose_prompts, find_models
 from cosmo_assets.pipeline.graph import TABLES
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from click.testing import Result
 
-    from cosmo_assets.incremental.forecast import Forecast
+    from cosmo_assets.incremental.cost import Forecast
 
 YOUNG = "templates/page_young.md"
 FREE = STAND_INS[: [table.name for table in STAND_INS].index("completions")]

@@ -15,8 +15,9 @@ from typer.testing import CliRunner
 from cosmo_assets.cli.app import app
 from cosmo_assets.cli.plan_display import summary_line
 from cosmo_assets.incremental.build import make
-from cosmo_assets.incremental.forecast import Cost
-from cosmo_assets.incremental.plan import RUN, plan_tables
+from cosmo_assets.incremental.cost import Cost
+from cosmo_assets.incremental.plan import RUN
+from cosmo_assets.incremental.planner import plan_tables
 from cosmo_assets.pipeline.graph import BY_NAME
 
 if TYPE_CHECKING:

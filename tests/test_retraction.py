@@ -43,6 +43,7 @@ from cosmo_assets.incremental.retraction.retract import (
 from cosmo_assets.incremental.retraction.search import MAP, find, name_targets
 from cosmo_assets.orchestration.event_redaction import redact_events
 from cosmo_assets.pipeline.graph import BY_NAME
+from cosmo_assets.pipeline.keys import cells_of, shards_of
 from cosmo_assets.pipeline.training import mixture_cells, write_mixture
 from resources.ledger.ledger import open_ledger
 from resources.storage.catalog import Branch
@@ -81,7 +82,7 @@ def _fit(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
 def _mapped(step: Step, name: str, thunk: Callable[[], Made]) -> Made:
     made = thunk()
     assert made.files is not None
-    documents = step.scan("seed_documents", step.world.shards_of(name)).select("doc_id")
+    documents = step.scan("seed_documents", shards_of(step.world, name)).select("doc_id")
     points = documents.unique().sort("doc_id").with_columns(pl.lit(0.5).alias("x")).collect()
     points.write_parquet(made.files / MAP)
     sums = digest([digest_bytes(file.read_bytes()) for file in sorted(made.files.iterdir())])
@@ -418,7 +419,7 @@ def test_a_document_that_was_removed_as_its_duplicate_comes_back(project: Path) 
 
 def kept_prompts(path: Path, group: str) -> set[str]:
     world = look_at(path)
-    shards = world.versions("token_shards", world.cells_of(group))
+    shards = world.versions("token_shards", cells_of(world, group))
     return set(world.lake.scan("token_shards", shards).collect()["prompt_id"])
 
 

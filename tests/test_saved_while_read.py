@@ -12,9 +12,9 @@ from tiny import ground_courses, page, write_lines, write_project
 
 from cosmo_assets.core.errors import ChangedInputError
 from cosmo_assets.incremental.build import make
-from cosmo_assets.incremental.snapshot import look
 from cosmo_assets.orchestration.runner import open_instance, run_graph
 from cosmo_assets.pipeline.graph import BY_NAME
+from cosmo_assets.pipeline.project import look
 from resources.inputs import rows as inputs
 from resources.inputs.files import observe
 from resources.project import read_config

@@ -29,7 +29,7 @@ from stand_ins import (
 
 from cosmo_assets.config.schema import Config, How
 from cosmo_assets.core.build_record import Recipe
-from cosmo_assets.incremental.snapshot import differences
+from cosmo_assets.incremental.difference import differences
 from cosmo_assets.pipeline.graph import BY_NAME
 from cosmo_assets.pipeline.quality.sql_tables import CONTAMINATION_REPORT, CORPUS_PROFILE
 from dbt_like_sql.model import HERE, Model

@@ -14,16 +14,20 @@ from cosmo_assets.config.loading import parse_config
 from cosmo_assets.core.build_record import Recipe, Trace
 from cosmo_assets.core.errors import BadInputError, ContractError
 from cosmo_assets.incremental import checks as verdicts
-from cosmo_assets.incremental.checks import CONTRACT, EXPECTATIONS, SUITE, judge, rules
-from cosmo_assets.incremental.snapshot import World
+from cosmo_assets.incremental.checks import judge, rules
+from cosmo_assets.incremental.sql_checks import CONTRACT, SUITE, accept_checks, checks_of
+from cosmo_assets.incremental.suites import EXPECTATIONS, Suite, accept_suite, offenders_of_suite
 from cosmo_assets.incremental.table import Column
-from cosmo_assets.pipeline.graph import BY_NAME
+from cosmo_assets.pipeline.graph import BY_NAME, GRAPH
+from cosmo_assets.pipeline.project import snapshot_of
 from dbt_like_sql.model import Model
 from resources.inputs.files import Outside
 from resources.storage.lake import Draft, Lake, write_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from cosmo_assets.incremental.snapshot import World
 
 CHECKPOINTS, CELLS = BY_NAME["checkpoints"], BY_NAME["cells"]
 SCORES, SAMPLES = BY_NAME["eval_scores"], BY_NAME["benchmark_index"]
@@ -50,7 +54,7 @@ def broken(found: list[verdicts.Verdict]) -> dict[str, str]:
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     config = parse_config((files("cosmo_assets") / "cosmo.yaml").read_text(), file="cosmo.yaml")
-    return World(config, Lake(tmp_path / "lake"), Outside({}, {}, {}, {}))
+    return snapshot_of(config, Lake(tmp_path / "lake"), Outside({}, {}, {}, {}))
 
 
 def check(folder: Path, name: str, sql: str) -> Model:
@@ -111,7 +115,7 @@ def test_checks_take_columns_of_any_type(
     columns = {**CHECKPOINTS.columns, "more": Column(dtype, "a column of that type")}
     table = dataclasses.replace(CHECKPOINTS, columns=columns)
     monkeypatch.setitem(BY_NAME, "checkpoints", table)
-    monkeypatch.setattr(verdicts, "_all_checks", verdicts._all_checks.__wrapped__)  # no memory
+    monkeypatch.setattr(verdicts, "checks_of", checks_of.__wrapped__)  # no memory
     rows = curve().with_columns(pl.lit(None, dtype).alias("more"))
     found = judge(table, {"small": rows, "bad": rows.with_columns(loss=pl.lit(-1.0))}, world)
     assert [list(broken(found[name])) for name in ("small", "bad")] == [[], ["curve", SUITE]]
@@ -136,7 +140,7 @@ def test_nothing_made_is_nothing_judged(world: World) -> None:
 
 
 def test_rules_are_listed_with_what_they_assert() -> None:
-    found = rules(CHECKPOINTS)
+    found = rules(GRAPH, CHECKPOINTS)
     assert list(found) == [CONTRACT, "curve", SUITE]
     assert "key step" in found[CONTRACT]
     assert "Loss is a number above zero" in found["curve"]
@@ -146,7 +150,8 @@ def test_rules_are_listed_with_what_they_assert() -> None:
 def test_rules_are_listed_without_the_heavy_libraries() -> None:
     code = (
         "import sys; from cosmo_assets.incremental.checks import rules; "
-        "from cosmo_assets.pipeline.graph import TABLES; [rules(table) for table in TABLES]; "
+        "from cosmo_assets.pipeline.graph import GRAPH; "
+        "[rules(GRAPH, one) for one in GRAPH.tables]; "
         "print([name for name in ('great_expectations', 'pandas') if name in sys.modules])"
     )
     told = subprocess.run(
@@ -192,7 +197,7 @@ def test_a_check_that_cannot_judge_is_refused_when_it_is_loaded(
 ) -> None:
     good = check(tmp_path, "cells__good", 'select "partition", doc_id from cells where false')
     with pytest.raises(BadInputError) as caught:
-        verdicts._accept_checks([good, check(tmp_path, name, sql)])
+        accept_checks([good, check(tmp_path, name, sql)], BY_NAME)
     assert told in str(caught.value)
     assert f"dbt_like_sql/checks/{name}.sql" in str(caught.value)
 
@@ -200,7 +205,7 @@ def test_a_check_that_cannot_judge_is_refused_when_it_is_loaded(
 def test_checks_are_sorted_by_table_and_rule(tmp_path: Path) -> None:
     sql = 'select "partition" from cells'
     models = [check(tmp_path, name, sql) for name in ("cells__doc", "cells__doc__shard")]
-    found = verdicts._accept_checks(models)
+    found = accept_checks(models, BY_NAME)
     assert {table: list(checks) for table, checks in found.items()} == {
         "cells": ["doc", "doc__shard"]
     }
@@ -217,8 +222,8 @@ def test_checks_are_sorted_by_table_and_rule(tmp_path: Path) -> None:
 def test_a_check_that_goes_wrong_says_so_and_passes_nobody(
     sql: str, refusal: Exception, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    checks = verdicts._accept_checks([check(tmp_path, "cells__x", sql)])
-    monkeypatch.setattr(verdicts, "_all_checks", lambda: checks)
+    checks = accept_checks([check(tmp_path, "cells__x", sql)], BY_NAME)
+    monkeypatch.setattr(verdicts, "checks_of", lambda _graph: checks)
     rows = pl.DataFrame([{"doc_id": "a"}], schema=CELLS.schema)
     with pytest.raises(type(refusal)) as caught:
         judge(CELLS, {"web-bees:story": rows}, world)
@@ -271,7 +276,7 @@ def test_a_suite_that_cannot_judge_is_refused_when_it_is_loaded(
     name: str, text: str, told: str
 ) -> None:
     with pytest.raises(BadInputError) as caught:
-        verdicts._accept_suite(name, text)
+        accept_suite(f"cosmo_assets/suites/{name}", text, BY_NAME)
     assert told in str(caught.value)
     assert f"cosmo_assets/suites/{name}" in str(caught.value)
 
@@ -291,13 +296,13 @@ def test_an_expectation_that_cannot_be_carried_out_is_no_verdict(
 ) -> None:
     rows = pl.DataFrame({"partition": ["a:b"], "shard": ["c"]})
     with pytest.raises(BadInputError) as caught:
-        verdicts._offenders_of_suite("cells", (expectation,), rows)
+        offenders_of_suite(Suite("cosmo_assets/suites/cells.yaml", (expectation,)), rows)
     assert told in str(caught.value)
     assert f"cosmo_assets/suites/cells.yaml: {expectation['column']}" in str(caught.value)
 
 
 def test_the_library_knows_the_expectations_and_maps_them_over_a_column() -> None:
-    verdicts._offenders_of_suite("checkpoints", (), pl.DataFrame({"partition": ["small"]}))
+    offenders_of_suite(Suite("checkpoints.yaml", ()), pl.DataFrame({"partition": ["small"]}))
     from great_expectations import expectations  # noqa: PLC0415  # quiet only once imported
     from great_expectations.expectations.expectation import ColumnMapExpectation  # noqa: PLC0415
 

@@ -76,14 +76,14 @@ def run(
         from cosmo_assets.cli.plan_display import summary_line  # noqa: PLC0415
         from cosmo_assets.incremental.run_record import recording, tell_selection  # noqa: PLC0415
         from cosmo_assets.incremental.selection import plan_selection  # noqa: PLC0415
-        from cosmo_assets.incremental.snapshot import look  # noqa: PLC0415
         from cosmo_assets.orchestration.runner import run_graph  # noqa: PLC0415
-        from cosmo_assets.pipeline.graph import select_tables  # noqa: PLC0415
+        from cosmo_assets.pipeline.graph import GRAPH  # noqa: PLC0415
+        from cosmo_assets.pipeline.project import look  # noqa: PLC0415
         from resources.storage.signals import ending_as_ctrl_c_does  # noqa: PLC0415
 
         instance = _instance()
         assert isinstance(instance, dg.DagsterInstance)
-        tables = select_tables(select or ())
+        tables = GRAPH.select(select or ())
         retract_command.finish_begun(quiet=as_json)
         world = look()
         plans, waiting = plan_selection(world, select or (), partitions or (), force=force)
@@ -129,11 +129,12 @@ def status(
         from cosmo_assets.cli.display import show_marks, show_status  # noqa: PLC0415
         from cosmo_assets.incremental.failures import read_failures  # noqa: PLC0415
         from cosmo_assets.incremental.retraction.flags import read_marks  # noqa: PLC0415
-        from cosmo_assets.incremental.snapshot import look, states  # noqa: PLC0415
-        from cosmo_assets.pipeline.graph import select_tables  # noqa: PLC0415
+        from cosmo_assets.incremental.snapshot import states  # noqa: PLC0415
+        from cosmo_assets.pipeline.graph import GRAPH  # noqa: PLC0415
+        from cosmo_assets.pipeline.project import look  # noqa: PLC0415
 
         world = look()
-        tables = select_tables(select or ())
+        tables = GRAPH.select(select or ())
         found = {table.name: states(world, table) for table in tables}
         failures = {table.name: read_failures(world, table) for table in tables}
         marks = {name: each for name in found if (each := read_marks(world, name))}
@@ -174,9 +175,9 @@ def plan(
         import dataclasses  # noqa: PLC0415
 
         from cosmo_assets.cli.plan_display import show_mixture, show_plan  # noqa: PLC0415
-        from cosmo_assets.incremental.forecast import Cost  # noqa: PLC0415
+        from cosmo_assets.incremental.cost import Cost  # noqa: PLC0415
         from cosmo_assets.incremental.selection import plan_selection  # noqa: PLC0415
-        from cosmo_assets.incremental.snapshot import look  # noqa: PLC0415
+        from cosmo_assets.pipeline.project import look  # noqa: PLC0415
         from cosmo_assets.pipeline.prompts.mixture import is_asked_for, read_mixture, tell_mixture  # noqa: PLC0415
 
         world = look()
@@ -208,12 +209,12 @@ def why(
     """Say why a partition is not fresh, or what it was made from."""
 
     def body() -> int:
-        from cosmo_assets.incremental.plan import explain  # noqa: PLC0415
+        from cosmo_assets.incremental.explain import explain  # noqa: PLC0415
         from cosmo_assets.incremental.retraction.flags import read_marks, tell_mark  # noqa: PLC0415
-        from cosmo_assets.incremental.snapshot import look  # noqa: PLC0415
-        from cosmo_assets.pipeline.graph import select_tables  # noqa: PLC0415
+        from cosmo_assets.pipeline.graph import GRAPH  # noqa: PLC0415
+        from cosmo_assets.pipeline.project import look  # noqa: PLC0415
 
-        (table,) = select_tables([asset])
+        (table,) = GRAPH.select([asset])
         world = look()
         lines = explain(world, table, partition)
         if marks := read_marks(world, table.name).get(partition):
@@ -240,7 +241,7 @@ def report(
 
     def body() -> int:
         from cosmo_assets.cli.display import show_frame  # noqa: PLC0415
-        from cosmo_assets.incremental.snapshot import look  # noqa: PLC0415
+        from cosmo_assets.pipeline.project import look  # noqa: PLC0415
         from cosmo_assets.pipeline.reports import read_reports  # noqa: PLC0415
 
         found = read_reports(look(), name)
@@ -271,11 +272,14 @@ def history(
         from cosmo_assets.cli.display import show_frame, show_history  # noqa: PLC0415
         from cosmo_assets.incremental.run_history import (  # noqa: PLC0415
             by_run,
-            generations_told,
-            read_generations,
             read_history,
             runs_told,
         )
+        from cosmo_assets.pipeline.generation.history import (  # noqa: PLC0415
+            generations_told,
+            read_generations,
+        )
+        from cosmo_assets.pipeline.graph import GRAPH  # noqa: PLC0415
         from resources.project import find_lake  # noqa: PLC0415
 
         lake = find_lake()
@@ -286,7 +290,7 @@ def history(
             else:
                 show_frame("Generations", generations_told(found))
             return 0
-        rows = read_history(lake)
+        rows = read_history(lake, GRAPH)
         if as_json:
             print_json({"branch": lake.branch, "history": rows.to_dicts()})
         else:
@@ -335,7 +339,7 @@ def _layer_json(layer: Layer) -> dict[str, Any]:
 
 def _where_next() -> None:
     from cosmo_assets.cli.display import show_frame  # noqa: PLC0415
-    from cosmo_assets.incremental.snapshot import look  # noqa: PLC0415
+    from cosmo_assets.pipeline.project import look  # noqa: PLC0415
     from cosmo_assets.pipeline.reports import read_reports  # noqa: PLC0415
 
     world = look()

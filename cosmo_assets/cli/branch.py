@@ -36,10 +36,9 @@ def create(
     """Start a branch from the one switched to."""
 
     def body() -> int:
-        from cosmo_assets.incremental.branches import create  # noqa: PLC0415
-        from resources.project import find_lake  # noqa: PLC0415
+        from cosmo_assets.pipeline.branches import open_branches  # noqa: PLC0415
 
-        branch = create(find_lake(), name, settings or ())
+        branch = open_branches().create(name, settings or ())
         told = ", ".join(f"{key}={value}" for key, value in branch.settings.items())
         typer.echo(f"branch {name} starts from {branch.parent}" + (f" with {told}" if told else ""))
         typer.echo(f"  cosmo branch switch {name}")
@@ -53,10 +52,9 @@ def switch(name: NameArgument, *, config: ConfigOption = None) -> None:
     """Make a branch the one that commands, runs and the UI work on."""
 
     def body() -> int:
-        from cosmo_assets.incremental.branches import switch  # noqa: PLC0415
-        from resources.project import find_lake  # noqa: PLC0415
+        from cosmo_assets.pipeline.branches import open_branches  # noqa: PLC0415
 
-        switch(find_lake(), name)
+        open_branches().switch(name)
         typer.echo(f"switched to {name}; `cosmo plan` says what a run would do")
         return 0
 
@@ -69,13 +67,14 @@ def list_(*, config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
     def body() -> int:
         from cosmo_assets.cli.display import show_branches  # noqa: PLC0415
-        from cosmo_assets.incremental.branches import list_branches  # noqa: PLC0415
-        from resources.project import find_lake  # noqa: PLC0415
+        from cosmo_assets.pipeline.branches import open_branches  # noqa: PLC0415
 
-        lake = find_lake()
-        lines = list_branches(lake)
+        branches = open_branches()
+        lines = branches.list()
         if as_json:
-            print_json({"branch": lake.branch, "branches": [one._asdict() for one in lines]})
+            print_json(
+                {"branch": branches.lake.branch, "branches": [one._asdict() for one in lines]}
+            )
         else:
             show_branches(lines)
         return 0
@@ -98,7 +97,7 @@ def diff(
 
     def body() -> int:
         from cosmo_assets.cli.display import show_diff  # noqa: PLC0415
-        from cosmo_assets.incremental.branch_diff import compare  # noqa: PLC0415
+        from cosmo_assets.pipeline.branches import compare  # noqa: PLC0415
         from resources.project import find_lake  # noqa: PLC0415
 
         lake = find_lake()
@@ -117,10 +116,9 @@ def promote(name: NameArgument, *, config: ConfigOption = None) -> None:
     """Make what a branch has the main branch's, and end the branch."""
 
     def body() -> int:
-        from cosmo_assets.incremental.branches import promote  # noqa: PLC0415
-        from resources.project import find_lake  # noqa: PLC0415
+        from cosmo_assets.pipeline.branches import open_branches  # noqa: PLC0415
 
-        moved = promote(find_lake(), name)
+        moved = open_branches().promote(name)
         typer.echo(f"{name} is main now: {moved:,} partitions differ from before")
         return 0
 
@@ -132,10 +130,9 @@ def delete(name: NameArgument, *, config: ConfigOption = None) -> None:
     """Forget a branch. What was made on it is found again should it be asked for."""
 
     def body() -> int:
-        from cosmo_assets.incremental.branches import delete  # noqa: PLC0415
-        from resources.project import find_lake  # noqa: PLC0415
+        from cosmo_assets.pipeline.branches import open_branches  # noqa: PLC0415
 
-        delete(find_lake(), name)
+        open_branches().delete(name)
         typer.echo(f"deleted {name}; its rows stay in the lake")
         return 0
 

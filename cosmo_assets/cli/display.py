@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
     from rich.progress import TaskID
 
-    from cosmo_assets.incremental.branch_diff import Diff
     from cosmo_assets.incremental.branches import Line
-    from cosmo_assets.incremental.snapshot import State
+    from cosmo_assets.incremental.difference import State
     from cosmo_assets.incremental.table import Table
     from cosmo_assets.incremental.table_result import Layer
+    from cosmo_assets.pipeline.branches import Comparison
 
 FAILURES_SHOWN = 20
 SELECTION_WIDTH = 16  # at least, where a terminal is narrow
@@ -227,7 +227,7 @@ def show_branches(lines: list[Line]) -> None:
     show_frame("Branches", pl.DataFrame(rows))
 
 
-def show_diff(diff: Diff, *, cells: bool) -> None:
+def show_diff(diff: Comparison, *, cells: bool) -> None:
     """Print how two branches differ, the parts in which they do."""
     named = {"a": diff.a, "b": diff.b}
     named |= {f"{one}_{side}": f"{one} {named[side]}" for one in ("rows", "only") for side in "ab"}

@@ -66,12 +66,13 @@ def pilot(
 
     def body() -> int:
         from cosmo_assets.algorithms.reports.style_report import pick_samples  # noqa: PLC0415
-        from cosmo_assets.incremental.snapshot import look  # noqa: PLC0415
         from cosmo_assets.pipeline.generation.pilots import Model, choose_prompts, mark  # noqa: PLC0415
+        from cosmo_assets.pipeline.project import look  # noqa: PLC0415
+        from cosmo_assets.pipeline.retracted import require_generator  # noqa: PLC0415
 
         _check_page(html)
         world = look()
-        world.require_generator()
+        require_generator(world)
         prompts = choose_prompts(world, count, styles=_split(styles), cells=cells or ())
         generator = world.config.generator
         models = [Model(generator.model, generator)]
@@ -118,13 +119,13 @@ def compare(
     def body() -> int:
         from cosmo_assets.algorithms.reports.model_report import compare_cells, compare_models  # noqa: PLC0415
         from cosmo_assets.cli import pilot_sheets  # noqa: PLC0415
-        from cosmo_assets.incremental.snapshot import look  # noqa: PLC0415
         from cosmo_assets.pipeline.generation.pilots import (  # noqa: PLC0415
             choose_prompts,
             count_known,
             find_models,
             mark,
         )
+        from cosmo_assets.pipeline.project import look  # noqa: PLC0415
         from resources.ledger.ledger import open_ledger  # noqa: PLC0415
 
         _check_page(html)

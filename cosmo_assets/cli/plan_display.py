@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from cosmo_assets.cli.display import cell_text
-from cosmo_assets.incremental.forecast import Cost, Forecast, price
+from cosmo_assets.incremental.cost import Cost, Forecast
+from cosmo_assets.incremental.forecast import price
 from cosmo_assets.incremental.plan import MAKE
 from cosmo_assets.incremental.selection import Waiting
 from cosmo_assets.pipeline.graph import BY_NAME

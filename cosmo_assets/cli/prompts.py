@@ -23,13 +23,14 @@ def lint(*, config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
     def body() -> int:
         from cosmo_assets.algorithms.prompts.lint import lint_templates, list_idle  # noqa: PLC0415
-        from cosmo_assets.incremental.snapshot import look  # noqa: PLC0415
+        from cosmo_assets.pipeline.keys import corpora_in_use  # noqa: PLC0415
+        from cosmo_assets.pipeline.project import look  # noqa: PLC0415
         from cosmo_assets.pipeline.prompts.previews import read_texts  # noqa: PLC0415
 
         world = look()
         texts = read_texts(world)
-        problems = lint_templates(texts, corpora=world.corpora)
-        idle = list_idle(texts, corpora=world.corpora)
+        problems = lint_templates(texts, corpora=corpora_in_use(world))
+        idle = list_idle(texts, corpora=corpora_in_use(world))
         if as_json:
             listed = [one._asdict() for one in problems]
             print_json({"templates": sorted(texts), "problems": listed, "idle": idle})
@@ -56,7 +57,7 @@ def preview(
     """Write a style's prompts of the project's own documents, the same ones at every look."""
 
     def body() -> int:
-        from cosmo_assets.incremental.snapshot import look  # noqa: PLC0415
+        from cosmo_assets.pipeline.project import look  # noqa: PLC0415
         from cosmo_assets.pipeline.prompts.previews import preview  # noqa: PLC0415
 
         rows = preview(look(), style, count)
@@ -83,7 +84,7 @@ def diff(
     """Say what edited templates change against what the lake's cells were made with."""
 
     def body() -> int:
-        from cosmo_assets.incremental.snapshot import look  # noqa: PLC0415
+        from cosmo_assets.pipeline.project import look  # noqa: PLC0415
         from cosmo_assets.pipeline.prompts.previews import compare_templates, to_json  # noqa: PLC0415
 
         changes = [one for one in compare_templates(look(), styles or ()) if one.change != "same"]

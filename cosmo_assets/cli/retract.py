@@ -63,7 +63,7 @@ def retract(
 def _retract(given: dict[str, str | None], *, yes: bool, as_json: bool) -> int:
     from cosmo_assets.incremental.retraction.retract import retract, tell_listing  # noqa: PLC0415
     from cosmo_assets.incremental.retraction.search import find, name_targets  # noqa: PLC0415
-    from cosmo_assets.incremental.snapshot import look  # noqa: PLC0415
+    from cosmo_assets.pipeline.project import look  # noqa: PLC0415
 
     world = look()
     targets = name_targets(world, given)
@@ -97,7 +97,7 @@ def _is_sure(names: list[str]) -> bool:
 def _finish(*, as_json: bool) -> int:
     from cosmo_assets.cli.display import show_frame  # noqa: PLC0415
     from cosmo_assets.incremental.retraction.retract import finish, list_retractions  # noqa: PLC0415
-    from cosmo_assets.incremental.snapshot import look  # noqa: PLC0415
+    from cosmo_assets.pipeline.project import look  # noqa: PLC0415
 
     world = look()
     reports = finish(world)
@@ -118,7 +118,7 @@ def _finish(*, as_json: bool) -> int:
 def finish_begun(*, quiet: bool) -> None:
     """Finish retractions that broke off, before anything else is made."""
     from cosmo_assets.incremental.retraction.retract import finish  # noqa: PLC0415
-    from cosmo_assets.incremental.snapshot import look  # noqa: PLC0415
+    from cosmo_assets.pipeline.project import look  # noqa: PLC0415
 
     reports = finish(look())
     if not quiet:

@@ -1,27 +1,25 @@
-"""What differs between two branches: settings, partitions, rows, scores."""
+"""What differs between two branches: settings, partitions, rows."""
 
 from __future__ import annotations
 
 import json
-import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 import yaml
 
-from cosmo_assets.pipeline.graph import TABLES
-from resources.project import find_branch, read_config_of
+from resources.storage.branches import find_branch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from resources.storage.catalog import Branch
+    from cosmo_assets.incremental.branches import SettingsOf
+    from cosmo_assets.incremental.graph import Graph
     from resources.storage.lake import Lake
 
 CONFIGURATION = "configuration"
-NOISE = 1.96  # standard errors of a difference within which 19 of 20 chance ones lie
 POINTERS = {
-    "table": pl.Enum([table.name for table in TABLES]),
+    "table": pl.String,
     "partition": pl.String,
     "version": pl.String,
     "rows": pl.Int64,
@@ -34,13 +32,6 @@ SETTINGS = {
     "b": pl.String,
     "partitions": pl.Int64,
 }
-SCORES = {
-    "recipe": pl.String,
-    "task": pl.String,
-    "metric": pl.String,
-    "value": pl.Float64,
-    "stderr": pl.Float64,
-}
 
 
 class Diff(NamedTuple):
@@ -51,26 +42,18 @@ class Diff(NamedTuple):
     settings: pl.DataFrame  # setting, where, a, b, partitions
     tables: pl.DataFrame  # table, only_a, only_b, changed, same, rows_a, rows_b
     partitions: pl.DataFrame  # table, partition, change, rows_a, rows_b; of those that differ
-    scores: pl.DataFrame  # recipe, task, metric, a, b, stderr_a, stderr_b, difference, verdict
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the frames as lists of rows."""
-        return {
-            name: value.to_dicts() if isinstance(value, pl.DataFrame) else value
-            for name, value in self._asdict().items()
-        }
 
 
-def compare(lake: Lake, a: str, b: str) -> Diff:
-    """Compare two branches: what they set, what is current on them, what their models score.
+def compare(graph: Graph, lake: Lake, a: str, b: str, settings_of: SettingsOf) -> Diff:
+    """Compare two branches: what they set, what is current on them.
 
     Raises:
         BadInputError: there is no such branch, or its settings are no longer valid.
     """
-    configured = changes(*(settings_of(find_branch(lake, name)) for name in (a, b)))
+    configured = changes(*(settings_of(find_branch(lake, name), variables=True) for name in (a, b)))
     rows = [(key, CONFIGURATION, was, now, None) for key, was, now in configured]
     settings = pl.DataFrame(rows, schema=SETTINGS, orient="row")
-    both = _side_by_side(pointers(lake, a), pointers(lake, b))
+    both = _side_by_side(pointers(graph, lake, a), pointers(graph, lake, b))
     return Diff(
         a,
         b,
@@ -79,20 +62,14 @@ def compare(lake: Lake, a: str, b: str) -> Diff:
         both.filter(pl.col("change") != "same").select(
             "table", "partition", "change", "rows_a", "rows_b"
         ),
-        compare_scores(_scores(lake, a), _scores(lake, b)),
     )
 
 
-def settings_of(branch: Branch | None, *, env: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """List the settings in use on a branch as ``{dotted name: YAML}``."""
-    return dict(_leaves(read_config_of(branch, env=env).model_dump(mode="json")))
-
-
-def _leaves(tree: Any, at: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
+def leaves(tree: Any, at: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
     """List what a tree of mappings holds as (dotted name, YAML)."""
     if isinstance(tree, dict) and tree:
         for name, inner in tree.items():
-            yield from _leaves(inner, (*at, name))
+            yield from leaves(inner, (*at, name))
     else:
         text = yaml.safe_dump(tree, default_flow_style=True, width=float("inf"))
         yield ".".join(at), text.removesuffix("...\n").strip()
@@ -109,7 +86,7 @@ def changes(
     ]
 
 
-def pointers(lake: Lake, branch: str) -> pl.DataFrame:
+def pointers(graph: Graph, lake: Lake, branch: str) -> pl.DataFrame:
     """Return what is current on a branch, a row a partition."""
     rows = [
         (
@@ -119,10 +96,12 @@ def pointers(lake: Lake, branch: str) -> pl.DataFrame:
             trace.rows,
             json.dumps({"code": trace.recipe.code, **trace.recipe.settings}, sort_keys=True),
         )
-        for table in TABLES
+        for table in graph.tables
         for name, trace in lake.catalog.current(branch, table.name).items()
     ]
-    return pl.DataFrame(rows, schema=POINTERS, orient="row")
+    order = pl.Enum([table.name for table in graph.tables])
+    schema = POINTERS | {"table": order}
+    return pl.DataFrame(rows, schema=schema, orient="row")
 
 
 def _side_by_side(a: pl.DataFrame, b: pl.DataFrame) -> pl.DataFrame:
@@ -172,47 +151,9 @@ def _made_with(both: pl.DataFrame) -> pl.DataFrame:
     rows = [
         (key, table, was, now, count)
         for table, one, other, count in pairs.iter_rows()  # one a kind of difference
-        for key, was, now in changes(
-            dict(_leaves(json.loads(one))), dict(_leaves(json.loads(other)))
-        )
+        for key, was, now in changes(dict(leaves(json.loads(one))), dict(leaves(json.loads(other))))
     ]
     keys = [name for name in SETTINGS if name != "partitions"]
     found = pl.DataFrame(rows, schema=SETTINGS, orient="row")
-    order = pl.col("where").cast(POINTERS["table"])
+    order = pl.col("where").cast(both.schema["table"])
     return found.group_by(keys).agg(pl.col("partitions").sum()).sort(order, "setting", "a", "b")
-
-
-def _scores(lake: Lake, branch: str) -> pl.DataFrame:
-    traces = lake.catalog.current(branch, "eval_scores")
-    if not traces:
-        return pl.DataFrame(schema=SCORES)
-    rows = lake.scan("eval_scores", {name: trace.version for name, trace in traces.items()})
-    return rows.select(*SCORES).collect()
-
-
-def compare_scores(a: pl.DataFrame, b: pl.DataFrame) -> pl.DataFrame:
-    """Set scores side by side and say which differences chance explains.
-
-    The errors of two models on the same items go together, so this calls noise too much rather
-    than too little.
-    """
-    keys = ["recipe", "task", "metric"]
-    both = a.rename({"value": "a", "stderr": "stderr_a"}).join(
-        b.rename({"value": "b", "stderr": "stderr_b"}), on=keys, how="full", coalesce=True
-    )
-    error = (pl.col("stderr_a") ** 2 + pl.col("stderr_b") ** 2).sqrt()
-    difference = pl.col("b") - pl.col("a")
-    verdict = (
-        pl.when(pl.col("a").is_null())
-        .then(pl.lit("only b"))
-        .when(pl.col("b").is_null())
-        .then(pl.lit("only a"))
-        .when(difference == 0)
-        .then(pl.lit("same"))
-        .when(error.is_null())
-        .then(pl.lit("unknown"))
-        .when(difference.abs() > NOISE * error)
-        .then(pl.lit("differs"))
-        .otherwise(pl.lit("noise"))
-    )
-    return both.with_columns(difference.alias("difference"), verdict.alias("verdict")).sort(keys)

@@ -19,9 +19,9 @@ from cosmo_assets.core.build_record import Recipe, Trace
 from cosmo_assets.core.errors import ChangedInputError, ContractError, CosmoError
 from cosmo_assets.core.row_digest import facet_digests, rows_digest
 from cosmo_assets.incremental.checks import Verdict, judge
+from cosmo_assets.incremental.difference import differences
 from cosmo_assets.incremental.failures import Failure, note_failures
-from cosmo_assets.incremental.reasons import FORCED, Causes, Whys
-from cosmo_assets.incremental.snapshot import differences
+from cosmo_assets.incremental.reasons import FORCED, Causes
 from resources.storage.interrupts import interrupts_later
 from resources.storage.lake import BRANCH_LOCK, Draft, Lake, write_rows
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
+    from cosmo_assets.incremental.removals import Whys
     from cosmo_assets.incremental.snapshot import World
     from cosmo_assets.incremental.table import Made, Table
 

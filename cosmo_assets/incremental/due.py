@@ -6,28 +6,20 @@ import dataclasses
 import datetime as dt
 from typing import TYPE_CHECKING
 
+from cosmo_assets.incremental.cost import Cost, Limit
 from cosmo_assets.incremental.failures import read_failures
-from cosmo_assets.incremental.forecast import Cost, price
-from cosmo_assets.incremental.plan import MAKE, RUN, Planned, TablePlan, plan_tables
+from cosmo_assets.incremental.forecast import price
+from cosmo_assets.incremental.plan import MAKE, RUN, Planned, TablePlan
+from cosmo_assets.incremental.planner import plan_tables
 from cosmo_assets.incremental.snapshot import drop_orphans
-from cosmo_assets.pipeline.graph import BY_NAME, TABLES
-from resources.generation.usage_log import spent_since
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from cosmo_assets.config.schema import Budget
-    from cosmo_assets.incremental.reasons import Whys
+    from cosmo_assets.incremental.graph import Graph
+    from cosmo_assets.incremental.removals import Whys
     from cosmo_assets.incremental.snapshot import World
-    from cosmo_assets.incremental.table import Dimension, Table
-
-
-# Cuts that rows decide, and the last table of the pipeline whose rows do.
-CUT_BY: Mapping[Dimension, str] = {
-    "topics": "topic_assignments",
-    "cells": "prompt_templates",
-    "grounded_cells": "prompt_templates",
-}
+    from cosmo_assets.incremental.table import Table
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -83,7 +75,7 @@ def find_due(world: World, *, busy: Collection[str] = ()) -> Due:
     held = _over_budget(world, paid)
     no_money = {one.why: one.reason for one in held}
     costly = {(table, one.partition) for table, all_ in paid.items() for one in all_}
-    failures = {table.name: read_failures(world, table) for table in TABLES}
+    failures = {table.name: read_failures(world, table) for table in world.graph.tables}
 
     def veto(table: Table, partition: str, why: Whys) -> str | None:
         if why in no_money and (table.name, partition) in costly:
@@ -93,7 +85,8 @@ def find_due(world: World, *, busy: Collection[str] = ()) -> Due:
     allowed = plan_tables(world, veto=veto)
     runs = [(one.table, each) for one in allowed for each in one.planned if each.status in RUN]
     coming = {table for table, _ in runs} | set(busy)
-    early = {one.name for one in TABLES if _reads_a_cut_of(one, coming)} | set(busy)
+    graph = world.graph
+    early = {one.name for one in graph.tables if _reads_a_cut_of(graph, one, coming)} | set(busy)
     now: dict[str, list[str]] = {}
     for table, each in runs:
         if each.ready and table not in early:
@@ -109,22 +102,19 @@ def find_due(world: World, *, busy: Collection[str] = ()) -> Due:
 
 def let_go(world: World) -> int:
     """Let go of partitions whose name is gone, but for cuts in which it may come back by a run."""
-    last = max(list(BY_NAME).index(name) for name in CUT_BY.values())
-    plans = plan_tables(world, TABLES[: last + 1])
+    graph = world.graph
+    deciding = [graph.by_name[name] for name in graph.defining]
+    plans = plan_tables(world, graph.up_to(deciding[-1]) if deciding else ())
     coming = {plan.table for plan in plans if plan.to_run()}
-    return sum(drop_orphans(world, one) for one in TABLES if not _cuts(one.by) & coming)
+    return sum(
+        drop_orphans(world, one) for one in graph.tables if not graph.deciding(one.by) & coming
+    )
 
 
-def _reads_a_cut_of(table: Table, coming: Collection[str]) -> bool:
-    """Whether a table reads many partitions of a cut that one of ``coming`` may change."""
-    read = (BY_NAME[parent.table] for parent in table.parents if parent.many)
-    return any(_cuts(one.by).intersection(coming) for one in read)
-
-
-def _cuts(by: Dimension) -> set[str]:
-    """Name the tables whose rows decide a cut, and all before them."""
-    names = list(BY_NAME)
-    return set(names[: names.index(CUT_BY[by]) + 1]) if by in CUT_BY else set()
+def _reads_a_cut_of(graph: Graph, table: Table, coming: Collection[str]) -> bool:
+    """Whether a table reads many partitions of a dimension that one of ``coming`` may change."""
+    read = (graph.by_name[parent.table] for parent in table.parents if parent.many)
+    return any(graph.deciding(one.by).intersection(coming) for one in read)
 
 
 def is_paid(world: World, table: Table, planned: Planned) -> bool:
@@ -133,14 +123,15 @@ def is_paid(world: World, table: Table, planned: Planned) -> bool:
         return False
     if planned.calls:
         return True
-    if not world.config.how.price_gpu_hour:
+    if not world.graph.accounts.prices(world).gpu_hour:
         return False
     return any(trace.cost.get("gpu_seconds") for trace in world.traces(table.name).values())
 
 
 def _paid(world: World, plans: list[TablePlan]) -> dict[str, list[Planned]]:
     """List by table what would run and costs money."""
-    return {plan.table: _paid_of(world, BY_NAME[plan.table], plan.to_run()) for plan in plans}
+    named = world.graph.by_name
+    return {plan.table: _paid_of(world, named[plan.table], plan.to_run()) for plan in plans}
 
 
 def _paid_of(world: World, table: Table, planned: list[Planned]) -> list[Planned]:
@@ -148,9 +139,9 @@ def _paid_of(world: World, table: Table, planned: list[Planned]) -> list[Planned
     paid = {one.partition for one in planned if is_paid(world, table, one)}
     made = {one.partition for one in planned if one.ready and one.status in MAKE}
     free = made - paid if paid else set[str]()
-    while table.asking and free:
-        asking = table.asking(world, sorted(free), ())
-        asked = {name for name in free if asking[name].calls}
+    while table.calls and free:
+        found = table.calls.estimate(world, sorted(free))
+        asked = {name for name in free if found[name].calls}
         if not asked:
             break
         paid |= asked
@@ -161,10 +152,10 @@ def _paid_of(world: World, table: Table, planned: list[Planned]) -> list[Planned
 def _price(world: World, table: Table, planned: list[Planned]) -> Cost:
     """Forecast what partitions cost if no others run."""
     ready = [one.partition for one in planned if one.ready]
-    asking = table.asking(world, ready, ()) if table.asking and ready else {}
+    found = table.calls.estimate(world, ready) if table.calls and ready else {}
     alone = [
-        dataclasses.replace(one, **asking[one.partition]._asdict())
-        if one.partition in asking
+        dataclasses.replace(one, **found[one.partition]._asdict())
+        if one.partition in found
         else one
         for one in planned
     ]
@@ -173,25 +164,27 @@ def _price(world: World, table: Table, planned: list[Planned]) -> Cost:
 
 def _over_budget(world: World, paid: Mapping[str, list[Planned]]) -> list[Held]:
     """List the paid work that no budget allows, by edits; what is cheap is let through first."""
+    named = world.graph.by_name
     edits: dict[Whys, dict[str, list[Planned]]] = {}
     for table, planned in paid.items():
         for one in planned:
             edits.setdefault(one.why, {}).setdefault(table, []).append(one)
     costs = {
-        why: sum((_price(world, BY_NAME[t], names) for t, names in tables.items()), start=Cost())
+        why: sum(
+            (_price(world, named[t], names) for t, names in tables.items()),
+            start=Cost(),
+        )
         for why, tables in edits.items()
     }
     over = _too_dear(world, costs)
-    how = world.config.how
+    _, day = world.graph.accounts.limits(world)
     today = dt.datetime.now(dt.UTC).date().isoformat()
-    spent = spent_since(world.lake.catalog, today)
+    spent = world.graph.accounts.spent_since(world.lake.catalog, today)
     tokens, money = float(spent.tokens), spent.money
     held: list[Held] = []
     for why, cost in sorted(costs.items(), key=lambda item: (item[1].money.most, item[0])):
         edit = next((one for one in why if one in over), why[0])
-        reason = over.get(edit) or _exceeds(
-            how.budget_day, tokens + cost.tokens.most, money + cost.money.most, "budget_day"
-        )
+        reason = over.get(edit) or _exceeds(day, tokens + cost.tokens.most, money + cost.money.most)
         if reason:
             count = sum(len(names) for names in edits[why].values())
             held.append(Held(why, edit, count, cost, reason))
@@ -206,19 +199,18 @@ def _too_dear(world: World, costs: Mapping[Whys, Cost]) -> dict[str, str]:
     for why, cost in costs.items():
         for edit in why:
             each[edit] = each.get(edit, Cost()) + cost
-    budget = world.config.how.budget_edit
+    limit, _ = world.graph.accounts.limits(world)
     found = {
-        edit: _exceeds(budget, cost.tokens.most, cost.money.most, "budget_edit")
-        for edit, cost in each.items()
+        edit: _exceeds(limit, cost.tokens.most, cost.money.most) for edit, cost in each.items()
     }
     return {edit: reason for edit, reason in found.items() if reason}
 
 
-def _exceeds(budget: Budget, tokens: float, money: float, name: str) -> str | None:
-    if budget.tokens is None and budget.money is None:
-        return f"how.{name} is not set: nothing is spent without being asked"
-    if budget.tokens is not None and tokens > budget.tokens:
-        return f"how.{name}.tokens is {budget.tokens:,}, {tokens:,.0f} would be used"
-    if budget.money is not None and money > budget.money:
-        return f"how.{name}.money is {budget.money:,.2f}, {money:,.2f} would be spent"
+def _exceeds(limit: Limit, tokens: float, money: float) -> str | None:
+    if limit.tokens is None and limit.money is None:
+        return f"{limit.name} is not set: nothing is spent without being asked"
+    if limit.tokens is not None and tokens > limit.tokens:
+        return f"{limit.name}.tokens is {limit.tokens:,}, {tokens:,.0f} would be used"
+    if limit.money is not None and money > limit.money:
+        return f"{limit.name}.money is {limit.money:,.2f}, {money:,.2f} would be spent"
     return None

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cosmo_assets.core.digest import digest
-from cosmo_assets.incremental.planned_snapshot import CUTTING
-from cosmo_assets.incremental.removals import Departures, Whys
-from cosmo_assets.incremental.retraction.lineage import tell_retracted
-from cosmo_assets.incremental.snapshot import ABSENT
-from cosmo_assets.incremental.table import part
-from cosmo_assets.pipeline.graph import BY_NAME
-from cosmo_assets.pipeline.prompts.grounding import NOT_SET
-from cosmo_assets.pipeline.seeds import RETRACTED_DOCUMENTS
-from resources.storage.retractions import Retractions
+from cosmo_assets.incremental.difference import ABSENT, Difference
+from cosmo_assets.incremental.removals import RemovalReasons, Whys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from cosmo_assets.core.build_record import Recipe, Trace
-    from cosmo_assets.incremental.snapshot import Difference, State, World
-    from cosmo_assets.incremental.table import Dimension
+    from cosmo_assets.incremental.difference import State
+    from cosmo_assets.incremental.snapshot import World
     from resources.storage.catalog import Dropped
 
 FORCED = "forced"  # made anew though nothing differs
@@ -39,7 +31,8 @@ class Causes:
         self._together: dict[str, Whys] = {}
         self._newest: dict[str, int] = {}
         self._left: dict[str, dict[str, Dropped]] = {}
-        self._departures = Departures(world, self._planned_of, self._dropped)
+        self._tables = world.graph.by_name
+        self._departures = RemovalReasons(world, self._planned_of, self._dropped)
 
     def note(
         self,
@@ -67,22 +60,23 @@ class Causes:
         if state.status == "missing" and recipe:
             left = self._dropped(table).get(partition)
             taken = left.because if left else ()
-            found |= dict.fromkeys(taken or self._new_behind(table, recipe))
+            found |= dict.fromkeys(taken or self._new_behind(table, partition, recipe))
         else_ = FORCED if state.status == "fresh" else state.note or "never made"
         found = found or {f"{one.name} changed": None for one in state.differences}
         return self._remember(table, partition, tuple(found) or (else_,))
 
-    def _new_behind(self, table: str, recipe: Recipe) -> list[str]:
+    def _new_behind(self, table: str, partition: str, recipe: Recipe) -> list[str]:
         """List what is behind a partition that was never made: whatever it reads that is new.
 
         That is planned, or was made since the table was last made, the newest first. Where nothing
         is, it is what was made last; what it reads by the hundred only where there is nothing else.
         """
-        inputs = [name for name in recipe.inputs if _is_table(name)]
+        inputs = [name for name in recipe.inputs if self._is_table(name)]
         found = [
             f"{name} is new"
             for name, value in recipe.inputs.items()
-            if not _is_table(name) and name != RETRACTED_DOCUMENTS and value != NOT_SET
+            if not self._is_table(name)
+            and self._in_its_words(table, partition, Difference("input", name, ABSENT, value)) != ()
         ]
         found += [why for name in inputs for why in self._planned_behind(name)]
         made = sorted(
@@ -115,7 +109,7 @@ class Causes:
             since: the trace's number.
         """
         parent, _, rest = name.partition("[")
-        by = BY_NAME[parent].by
+        by = self._tables[parent].by
         if not rest.startswith("*]"):
             partition = rest.removesuffix("]")
             if self._departures.took(by, partition):
@@ -124,7 +118,7 @@ class Causes:
             return trace.because if trace else ()
         newer = [one for one in self._world.traces(parent).values() if one.number > since]
         left = {name: one for name, one in self._dropped(parent).items() if one.at >= since}
-        value = rest.removeprefix("*].").removesuffix(" shards")
+        value = rest.removeprefix("*].").partition(" ")[0]
         holding = [trace for trace in newer if value in trace.facets]
         held = [name for name, one in left.items() if one.trace and value in one.trace.facets]
         if not holding and not held:  # one that no longer does, or a table that is read whole
@@ -140,13 +134,13 @@ class Causes:
             return False
         return one.new == ABSENT or (one.old == ABSENT and trace.number <= since)
 
-    def _gone(self, by: Dimension, partition: str, left: Dropped) -> Whys:
+    def _gone(self, by: str, partition: str, left: Dropped) -> Whys:
         """List the edits that took a partition out of its table."""
         if left.because or not self._departures.took(by, partition):
             return left.because
         return self._departures.of(by, partition)
 
-    def note_gone(self, table: str, partition: str, by: Dimension) -> Whys:
+    def note_gone(self, table: str, partition: str, by: str) -> Whys:
         """Work out and remember which edits took a partition's name."""
         return self._remember(table, partition, self._departures.of(by, partition))
 
@@ -164,20 +158,22 @@ class Causes:
         return roots
 
     def _behind(self, table: str, partition: str, one: Difference) -> Whys:
+        found = self._in_its_words(table, partition, one)
+        if found is not None:
+            return found
         if one.what == "code":
             return (f"code of {table} changed",)
         if one.what == "setting":
-            name = self._field(table, partition, one)
-            return (f"{name} changed: {one.old} → {one.new}",) if name else ()
-        if _is_table(one.name):
-            return self._table_behind(one, self._world.traces(table).get(partition))
-        if one.name == RETRACTED_DOCUMENTS:
-            return self._documents_since(str(one.old))
-        if one.name.startswith("override "):
             return (f"{one.name} changed: {one.old} → {one.new}",)
-        lack = NOT_SET if NOT_SET in (one.old, one.new) else ABSENT
+        if self._is_table(one.name):
+            return self._table_behind(one, self._world.traces(table).get(partition))
         words = {one.old: "is new", one.new: "is gone"}
-        return (f"{one.name} {words.get(lack, 'changed')}",)
+        return (f"{one.name} {words.get(ABSENT, 'changed')}",)
+
+    def _in_its_words(self, table: str, partition: str, one: Difference) -> Whys | None:
+        """Let a table tell of a difference itself. None: it has no words of its own."""
+        tell = self._tables[table].tell_difference
+        return tell(self._world, partition, one) if tell else None
 
     def _table_behind(self, one: Difference, trace: Trace | None) -> Whys:
         """List what is behind an input that is another table's, of what has such a trace."""
@@ -189,33 +185,12 @@ class Causes:
         parent, _, rest = one.name.partition("[")
         if found := self._made_behind(one.name, since):
             return found
-        if rest != "*]" or BY_NAME[parent].by not in {"cells", "grounded_cells"}:
+        dimension = self._world.graph.dimensions[self._tables[parent].by]
+        if rest != "*]" or dimension.to_come is None:
             return ()
-        # what decides a cut is planned before the names are known that it brings
-        to_come = (why for table in CUTTING for why in self._all(table))
+        # what decides a dimension is planned before the keys are known that it brings
+        to_come = (why for table in self._world.graph.defining for why in self._all(table))
         return tuple(dict.fromkeys(to_come))
-
-    def _field(self, table: str, partition: str, one: Difference) -> str:
-        """Name a setting as the configuration does; topic_assignments names two of its own.
-
-        What another group says of its topics is no edit: that goes back to the group.
-        """
-        if table != "topic_assignments":
-            return one.name
-        source = part(partition, 0)
-        group = self._world.config.sources[source].group
-        if one.name == "group":
-            return f"sources.{source}.group"
-        was = self._world.traces(table)[partition].recipe.settings["group"]
-        return f"groups.{group}.topics" if was == group else ""
-
-    def _documents_since(self, version: str) -> Whys:
-        """Name the documents that were retracted since there were those of ``version``."""
-        listed = Retractions(self._world.lake.catalog).all()
-        named = [one.name for one in sorted(listed, key=lambda one: one.at) if one.kind == "doc"]
-        at = range(1, len(named) + 1)
-        known = next((to for to in at if digest(sorted(named[:to])) == version), 0)
-        return tuple(tell_retracted("doc", name) for name in named[known:])
 
     def _planned_behind(self, name: str) -> Whys:
         """List the edits behind an input ``table[partition]`` or ``table[*]…`` that is planned."""
@@ -231,7 +206,6 @@ class Causes:
             self._together[table] = tuple(dict.fromkeys(why for roots in each for why in roots))
         return self._together[table]
 
-
-def _is_table(name: str) -> bool:
-    """Whether an input is another table's, not a file's or a person's word."""
-    return name.partition("[")[0] in BY_NAME
+    def _is_table(self, name: str) -> bool:
+        """Whether an input is another table's, not a file's or a person's word."""
+        return name.partition("[")[0] in self._tables

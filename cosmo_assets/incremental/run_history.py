@@ -1,4 +1,4 @@
-"""How runs went beside what was expected of them, and how generations went."""
+"""How runs went beside what was expected of them."""
 
 from __future__ import annotations
 
@@ -8,15 +8,11 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from cosmo_assets.incremental.run_record import HEAD, SCHEMA, folder_of
-from cosmo_assets.pipeline.graph import BY_NAME
-from resources.generation.progress_sample import told_failures
-from resources.generation.usage_log import last_of_each, read_samples, spent_by
 from resources.storage.catalog import MAIN
 from resources.storage.lake import is_alive
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
+    from cosmo_assets.incremental.graph import Graph
     from resources.storage.catalog import Catalog
     from resources.storage.lake import Lake
 
@@ -31,31 +27,18 @@ RUNS_TOLD = {
     "M tokens": pl.String,
     "money": pl.String,
 }
-GENERATIONS_TOLD = {
-    "began": pl.String,
-    "table": pl.String,
-    "model": pl.String,
-    "ended": pl.String,
-    "prompts": pl.String,
-    "failed": pl.Int64,
-    "M tokens": pl.String,
-    "per s": pl.String,
-    "s": pl.String,
-    "money": pl.String,
-    "troubles": pl.String,
-}
 
 
-def read_history(lake: Lake) -> pl.DataFrame:
+def read_history(lake: Lake, graph: Graph) -> pl.DataFrame:
     """Read every run there was (``SCHEMA``), the earliest first, one row a table."""
     rows: list[dict[str, Any]] = []
     for path in sorted(folder_of(lake).glob("*.json")):
         tree = json.loads(path.read_text())
-        rows += [{"run": path.stem} | row for row in _rows_of(tree, lake.catalog)]
+        rows += [{"run": path.stem} | row for row in _rows_of(tree, lake.catalog, graph)]
     return pl.DataFrame(rows, schema=SCHEMA)
 
 
-def _rows_of(tree: Any, catalog: Catalog) -> list[dict[str, Any]]:
+def _rows_of(tree: Any, catalog: Catalog, graph: Graph) -> list[dict[str, Any]]:
     """Take a run apart; one whose process is gone without a word was killed."""
     if isinstance(tree, list):  # runs once left a file at their end only, which says little else
         known = {"by": "cosmo run", "standing": "done", "finished": True}
@@ -64,16 +47,19 @@ def _rows_of(tree: Any, catalog: Catalog) -> list[dict[str, Any]]:
     if head["standing"] == "running" and not is_alive(tree["process"]):
         head["standing"] = "killed"
     rows = [head | row for row in tree["tables"]]
-    return rows if head["ended"] else [row | _paid(row, tree, catalog) for row in rows]
+    return rows if head["ended"] else [row | _paid(row, tree, catalog, graph) for row in rows]
 
 
-def _paid(row: dict[str, Any], tree: dict[str, Any], catalog: Catalog) -> dict[str, float]:
+def _paid(
+    row: dict[str, Any], tree: dict[str, Any], catalog: Catalog, graph: Graph
+) -> dict[str, float]:
     """Look up what was paid for a table that the run did not speak of yet."""
-    table = BY_NAME.get(row["table"])
+    table = graph.by_name.get(row["table"])
     if row["finished"] or not table or not table.calls:
         return {}
     began, process = tree["began"], tree["process"]
-    return spent_by(catalog, table=table.name, since=began, process=process)._asdict()
+    spent = graph.accounts.spent_by(catalog, table=table.name, since=began, process=process)
+    return spent._asdict()
 
 
 def by_run(rows: pl.DataFrame) -> pl.DataFrame:
@@ -108,32 +94,3 @@ def _run_told(row: dict[str, Any]) -> dict[str, object]:
         "M tokens": f"{tokens}/{tokens_expected}",
         "money": f"{currency}{row['money']:,.2f}/{row['money_expected']:,.2f}",
     }
-
-
-def read_generations(lake: Lake) -> list[dict[str, Any]]:
-    """List how each generation of the lake stands or ended, oldest first, on all branches."""
-    rows = last_of_each(read_samples(lake.catalog)).rename({"tbl": "table"}).to_dicts()
-    return [
-        row | {name: json.loads(row[name]) for name in ("failures", "endpoints")} for row in rows
-    ]
-
-
-def generations_told(found: Iterable[dict[str, Any]]) -> pl.DataFrame:
-    """Shorten generations to a line each."""
-    rows = [
-        {
-            "began": row["began"][:16].replace("T", " "),
-            "table": row["table"] + ("" if row["branch"] == MAIN else f" on {row['branch']}"),
-            "model": row["model"],
-            "ended": row["standing"],
-            "prompts": f"{row['done']:,}/{row['total']:,}",
-            "failed": row["failed"],
-            "M tokens": f"{(row['prompt_tokens'] + row['completion_tokens']) / 1e6:,.2f}",
-            "per s": f"{row['tokens_s']:,.0f}",
-            "s": f"{row['elapsed_s']:,.0f}",
-            "money": f"{row['currency']}{row['money']:,.2f}",
-            "troubles": told_failures(row["failures"]),
-        }
-        for row in found
-    ]
-    return pl.DataFrame(rows, schema=GENERATIONS_TOLD)

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from cosmo_assets.config.schema import money_of
+from cosmo_assets.incremental.cost import Spent
 from cosmo_assets.incremental.plan import MAKE
-from resources.generation.usage_log import Spent, spent_by
 from resources.storage.interrupts import interrupts_later
 from resources.storage.lake import this_process, write_atomically
 
@@ -98,7 +97,7 @@ class Record:
             "selection": selection,
             "by": by,
             "standing": "running",
-            "currency": world.config.generator.how.currency,
+            "currency": world.graph.accounts.prices(world).currency,
         }
         self._write()
 
@@ -140,10 +139,12 @@ class Record:
         seconds, gpu_seconds = (
             sum(cost.get(what, 0.0) for cost in costs) for what in ("seconds", "gpu_seconds")
         )
+        accounts = self._world.graph.accounts
+        hour = accounts.prices(self._world).gpu_hour
         paid = Spent(0, 0.0)
         if table.calls and runs:
             catalog = self._world.lake.catalog
-            paid = spent_by(catalog, table=table.name, since=self._began, runs=runs)
+            paid = accounts.spent_by(catalog, table=table.name, since=self._began, runs=runs)
         self._rows[table.name] |= {
             "finished": finished,
             "runs": list(runs),
@@ -151,7 +152,7 @@ class Record:
             "failed": failed,
             "seconds": seconds,
             "tokens": paid.tokens,
-            "money": paid.money + money_of({"gpu_seconds": gpu_seconds}, self._world.config),
+            "money": paid.money + gpu_seconds / 3600 * hour,
             "gpu_hours": gpu_seconds / 3600,
         }
         self._write()

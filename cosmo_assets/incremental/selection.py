@@ -6,8 +6,8 @@ import fnmatch
 from typing import TYPE_CHECKING, NamedTuple
 
 from cosmo_assets.core.errors import BadInputError
-from cosmo_assets.incremental.plan import RUN, plan_tables
-from cosmo_assets.pipeline.graph import select_tables
+from cosmo_assets.incremental.plan import RUN
+from cosmo_assets.incremental.planner import plan_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -38,7 +38,7 @@ def plan_selection(
     Raises:
         BadInputError: no asset or no partition is named so.
     """
-    tables = select_tables(assets)
+    tables = world.graph.select(assets)
     check_patterns(world, tables, patterns)
 
     def wanted(name: str) -> bool:

@@ -3,32 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import polars as pl
 
-    from cosmo_assets.config.schema import Config
+    from cosmo_assets.core.build_record import Trace
     from cosmo_assets.incremental.build import Step
+    from cosmo_assets.incremental.cost import Estimate
+    from cosmo_assets.incremental.difference import Difference
     from cosmo_assets.incremental.planned_snapshot import Supposed
     from cosmo_assets.incremental.snapshot import World
-
-Dimension = Literal[
-    "source_shards",  # source:shard
-    "taxonomies",  # a dataset group whose topics are clusters
-    "topics",  # group-topic
-    "styles",  # a template file
-    "cells",  # topic:style
-    "corpora",  # a reference corpus
-    "grounded_cells",  # the cells of styles that ask for passages
-    "benchmarks",
-    "groups",  # dataset group
-    "recipes",
-    "recipe_benchmarks",  # recipe:benchmark
-]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -70,22 +58,26 @@ class Made:
     cost: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
-# Cuts that hold some of another's names: an edge between the two is from name to name.
-WITHIN: Mapping[Dimension, Dimension] = {"grounded_cells": "cells"}
-
 Work = Callable[["Step"], Iterator[tuple[str, Callable[[], Made]]]]
 
 
-class Asking(NamedTuple):
-    """What a partition asks a generator for, where its prompts are known."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Calls:
+    """How a table asks a service that is paid by the call."""
 
-    calls: int  # for what was not answered before
-    answered: tuple[tuple[int, int], ...]  # tokens read and written, of some that were
+    # of partitions: what making them asks for. A call for several of them counts once
+    estimate: Callable[[World, Sequence[str]], Mapping[str, Estimate]]
+    # tokens that a call reads and writes at most, where none was counted yet
+    most_tokens: Callable[[World], tuple[float, float]]
+    # the facts in which traces keep what a call read and wrote in the mean
+    tokens: tuple[str, str] = ("prompt_tokens", "completion_tokens")
 
 
-Asked = Callable[
-    ["World", "Sequence[str]", "Iterable[tuple[list[str], pl.DataFrame]]"], dict[str, Asking]
-]
+class Preview(NamedTuple):
+    """What a partition will be, as far as that is known before it is built."""
+
+    trace: Trace
+    exact: bool  # the version is known too, and not only the facts
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -94,22 +86,26 @@ class Table:
 
     name: str
     group: str
-    by: Dimension
+    by: str  # a dimension of the graph
     about: str  # what one row is, in a sentence
     columns: Mapping[str, Column]
     key: tuple[str, ...]
     code: str  # bump when the step writes other rows from the same inputs
     work: Work
     parents: tuple[Parent, ...] = ()
-    settings: Callable[[Config, str], dict[str, Any]] = lambda _config, _partition: {}
+    settings: Callable[[Any, str], dict[str, Any]] = lambda _config, _partition: {}
     # {label: version} of files outside the lake that a partition reads
     outside: Callable[[World, str], Mapping[str, str] | None] = lambda _world, _partition: {}
     facet: str | None = None  # a column whose values children depend on apart
-    # how often a generator is asked for partitions: such a table costs money
-    calls: Callable[[Supposed, Sequence[str]], Mapping[str, int]] | None = None
-    # the same by what was answered before: of partitions whose prompts the lake has, and of others
-    # whose prompts are written in memory
-    asking: Asked | None = None
+    # what a partition and a value of the facet column must have in common to go together
+    facet_scope: Callable[[World, str], str] = lambda _world, _partition: ""
+    value_scope: Callable[[str], str] = lambda _value: ""
+    calls: Calls | None = None  # such a table costs money
+    # what a partition will be, where reading a file or a setting tells
+    preview: Callable[[Supposed, str], Preview | None] | None = None
+    # the edits behind a difference in words of the table's own; None: the usual ones; none at all
+    # where it goes back to something else that is told of
+    tell_difference: Callable[[World, str, Difference], tuple[str, ...] | None] | None = None
     kinds: tuple[str, ...] = ("polars", "parquet")
     apart: bool = False  # heavy: runs in a process of its own, as it would in a pod
     empty: bool = True  # a partition may have no rows

@@ -13,12 +13,11 @@ from pydantic import Field
 from cosmo_assets.core.digest import digest
 from cosmo_assets.incremental.build import Outcome, make
 from cosmo_assets.incremental.checks import Verdict, judge, rules
-from cosmo_assets.incremental.plan import plan_tables
-from cosmo_assets.incremental.planned_snapshot import CUTTING
+from cosmo_assets.incremental.planner import plan_tables
 from cosmo_assets.incremental.progress import progress_writer
 from cosmo_assets.incremental.run_record import recording, tell_selection
-from cosmo_assets.incremental.snapshot import World, group_of, look
-from cosmo_assets.incremental.table import WITHIN, Table
+from cosmo_assets.incremental.snapshot import World
+from cosmo_assets.incremental.table import Table
 from cosmo_assets.orchestration.conditions import WHEN_STALE
 from cosmo_assets.orchestration.dagster_internals import (
     PROCESS_TAG,
@@ -28,7 +27,9 @@ from cosmo_assets.orchestration.dagster_internals import (
 from cosmo_assets.orchestration.events import Pulse, Teller
 from cosmo_assets.orchestration.observed_assets import OUTSIDE
 from cosmo_assets.orchestration.partitions import PARTITIONS, sync_partitions
-from cosmo_assets.pipeline.graph import BY_NAME, MANIFESTS
+from cosmo_assets.pipeline.graph import BY_NAME, GRAPH
+from cosmo_assets.pipeline.keys import group_of
+from cosmo_assets.pipeline.project import look
 from resources.generation.monitor import hearing
 from resources.project import find_lake
 from resources.storage.lake import BRANCH_LOCK
@@ -93,7 +94,7 @@ def manifest_of(table: str) -> dg.AssetSpec:
 
 def checks_of(table: Table) -> list[dg.AssetChecksDefinition]:
     """Make a table's blocking checks. In a batch step their verdicts come with the rows."""
-    return [_check(table, rule, about) for rule, about in rules(table).items()]
+    return [_check(table, rule, about) for rule, about in rules(GRAPH, table).items()]
 
 
 def _check(table: Table, rule: str, about: str) -> dg.AssetChecksDefinition:
@@ -125,7 +126,7 @@ def _deps(table: Table) -> list[dg.AssetDep]:
     for parent in table.parents:
         if parent.manifest:
             name, mapping = manifest_name(parent.table), dg.AllPartitionMapping()
-        elif BY_NAME[parent.table].by in {table.by, WITHIN.get(table.by)}:
+        elif BY_NAME[parent.table].by in {table.by, GRAPH.dimensions[table.by].subset_of}:
             name, mapping = parent.table, dg.IdentityPartitionMapping()
         else:
             name, mapping = parent.table, dg.AllPartitionMapping()
@@ -234,9 +235,9 @@ def _carry_out(asked: _Asked, teller: Teller) -> None:
 def _report(context: dg.AssetExecutionContext, table: Table) -> None:
     """Tell Dagster what follows from what was made."""
     world = look()
-    if table.name in MANIFESTS:
+    if table.name in GRAPH.grouped:
         _report_manifests(context.instance, table.name, world)
-    if table.name in CUTTING:
+    if table.name in GRAPH.defining:
         sync_partitions(context.instance, world)
 
 

@@ -15,7 +15,7 @@ from cosmo_assets.orchestration.dagster_internals import (
     provenance_tags,
     storage_ids,
 )
-from cosmo_assets.pipeline.graph import BY_NAME
+from cosmo_assets.pipeline.graph import BY_NAME, GRAPH
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -45,7 +45,7 @@ class Teller:
         """Begin to tell of a step; ``parents`` are the assets that Dagster has edges from."""
         self.bad: dict[str, str] = {}  # partition -> error
         self.costs: list[dict[str, float]] = []  # of each that was made
-        self._table, self._rules = table, tuple(rules(table))
+        self._table, self._rules = table, tuple(rules(GRAPH, table))
         self._instance, self._run_id = context.instance, context.run.run_id
         self._events = StepEvents(context)
         self._pointers = {

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from cosmo_assets.core.digest import digest
-from cosmo_assets.incremental.plan import RUN, plan_tables
+from cosmo_assets.incremental.plan import RUN
+from cosmo_assets.incremental.planner import plan_tables
 from cosmo_assets.orchestration.dagster_internals import latest_versions
 from cosmo_assets.orchestration.partitions import PARTITIONS
 from cosmo_assets.pipeline.graph import BY_NAME

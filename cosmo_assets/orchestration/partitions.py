@@ -6,23 +6,22 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from cosmo_assets.incremental.snapshot import CUTS
+from cosmo_assets.pipeline.graph import GRAPH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from cosmo_assets.incremental.snapshot import World
-    from cosmo_assets.incremental.table import Dimension
 
-PARTITIONS: Mapping[Dimension, dg.DynamicPartitionsDefinition] = {
-    by: dg.DynamicPartitionsDefinition(name=by) for by in CUTS
+PARTITIONS: Mapping[str, dg.DynamicPartitionsDefinition] = {
+    by: dg.DynamicPartitionsDefinition(name=by) for by in GRAPH.dimensions
 }
 
 
 def sync_partitions(instance: dg.DagsterInstance, world: World) -> dict[str, tuple[int, int]]:
     """Make Dagster's partitions those of the world. Returns ``{cut: (added, removed)}``."""
     changed: dict[str, tuple[int, int]] = {}
-    for by in CUTS:
+    for by in world.graph.dimensions:
         wanted = world.partitions(by)
         known = set(instance.get_dynamic_partitions(by))
         added = [name for name in wanted if name not in known]

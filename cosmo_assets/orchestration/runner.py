@@ -12,7 +12,7 @@ import yaml
 
 from cosmo_assets.core.errors import BadInputError, ContractError
 from cosmo_assets.incremental.selection import matches
-from cosmo_assets.incremental.snapshot import drop_orphans, look, states
+from cosmo_assets.incremental.snapshot import drop_orphans, states
 from cosmo_assets.incremental.table_result import Did, Layer, layer_of
 from cosmo_assets.orchestration.dagster_internals import (
     ASSET_PARTITION_RANGE_END_TAG,
@@ -27,6 +27,7 @@ from cosmo_assets.orchestration.events import take_fates
 from cosmo_assets.orchestration.observed_assets import report_outside
 from cosmo_assets.orchestration.partitions import sync_partitions
 from cosmo_assets.pipeline.graph import BY_NAME
+from cosmo_assets.pipeline.project import look
 from resources.project import find_lake
 from resources.storage.interrupts import interrupts_later
 from resources.storage.lake import BRANCH_LOCK, Lake, is_alive, this_process, write_atomically

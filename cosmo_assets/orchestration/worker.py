@@ -11,8 +11,8 @@ from dagster_pipes import open_dagster_pipes
 
 from cosmo_assets.incremental.build import make
 from cosmo_assets.incremental.progress import progress_writer
-from cosmo_assets.incremental.snapshot import look
 from cosmo_assets.pipeline.graph import BY_NAME
+from cosmo_assets.pipeline.project import look
 
 
 def main() -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from cosmo_assets.core.errors import BadInputError
+from cosmo_assets.incremental.graph import Graph
+from cosmo_assets.pipeline.accounts import ACCOUNTS
+from cosmo_assets.pipeline.dimensions import DIMENSIONS
 from cosmo_assets.pipeline.evals import EVAL_SCORES
 from cosmo_assets.pipeline.generation.completions import COMPLETIONS
+from cosmo_assets.pipeline.outside import without
 from cosmo_assets.pipeline.prompts.grounding import GROUNDINGS, PASSAGES
 from cosmo_assets.pipeline.prompts.tables import CELLS, PROMPT_TEMPLATES, PROMPTS
 from cosmo_assets.pipeline.quality.sql_tables import CONTAMINATION_REPORT, CORPUS_PROFILE
@@ -21,10 +25,9 @@ from cosmo_assets.pipeline.tokens import TOKEN_SHARDS
 from cosmo_assets.pipeline.topics.clusters import EMBEDDINGS, TOPIC_ASSIGNMENTS, TOPIC_MODEL
 from cosmo_assets.pipeline.topics.labels import TOPIC_LABELS, TOPICS
 from cosmo_assets.pipeline.training import CHECKPOINTS
+from dbt_like_sql.model import load_checks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from cosmo_assets.incremental.table import Table
 
 TABLES: tuple[Table, ...] = (
@@ -50,18 +53,21 @@ TABLES: tuple[Table, ...] = (
     CHECKPOINTS,
     EVAL_SCORES,
 )
-BY_NAME = {table.name: table for table in TABLES}
-# Tables whose partitions are told to Dagster once a dataset group as well (docs/decisions/0002).
-MANIFESTS = tuple(
-    sorted({parent.table for table in TABLES for parent in table.parents if parent.manifest})
+
+
+def _suites() -> dict[str, str]:
+    """Read the suites of Great Expectations."""
+    folder = files("cosmo_assets") / "suites"
+    found = sorted(file.name for file in folder.iterdir() if file.name.endswith(".yaml"))
+    return {f"cosmo_assets/suites/{name}": (folder / name).read_text("utf-8") for name in found}
+
+
+GRAPH = Graph(
+    TABLES,
+    DIMENSIONS,
+    accounts=ACCOUNTS,
+    without=without,
+    sql_checks=load_checks,
+    suites=_suites,
 )
-
-
-def select_tables(names: Iterable[str]) -> tuple[Table, ...]:
-    """Return the named tables in pipeline order; all of them where none is named."""
-    wanted = set(names)
-    if unknown := sorted(wanted - {table.name for table in TABLES}):
-        known = ", ".join(table.name for table in TABLES)
-        msg = f"no asset {unknown[0]!r}; there are {known}"
-        raise BadInputError(msg)
-    return tuple(table for table in TABLES if not wanted or table.name in wanted)
+BY_NAME = GRAPH.by_name

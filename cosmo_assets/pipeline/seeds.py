@@ -9,15 +9,20 @@ import polars as pl
 
 from cosmo_assets.algorithms.seeds import check_duplicates, keep_sample, seed_documents
 from cosmo_assets.core.digest import digest
+from cosmo_assets.incremental.difference import ABSENT
 from cosmo_assets.incremental.table import Column, Made, Table, part
+from cosmo_assets.pipeline.retracted import tell_retracted
 from resources.inputs.interpreter import read_code, read_docs
 from resources.inputs.rows import read_named
+from resources.storage.retractions import Retractions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from cosmo_assets.config.schema import Config
     from cosmo_assets.incremental.build import Step
+    from cosmo_assets.incremental.difference import Difference
+    from cosmo_assets.incremental.removals import Whys
     from cosmo_assets.incremental.snapshot import World
     from resources.inputs.rows import File
 
@@ -42,7 +47,9 @@ def _shard(step: Step, partition: str) -> Made:
     names = ", ".join(file.name for file in files)
     documents = check_duplicates(pl.concat(found), source, file=names).drop("row")
     sample = keep_sample(documents, source.max_documents)
-    retracted = list(step.world.retracted.docs)  # after the sample: nothing takes their place
+    retracted = list(
+        step.world.outside.retracted.docs
+    )  # after the sample: nothing takes their place
     kept = sample.filter(~pl.col("doc_id").is_in(retracted))
     words = int(kept["n_words"].sum())
     metadata = {"files": names, "words": words, "read": sum(part.height for part in found)}
@@ -62,7 +69,7 @@ def _files(world: World, partition: str) -> dict[str, str] | None:
     files = {
         f"seed file {source}/{file.name}": file.version for file in world.outside.shard(partition)
     }
-    docs = sorted(world.retracted.docs)
+    docs = sorted(world.outside.retracted.docs)
     return files | ({RETRACTED_DOCUMENTS: digest(docs)} if docs else {})
 
 
@@ -72,6 +79,19 @@ def _settings(config: Config, partition: str) -> dict[str, Any]:
         for name, value in config.sources[part(partition, 0)].key().items()
         if name != "group"  # groups decide what later steps do with a document
     }
+
+
+def _tell_difference(world: World, partition: str, one: Difference) -> Whys | None:
+    """Name the documents that were retracted since a shard was made."""
+    if one.name != RETRACTED_DOCUMENTS:
+        return None
+    listed = Retractions(world.lake.catalog).all()
+    named = [each.name for each in sorted(listed, key=lambda each: each.at) if each.kind == "doc"]
+    at = range(1, len(named) + 1)
+    known = next((to for to in at if digest(sorted(named[:to])) == str(one.old)), 0)
+    if one.old == ABSENT and world.version(SEED_DOCUMENTS.name, partition) is None:
+        return ()
+    return tuple(tell_retracted("doc", name) for name in named[known:])
 
 
 SEED_DOCUMENTS = Table(
@@ -96,5 +116,6 @@ SEED_DOCUMENTS = Table(
     work=_make,
     settings=_settings,
     outside=_files,
+    tell_difference=_tell_difference,
     empty=False,
 )

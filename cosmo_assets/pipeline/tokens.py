@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from cosmo_assets.core.digest import digest, digest_bytes
-from cosmo_assets.incremental.snapshot import group_of
 from cosmo_assets.incremental.table import Column, Made, Table, same
+from cosmo_assets.pipeline.keys import group_of
 from cosmo_assets.pipeline.quality.tables import by_cell
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import polars as pl
 
 from cosmo_assets.algorithms.reports.plots import line_chart
 from cosmo_assets.core.digest import digest, digest_bytes
-from cosmo_assets.incremental.snapshot import group_of
 from cosmo_assets.incremental.table import Column, Made, Table, every
+from cosmo_assets.pipeline.keys import group_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

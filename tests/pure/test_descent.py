@@ -10,13 +10,13 @@ import pytest
 from cosmo_assets.core.build_record import Recipe
 from cosmo_assets.incremental.retraction.lineage import (
     NEEDED,
-    Retracted,
     carry_over,
     find_quotes,
     versions_of_models,
     without,
     without_quotes,
 )
+from cosmo_assets.pipeline.retracted import Retracted
 
 LONG = "x" * 60
 

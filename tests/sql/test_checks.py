@@ -12,14 +12,16 @@ import pytest
 from cosmo_assets.config.loading import parse_config
 from cosmo_assets.config.schema import Kind
 from cosmo_assets.core.build_record import Recipe, Trace
-from cosmo_assets.incremental.checks import CONTRACT, SUITE, judge, rules
-from cosmo_assets.incremental.snapshot import World
-from cosmo_assets.pipeline.graph import BY_NAME, TABLES
+from cosmo_assets.incremental.checks import judge, rules
+from cosmo_assets.incremental.sql_checks import CONTRACT, SUITE
+from cosmo_assets.pipeline.graph import BY_NAME, GRAPH, TABLES
+from cosmo_assets.pipeline.project import snapshot_of
 from resources.inputs.files import Outside
 from resources.storage.lake import Draft, Lake, write_rows
 
 if TYPE_CHECKING:
     from cosmo_assets.incremental.checks import Verdict
+    from cosmo_assets.incremental.snapshot import World
 
 Row = dict[str, Any]
 
@@ -620,17 +622,17 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
         trace = Trace(Recipe("1", {}, {}), version="v1", rows=rows.height)
         lake.publish("benchmark_index", [Draft(draft, partition, trace)])
     config = parse_config((files("cosmo_assets") / "cosmo.yaml").read_text(), file="cosmo.yaml")
-    return World(config, lake, Outside({}, {}, {}, {}))
+    return snapshot_of(config, lake, Outside({}, {}, {}, {}))
 
 
 def test_every_table_has_a_check_in_sql_and_every_group_a_suite() -> None:
-    assert [t.name for t in TABLES if not set(rules(t)) - {CONTRACT, SUITE}] == []
+    assert [t.name for t in TABLES if not set(rules(GRAPH, t)) - {CONTRACT, SUITE}] == []
     groups = {t.group for t in TABLES}
-    assert groups - {t.group for t in TABLES if SUITE in rules(t)} == set()
+    assert groups - {t.group for t in TABLES if SUITE in rules(GRAPH, t)} == set()
 
 
 def test_every_rule_of_every_table_is_broken_here() -> None:
-    asked = {(table.name, rule) for table in TABLES for rule in rules(table)}
+    asked = {(table.name, rule) for table in TABLES for rule in rules(GRAPH, table)}
     tried = {(table, rule) for table, rule, _ in BROKEN}
     assert asked - tried == {(table.name, CONTRACT) for table in TABLES}
     assert tried <= asked
@@ -641,7 +643,7 @@ def test_good_rows_pass_every_rule(table: str, world: World) -> None:
     verdicts = judge(BY_NAME[table], good(table), world)
     assert list(verdicts) == list(GOOD[table])
     for found in verdicts.values():
-        assert [one.rule for one in found] == list(rules(BY_NAME[table]))
+        assert [one.rule for one in found] == list(rules(GRAPH, BY_NAME[table]))
         assert broken(found) == {}
 
 
@@ -649,7 +651,7 @@ def test_good_rows_pass_every_rule(table: str, world: World) -> None:
 def test_partitions_without_rows_pass_every_rule(table: str, world: World) -> None:
     empty = {partition: frame(table, []) for partition in GOOD[table]}
     for found in judge(BY_NAME[table], empty, world).values():
-        assert [one.rule for one in found] == list(rules(BY_NAME[table]))
+        assert [one.rule for one in found] == list(rules(GRAPH, BY_NAME[table]))
         assert broken(found) == {}
 
 
@@ -705,7 +707,7 @@ def test_contamination_of_one_verdict_needs_no_threshold(
 
 def test_a_check_says_in_its_head_what_it_asserts() -> None:
     for table in TABLES:
-        for rule, about in rules(table).items():
+        for rule, about in rules(GRAPH, table).items():
             assert len(about) > 20, f"{table.name}: {rule}"
 
 

@@ -11,7 +11,8 @@ from cosmo_assets.core.build_record import Recipe
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-KINDS = ("source", "doc", "licence", "template", "model", "corpus")
+    from cosmo_assets.pipeline.retracted import Retracted
+
 AT = ("partition", "version")  # which version of which partition a row stands in
 SHARDWISE = ("seed_documents", "embeddings", "topic_assignments")
 LABELS = ("topic_labels", "topics")
@@ -34,28 +35,6 @@ NEEDED: dict[str, dict[str, Any]] = {
     "token_shards": {"prompt_id": pl.String, "model": pl.String},
 }
 HEAD_CHARS = 50  # of an extract; labelling.extract_chars is no less
-
-
-def tell_retracted(kind: str, name: str) -> str:
-    """Say in the words of an edit that something was retracted."""
-    return f"{'document' if kind == 'doc' else kind} {name} was retracted"
-
-
-class Retracted(NamedTuple):
-    """What was retracted, by kind."""
-
-    sources: frozenset[str] = frozenset()
-    docs: frozenset[str] = frozenset()
-    licences: frozenset[str] = frozenset()
-    templates: frozenset[str] = frozenset()
-    models: frozenset[str] = frozenset()
-    corpora: frozenset[str] = frozenset()
-
-    @classmethod
-    def of(cls, targets: Iterable[tuple[str, str]]) -> Retracted:
-        """Sort ``(kind, name)`` pairs by kind."""
-        given = list(targets)
-        return cls(*(frozenset(name for kind, name in given if kind == one) for one in KINDS))
 
 
 class Descent(NamedTuple):

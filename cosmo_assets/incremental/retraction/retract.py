@@ -20,12 +20,11 @@ from cosmo_assets.core.errors import BadInputError
 from cosmo_assets.incremental.build import beside, make
 from cosmo_assets.incremental.retraction.cut import Cut, cut_table, leftovers
 from cosmo_assets.incremental.retraction.flags import read_marks
-from cosmo_assets.incremental.retraction.lineage import NEEDED, Retracted
+from cosmo_assets.incremental.retraction.lineage import NEEDED
 from cosmo_assets.incremental.retraction.search import Found, find, prompt_texts
 from cosmo_assets.incremental.snapshot import World
 from cosmo_assets.incremental.table import part
 from cosmo_assets.orchestration.event_redaction import redact_events
-from cosmo_assets.pipeline.graph import BY_NAME
 from resources.ledger.ledger import open_ledger
 from resources.storage.lake import BRANCH_LOCK, Lake, write_atomically
 from resources.storage.retractions import Incision, Retractions
@@ -126,7 +125,7 @@ def _cut_and_sweep(world: World) -> dict[int, int]:
         cut(world, sorted(set(begun)))
     taken: dict[int, int] = {}
     for one in retractions.unfinished():
-        _sweep(world.lake, one.work)
+        _sweep(world, one.work)
         taken[one.id] = _take_from_ledger(world, one.work)
     return taken
 
@@ -139,19 +138,21 @@ def cut(world: World, targets: list[Target]) -> None:
     lake = world.lake
     retractions = Retractions(lake.catalog)
     listed = {one[:2] for one in retractions.all()}
-    then = Retracted.of(listed - set(targets))
-    before = World(world.config, lake, world.all_outside, retracted=then)
-    after = Cut(world.config, lake, world.all_outside, retracted=Retracted.of(listed))
+    then = frozenset(listed - set(targets))
+    given = (world.graph, world.config, lake, world.all_outside)
+    before = World(*given, retracted=then)
+    after = Cut(*given, retracted=frozenset(listed))
+    named = world.graph.by_name
     found = find(before, targets)
     current: dict[str, dict[str, Trace | None]] = {}
     counts: dict[str, dict[str, int]] = {"rewritten": {}, "kept": {}, "dropped": {}}
     for name in CUT:
-        done = cut_table(BY_NAME[name], before, after, found)
+        done = cut_table(named[name], before, after, found)
         current[name] = done.changes
         for what, count in done.counts.items():
             counts[what][name] = count
     for name in REMADE:
-        gone = leftovers(BY_NAME[name], before, after)
+        gone = leftovers(named[name], before, after)
         current[name] = dict.fromkeys(gone)
         counts["dropped"][name] = len(gone)
     marks = [(*one, " ".join(target)) for one in sorted(found.checkpoints) for target in targets]
@@ -188,7 +189,7 @@ def _to_remake(before: World, after: World, found: Found) -> dict[str, list[str]
     """List what is to be made from what stays: what was fresh, or loses rows."""
     wanted: dict[str, list[str]] = {}
     for name in REMADE:
-        table = BY_NAME[name]
+        table = before.graph.by_name[name]
         touched = found.partitions(name) if name in found.descent.rows else set()
         traces = before.traces(name)
         wanted[name] = [
@@ -199,8 +200,9 @@ def _to_remake(before: World, after: World, found: Found) -> dict[str, list[str]
     return wanted
 
 
-def _sweep(lake: Lake, work: Mapping[str, Any]) -> None:
+def _sweep(world: World, work: Mapping[str, Any]) -> None:
     """Remove folders, half-made drafts, told errors and events that may hold what is gone."""
+    lake = world.lake
     for relative in work["folders"]:
         folder = lake.root / relative
         shutil.rmtree(folder, ignore_errors=not folder.exists())
@@ -210,7 +212,7 @@ def _sweep(lake: Lake, work: Mapping[str, Any]) -> None:
             parent.rmdir()
     partitions = {one for names in work["touched"].values() for one in names}
     redact_events(lake.root / "dagster", partitions=partitions, ids=work["ids"])
-    for name in BY_NAME:
+    for name in world.graph.by_name:
         lake.sweep_drafts(name)
         lake.sweep_drafts(beside(name))
     for name, partitions in work["touched"].items():
@@ -249,8 +251,8 @@ def _remake(
     failed: dict[str, str] = {}
     wanted = work["remake"] if work["branch"] == world.lake.branch else {}
     for name in REMADE:
-        table = BY_NAME[name]
-        now = _look_again(world)
+        table = world.graph.by_name[name]
+        now = world.again()
         live = set(now.partitions(table.by))
         old = {one: trace.version for one, trace in now.traces(name).items()}
         for one in make(table, [p for p in wanted.get(name, ()) if p in live], now):
@@ -260,7 +262,7 @@ def _remake(
                 same = old.get(one.partition) == one.version
                 count = unchanged if same else remade
                 count[name] = count.get(name, 0) + 1
-    marked = _marked(_look_again(world), targets)
+    marked = _marked(world.again(), targets)
     return Report(
         targets=targets,
         rows={name: count for name, count in work["rows"].items() if count},
@@ -274,10 +276,6 @@ def _remake(
         replies=replies,
         marked=marked,
     )
-
-
-def _look_again(world: World) -> World:
-    return World(world.config, world.lake, world.all_outside)
 
 
 def _marked(world: World, targets: Iterable[Target]) -> dict[str, list[str]]:
@@ -297,7 +295,7 @@ def tell_listing(world: World, found: Found) -> dict[str, Any]:
     scores = [name for name in world.traces("eval_scores") if part(name, 0) in hit]
     tables: dict[str, Any] = {}
     for name in NEEDED:
-        keys = ("partition", *BY_NAME[name].key)
+        keys = ("partition", *world.graph.by_name[name].key)
         now = found.rows(name).select(keys).unique().sort(keys)
         then = found.rows(name, now=False).select(keys).height
         if now.height or then:

@@ -15,15 +15,13 @@ from cosmo_assets.incremental.retraction.lineage import (
     AT,
     NEEDED,
     Descent,
-    Retracted,
     find_descendants,
-    tell_retracted,
     versions_of_licences,
     versions_of_models,
     versions_quoting,
 )
 from cosmo_assets.incremental.table import part
-from cosmo_assets.pipeline.graph import BY_NAME
+from cosmo_assets.pipeline.retracted import Retracted, tell_retracted
 from cosmo_assets.pipeline.training import MIXTURE
 from resources.storage.lake import ROWS, Lake
 from resources.storage.retractions import Retractions
@@ -74,15 +72,15 @@ def find(world: World, targets: Iterable[Target]) -> Found:
     """Look for all descendants of ``targets``. Changes nothing."""
     given = list(targets)
     lake = world.lake
-    places = list_versions(lake)
-    rows = {name: scan_versions(lake, name, places[name]) for name in NEEDED}
+    places = list_versions(world)
+    rows = {name: scan_versions(world, name, places[name]) for name in NEEDED}
     target = resolve(world, Retracted.of(given))
     quotable = bool(target.corpora or target.licences)
     traces = Retractions(lake.catalog).stored(recipes=bool(target.models) or quotable)
     wrote = versions_of_models(rows, target.models, _edges(traces)) if target.models else {}
     quoting = versions_quoting(rows, target, _edges(traces)) if quotable else {}
     licensed = versions_of_licences(rows, target.licences)
-    cells = scan_versions(lake, "cells", world_versions(world, "cells").items())
+    cells = scan_versions(world, "cells", world_versions(world, "cells").items())
     now = cells.select("partition", "doc_id", "shard").collect()
     descent = find_descendants(rows, now, target, wrote=wrote, quoting=quoting)
     gone = {
@@ -100,17 +98,17 @@ def find(world: World, targets: Iterable[Target]) -> Found:
     gone |= _maps(lake, places["topic_model"], descent.docs)
     named = {(one.table, one.partition, one.version) for one in traces}
     named |= {(name, *at) for name, found in places.items() for at in found}
-    gone |= {one for one in named if _is_of(one, target)}
+    gone |= {one for one in named if _is_of(world, one, target)}
     return Found(
         target=target,
         descent=descent,
         gone=frozenset(gone),
         whole=frozenset(whole),
-        current={name: world_versions(world, name) for name in BY_NAME},
+        current={name: world_versions(world, name) for name in world.graph.by_name},
         checkpoints=_checkpoints(lake, places["checkpoints"], gone),
         folders=(
             *(lake.folder(*one) for one in sorted(gone)),
-            *_rejected(lake, gone, target, descent),
+            *_rejected(world, gone, target, descent),
         ),
         because=tuple(tell_retracted(*one) for one in given),
     )
@@ -146,7 +144,7 @@ def _known(world: World, kind: str, name: str) -> set[str]:
 
     Of documents there are too many: only ``name`` is looked for.
     """
-    lake, config, places = world.lake, world.config, list_versions(world.lake)
+    config, places = world.config, list_versions(world)
     if kind == "source":
         return {*config.sources, *(part(p, 0) for p, _ in places["seed_documents"])}
     if kind == "template":
@@ -163,7 +161,7 @@ def _known(world: World, kind: str, name: str) -> set[str]:
         "model": (("completions", "topic_labels"), "model", {config.generator.model}),
     }[kind]
     for table in tables:
-        rows = scan_versions(lake, table, places[table]).select(column)
+        rows = scan_versions(world, table, places[table]).select(column)
         wanted = pl.col(column) == name if kind == "doc" else pl.col(column) != ""
         known |= set(rows.filter(wanted).unique().collect()[column])
     return known
@@ -185,14 +183,14 @@ def world_versions(world: World, table: str) -> dict[str, str]:
     return {name: trace.version for name, trace in world.traces(table).items()}
 
 
-def list_versions(lake: Lake) -> dict[str, list[tuple[str, str]]]:
+def list_versions(world: World) -> dict[str, list[tuple[str, str]]]:
     """List ``table → [(partition, version)]`` of all folders there are."""
     found: dict[str, list[tuple[str, str]]] = {}
-    root = lake.root / "tables"
+    root = world.lake.root / "tables"
     for file in sorted(root.rglob(ROWS)):
         table, *partition, version, _ = file.relative_to(root).parts
         found.setdefault(table, []).append((":".join(partition), version))
-    return {name: found.get(name, []) for name in {*found, *BY_NAME}}
+    return {name: found.get(name, []) for name in {*found, *world.graph.by_name}}
 
 
 def prompt_texts(lake: Lake, found: Found) -> pl.Series:
@@ -207,11 +205,11 @@ def prompt_texts(lake: Lake, found: Found) -> pl.Series:
     return mine.select(pl.col("prompt").unique()).collect()["prompt"]
 
 
-def scan_versions(lake: Lake, table: str, places: Iterable[tuple[str, str]]) -> pl.LazyFrame:
+def scan_versions(world: World, table: str, places: Iterable[tuple[str, str]]) -> pl.LazyFrame:
     """Open versions as one frame: ``partition, version``, the table's key and what is needed."""
-    schema = BY_NAME[table].schema
-    wanted = {name: schema[name] for name in BY_NAME[table].key} | NEEDED[table]
-    files = {str(lake.rows_file(table, *place)): place for place in places}
+    found = world.graph.by_name[table]
+    wanted = {name: found.schema[name] for name in found.key} | NEEDED[table]
+    files = {str(world.lake.rows_file(table, *place)): place for place in places}
     return _scan(files, wanted)
 
 
@@ -263,12 +261,12 @@ def _maps(lake: Lake, places: Iterable[tuple[str, str]], docs: pl.Series) -> set
     return {("topic_model", *at) for at in shown.iter_rows()}
 
 
-def _is_of(place: Place, target: Retracted) -> bool:
+def _is_of(world: World, place: Place, target: Retracted) -> bool:
     """Whether a whole partition goes by its name."""
     table, partition, _ = place
-    if table not in BY_NAME:
+    if table not in world.graph.by_name:
         return False
-    by = BY_NAME[table].by
+    by = world.graph.by_name[table].by
     if by == "source_shards":
         return part(partition, 0) in target.sources
     if by == "corpora":
@@ -310,13 +308,13 @@ def _mixtures(files: Mapping[str, tuple[str, str]]) -> pl.LazyFrame:
     return pl.concat(each) if each else pl.LazyFrame(schema=dict.fromkeys(names, pl.String))
 
 
-def _rejected(lake: Lake, gone: set[Place], target: Retracted, descent: Descent) -> list[Path]:
+def _rejected(world: World, gone: set[Place], target: Retracted, descent: Descent) -> list[Path]:
     """List folders of rejected rows that may descend: of a touched partition, or by an id."""
     names = {partition for _, partition, _ in gone}
     ids = {*target.docs, *descent.docs, *descent.rows["prompts"]["prompt_id"]}
     ids |= target.models | target.licences
     found: list[Path] = []
-    root = lake.root / "rejected"
+    root = world.lake.root / "rejected"
     for file in sorted(root.rglob(ROWS)):
         table, *parts = file.relative_to(root).parts[:-1]
         partition = ":".join(parts)
@@ -325,7 +323,7 @@ def _rejected(lake: Lake, gone: set[Place], target: Retracted, descent: Descent)
         keys = [name for name in named if name in rows.columns]
         if (
             partition in names
-            or _is_of((table, partition, ""), target)
+            or _is_of(world, (table, partition, ""), target)
             or any(rows[key].cast(pl.String).is_in(list(ids)).any() for key in keys)
         ):
             found.append(file.parent)

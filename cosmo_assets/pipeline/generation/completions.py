@@ -13,8 +13,13 @@ import polars as pl
 
 from cosmo_assets.algorithms.generation.completion_key import sampled_keys, sampled_otherwise
 from cosmo_assets.algorithms.generation.text_flags import Mark, mark_text
-from cosmo_assets.incremental.table import Asking, Column, Made, Table, same
+from cosmo_assets.incremental.cost import Estimate
+from cosmo_assets.incremental.planned_snapshot import Supposed, is_known
+from cosmo_assets.incremental.table import Calls, Column, Made, Table, same
+from cosmo_assets.pipeline.calls import most_tokens
 from cosmo_assets.pipeline.prompts.mixture import check_mixture
+from cosmo_assets.pipeline.prompts.plan_ahead import count_prompts, foresee_prompts, foreseeable
+from cosmo_assets.pipeline.retracted import require_generator
 from resources.generation.generator import open_generator
 from resources.generation.monitor import watching
 from resources.ledger.ledger import open_ledger
@@ -36,7 +41,7 @@ ENOUGH = 10  # answers of a cell, to tell what its other prompts will take
 
 def _make(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
     """Answer prompts as fast as they are taken, and make each cell once it has its last."""
-    step.world.require_generator()
+    require_generator(step.world)
     check_mixture(step.world)
     settings = step.world.config.generator
     traces = step.world.traces("prompts")
@@ -126,11 +131,25 @@ def _tokens(rows: pl.DataFrame) -> dict[str, int]:
     return {name: int(rows[name].sum()) for name in ("prompt_tokens", "completion_tokens")}
 
 
-def _asking(
+def _estimate(world: World, cells: Sequence[str]) -> dict[str, Estimate]:
+    """Count what cells ask for. Where their prompts are known, what was answered is free."""
+    if not isinstance(world, Supposed):
+        return _count_unanswered(world, cells, ())
+    counts = {cell: Estimate(calls) for cell, calls in count_prompts(world, cells).items()}
+    known = [
+        cell for cell in cells if (recipe := world.recipe(COMPLETIONS, cell)) and is_known(recipe)
+    ]
+    others = foreseeable(world, sorted(set(cells) - set(known)))
+    if not known and not others:
+        return counts
+    return counts | _count_unanswered(world, known, foresee_prompts(world, others))
+
+
+def _count_unanswered(
     world: World,
     cells: Sequence[str],
     foreseen: Iterable[tuple[list[str], pl.DataFrame]],
-) -> dict[str, Asking]:
+) -> dict[str, Estimate]:
     """Count the prompts that the ledger has no answer to; one of several cells, once.
 
     Args:
@@ -138,7 +157,7 @@ def _asking(
         cells: whose prompts the lake has.
         foreseen: cells, and their prompts to be: ``partition, prompt, sampling``.
     """
-    found = dict.fromkeys(cells, Asking(0, ()))
+    found = dict.fromkeys(cells, Estimate(0))
     seen: set[str] = set()
     with open_ledger(world.config, world.lake) as ledger:
         for names, prompts in itertools.chain(_written(world, cells), foreseen):
@@ -149,7 +168,7 @@ def _asking(
             seen.update(new["key"])
             calls = dict(new.group_by("partition").len().iter_rows())
             tokens = _tokens_of_some(once.filter("known"), ledger)
-            found |= {cell: Asking(calls.get(cell, 0), tokens.get(cell, ())) for cell in names}
+            found |= {cell: Estimate(calls.get(cell, 0), tokens.get(cell, ())) for cell in names}
     return found
 
 
@@ -193,7 +212,6 @@ COMPLETIONS = Table(
     work=_make,
     parents=(same("prompts"),),
     settings=lambda config, _: {f"generator.{k}": v for k, v in config.generator.key().items()},
-    calls=lambda supposed, cells: supposed.count_prompts(cells),
-    asking=_asking,
+    calls=Calls(_estimate, most_tokens),
     kinds=("openai", "parquet"),
 )

@@ -17,11 +17,13 @@ from cosmo_assets.algorithms.generation.completion_key import sampled_keys
 from cosmo_assets.algorithms.prompts.template import PromptTemplate
 from cosmo_assets.algorithms.reports.style_report import ANSWERS, Rules, mark_answers
 from cosmo_assets.core.errors import BadInputError
-from cosmo_assets.incremental.forecast import Cost, forecast_tokens
-from cosmo_assets.incremental.plan import RUN, plan_tables
+from cosmo_assets.incremental.cost import Cost
+from cosmo_assets.incremental.forecast import forecast_tokens
+from cosmo_assets.incremental.plan import RUN
+from cosmo_assets.incremental.planner import plan_tables
 from cosmo_assets.incremental.table import part
 from cosmo_assets.pipeline.generation.completions import COMPLETIONS
-from cosmo_assets.pipeline.graph import TABLES
+from cosmo_assets.pipeline.keys import corpora_in_use
 from cosmo_assets.pipeline.prompts.tables import PROMPTS, read_text
 from resources.generation.generator import open_generator
 from resources.generation.monitor import watching
@@ -100,14 +102,14 @@ def choose_prompts(
 
 def _require_fresh(world: World, wanted: Sequence[str]) -> None:
     """Refuse prompts that a run would write anew: their answers would be bought in vain."""
-    before = TABLES[: TABLES.index(PROMPTS) + 1]
+    before = world.graph.up_to(PROMPTS)
     plans = plan_tables(world, before)
     planned = {one.partition: one for one in plans[-1].planned if one.status != "orphan"}
     stale = [planned[cell] for cell in wanted if cell in planned]
     if wanted and not stale:
         return
     began = next((at for at, one in enumerate(plans) if one.count(*RUN)), 0)
-    idle = () if world.corpora else ("corpora", "grounded_cells")
+    idle = () if corpora_in_use(world) else ("corpora", "grounded_cells")
     names = [table.name for table in before[began:] if table.by not in idle]
     told = "there are no prompts yet"
     if stale:
@@ -133,7 +135,7 @@ def find_models(world: World, names: Sequence[str]) -> list[Model]:
     given = [base.model, *names] if len(names) == 1 else list(names)
     found = [Model(name, _settings(world, name)) for name in given]
     for one in found:
-        if one.settings.model in world.retracted.models:
+        if one.settings.model in world.outside.retracted.models:
             msg = f"{one.name}: model {one.settings.model!r} was retracted; compare others"
             raise BadInputError(msg)
     for at, one in enumerate(found):
@@ -163,10 +165,7 @@ def expect(world: World, prompts: pl.DataFrame, model: Model, ledger: Ledger) ->
     """Say what answering prompts takes: what the ledger knows is free."""
     keys = sampled_keys(prompts, model.settings).unique()
     calls = len(keys) - int(ledger.has(keys).sum())
-    read, written = (
-        forecast_tokens(world, COMPLETIONS, what, calls)
-        for what in ("prompt_tokens", "completion_tokens")
-    )
+    read, written = forecast_tokens(world, COMPLETIONS, calls)
     how = model.settings.how
     money = read * (how.price_prompt_million / 1e6) + written * (how.price_completion_million / 1e6)
     cost = Cost(calls=calls, prompt_tokens=read, completion_tokens=written, money=money)

@@ -14,8 +14,9 @@ from cosmo_assets.algorithms.prompts.retrieval import find_passages
 from cosmo_assets.algorithms.seeds import seed_documents
 from cosmo_assets.config.schema import Source
 from cosmo_assets.core.errors import BadInputError
-from cosmo_assets.incremental.snapshot import corpora_of
+from cosmo_assets.incremental.difference import ABSENT
 from cosmo_assets.incremental.table import Column, Made, Parent, Table, part, same
+from cosmo_assets.pipeline.keys import corpora_in_use, corpora_of
 from cosmo_assets.pipeline.prompts.tables import cell_documents, style_template, with_passages
 from cosmo_assets.pipeline.quality.tables import by_cell
 from resources.inputs.rows import read_named
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from cosmo_assets.algorithms.prompts.template import PromptTemplate
     from cosmo_assets.config.schema import Config
     from cosmo_assets.incremental.build import Step
+    from cosmo_assets.incremental.difference import Difference
     from cosmo_assets.incremental.snapshot import World
 
 QUERY_CHARS = 400  # of what is quoted of a document; with its title and its topic, the query
@@ -128,9 +130,9 @@ def ground_now(world: World, documents: pl.DataFrame, template: PromptTemplate) 
     """
     if not template.passages:
         return documents
-    corpora = template.corpora or world.corpora
+    corpora = template.corpora or corpora_in_use(world)
     for name in corpora:
-        if name not in world.corpora:
+        if name not in corpora_in_use(world):
             _refuse(world, template.style, name)
     rows = [_corpus_now(world, name).select(list(PASSAGES.columns)) for name in corpora]
     passages = pl.concat([pl.LazyFrame(schema=PASSAGES.schema), *rows])
@@ -148,7 +150,7 @@ def _refuse(world: World, style: str, corpus: str) -> Made:
     if corpus in world.config.corpora:
         msg = f"{style}.md: corpora: {corpus!r} was retracted; name another, or take the style out"
         raise BadInputError(msg)
-    known = world.corpora
+    known = corpora_in_use(world)
     close = difflib.get_close_matches(corpus, known, n=1)
     mend = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known) or 'none'}"
     msg = f"{style}.md: corpora: the configuration has no corpus {corpus!r}; {mend}"
@@ -184,6 +186,16 @@ def _corpora_read(world: World, cell: str) -> dict[str, str] | None:
         else:
             found[f"passages[{name}]"] = version
     return found
+
+
+def _tell_corpus(world: World, cell: str, one: Difference) -> tuple[str, ...] | None:
+    """Say that a corpus was not set; one that is not is no news of a cell never made."""
+    if NOT_SET not in (one.old, one.new):
+        return None
+    if one.old == ABSENT and world.version(GROUNDINGS.name, cell) is None:
+        return ()
+    words = {one.old: "is new", one.new: "is gone"}
+    return (f"{one.name} {words[NOT_SET]}",)
 
 
 PASSAGES = Table(
@@ -229,5 +241,6 @@ GROUNDINGS = Table(
     },
     # Prompts depend on which passages stand where; scores move with every edit of a corpus.
     facet="passage_id",
+    tell_difference=_tell_corpus,
     kinds=("duckdb", "parquet"),
 )

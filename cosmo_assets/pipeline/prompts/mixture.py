@@ -10,8 +10,8 @@ import polars as pl
 
 from cosmo_assets.config.schema import Part
 from cosmo_assets.core.errors import BadInputError
-from cosmo_assets.incremental.snapshot import group_of
 from cosmo_assets.incremental.table import part
+from cosmo_assets.pipeline.keys import group_of
 from cosmo_assets.pipeline.prompts.tables import most_prompts, weight_of
 
 if TYPE_CHECKING:

@@ -14,16 +14,19 @@ from cosmo_assets.algorithms.prompts.rendering import leaves_hole
 from cosmo_assets.incremental.build import Step
 from cosmo_assets.incremental.table import part
 from cosmo_assets.pipeline.prompts.tables import (
+    CELLS,
     PROMPTS,
     draw_documents,
+    most_prompts,
     read_template,
     style_template,
     with_texts,
     write_prompts,
 )
+from cosmo_assets.pipeline.topics.labels import is_open
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from cosmo_assets.algorithms.prompts.template import PromptTemplate
     from cosmo_assets.incremental.planned_snapshot import Supposed
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 TOGETHER = 20_000  # prompts that are held at a time, about
 MEMBERS = ("partition", "doc_id", "shard", "topic")
 WRITTEN = ("partition", "prompt", "sampling")
+DRAWN_BY = ("kinds", "weight")  # of a template: they decide which documents a cell holds
 
 
 def foreseeable(supposed: Supposed, cells: Sequence[str]) -> list[str]:
@@ -39,7 +43,7 @@ def foreseeable(supposed: Supposed, cells: Sequence[str]) -> list[str]:
     return [
         cell
         for cell in cells
-        if part(cell, 1) in styles and supposed.label_of(part(cell, 0)) is not None
+        if part(cell, 1) in styles and label_of(supposed, part(cell, 0)) is not None
     ]
 
 
@@ -59,7 +63,7 @@ def foresee_prompts(
         cells, and their prompts: ``partition, prompt, sampling: str``. A cell with a document that
         leaves a hole has none: it fails.
     """
-    counts = supposed.count_prompts(cells)
+    counts = count_prompts(supposed, cells)
     some: list[str] = []
     held = 0
     for at, cell in enumerate(cells, 1):
@@ -73,7 +77,7 @@ def foresee_prompts(
 def _write(supposed: Supposed, cells: list[str]) -> pl.DataFrame:
     """Write the prompts of some cells, style by style."""
     templates = {style: _template(supposed, style) for style in {part(c, 1) for c in cells}}
-    redrawn = [cell for cell in cells if supposed.is_redrawn(cell)]
+    redrawn = [cell for cell in cells if is_redrawn(supposed, cell)]
     stay = sorted(set(cells) - set(redrawn))
     members = pl.concat([_read(supposed, stay), _draw(supposed, redrawn, templates)])
     documents = with_texts(_step(supposed), members.lazy(), sorted(set(members["shard"])))
@@ -91,7 +95,7 @@ def _step(supposed: Supposed) -> Step:
 
 def _template(supposed: Supposed, style: str) -> PromptTemplate:
     """Read a template as the run will have it: from its file, or the row that stays."""
-    if style in supposed.read_ahead:
+    if style in supposed.previewed.get("prompt_templates", ()):
         return read_template(supposed, style)
     return style_template(_step(supposed), style)
 
@@ -101,7 +105,7 @@ def _read(supposed: Supposed, cells: list[str]) -> pl.DataFrame:
     if not cells:
         return pl.DataFrame(schema=dict.fromkeys(MEMBERS, pl.String))
     anew = supposed.anew.get("cells", set())
-    labels = {cell: supposed.label_of(part(cell, 0)) for cell in cells if cell in anew}
+    labels = {cell: label_of(supposed, part(cell, 0)) for cell in cells if cell in anew}
     versions = supposed.versions("cells", set(cells) - anew)
     versions |= supposed.world_now.versions("cells", labels)
     label = pl.col("partition").replace_strict(
@@ -118,7 +122,7 @@ def _draw(
     if not cells:
         return pl.DataFrame(schema=dict.fromkeys(MEMBERS, pl.String))
     known = supposed.known("topic_assignments", supposed.partitions("source_shards"))
-    labels = {cell: supposed.label_of(part(cell, 0)) for cell in cells}
+    labels = {cell: label_of(supposed, part(cell, 0)) for cell in cells}
     return draw_documents(_step(supposed), labels, templates, shards=known).select(MEMBERS)
 
 
@@ -126,3 +130,64 @@ def _of_style(documents: pl.DataFrame, template: PromptTemplate) -> Iterator[pl.
     holed = documents.filter(leaves_hole(template))["partition"].unique()
     whole = documents.filter(~pl.col("partition").is_in(holed.implode()))
     return (rows.select(WRITTEN) for rows in write_prompts(whole, template))
+
+
+def label_of(supposed: Supposed, topic: str) -> str | None:
+    """Return what prompts will call a topic; None where nobody knows, or of which texts."""
+    undecided = supposed.anew.get("topics", set()) - supposed.decided.get("topics", set())
+    if topic in undecided or is_open(supposed, topic):
+        return None
+    holding = supposed.facet("topic_assignments", topic).keys()
+    if supposed.anew.get("seed_documents", set()) & holding:
+        return None
+    return supposed.traces("topics")[topic].facts["label"]
+
+
+def count_prompts(supposed: Supposed, cells: Iterable[str]) -> dict[str, int]:
+    """Say how many prompts cells will hold, at most where their documents are drawn anew."""
+    written = supposed.traces("prompts")
+    found: dict[str, int] = {}
+    drawn: list[str] = []
+    for cell in cells:
+        if cell in written and not is_redrawn(supposed, cell):
+            found[cell] = written[cell].rows
+        else:
+            drawn.append(cell)
+    documents = _documents(supposed, {part(cell, 0) for cell in drawn})
+    return found | {cell: _most_prompts(supposed, cell, documents) for cell in drawn}
+
+
+def is_redrawn(supposed: Supposed, cell: str) -> bool:
+    """Whether a cell's documents may be others; the words of its template draw none."""
+    if cell not in supposed.anew.get("cells", ()):
+        return False
+    trace = supposed.world_now.traces("cells").get(cell)
+    recipe = supposed.recipe(CELLS, cell)
+    if trace is None or recipe is None or trace.recipe.settings != recipe.settings:
+        return True
+    name = f"topic_assignments[*].{part(cell, 0)}"
+    if trace.recipe.inputs.get(name) != recipe.inputs[name]:
+        return True
+    style = part(cell, 1)
+    old = supposed.world_now.traces("prompt_templates").get(style)
+    new = supposed.traces("prompt_templates").get(style)
+    if not old or not new:
+        return True
+    return any(old.facts.get(name) != new.facts[name] for name in DRAWN_BY)
+
+
+def _documents(supposed: Supposed, topics: set[str]) -> dict[str, int]:
+    """Count the documents of topics, as they were when the topics were made."""
+    versions = supposed.world_now.versions("topics", sorted(topics))
+    if not versions:
+        return {}
+    rows = supposed.lake.scan("topics", versions).select("topic_id", "documents").collect()
+    return dict(rows.iter_rows())
+
+
+def _most_prompts(supposed: Supposed, cell: str, documents: Mapping[str, int]) -> int:
+    most = supposed.config.styles.max_prompts
+    template = supposed.traces("prompt_templates").get(part(cell, 1))
+    count = documents.get(part(cell, 0), most or 0)
+    weight = template.facts.get("weight", 1.0) if template else 1.0
+    return min(count, most_prompts(weight, most or count))

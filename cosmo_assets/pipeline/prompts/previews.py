@@ -14,6 +14,7 @@ from cosmo_assets.algorithms.prompts.template import UNORDERED, UNSEEN, PromptTe
 from cosmo_assets.core.errors import BadInputError
 from cosmo_assets.incremental.build import Step
 from cosmo_assets.incremental.table import part
+from cosmo_assets.pipeline.keys import corpora_in_use
 from cosmo_assets.pipeline.prompts.grounding import ground_now
 from cosmo_assets.pipeline.prompts.tables import (
     PROMPTS,
@@ -144,7 +145,7 @@ def _draw(world: World, template: PromptTemplate) -> pl.DataFrame:
         for topic, trace in world.traces("topics").items()
         if topic in live and trace.facts["keep"] and {*template.kinds} & {*trace.facts["kinds"]}
     }
-    if not labels or (template.passages and not world.corpora):
+    if not labels or (template.passages and not corpora_in_use(world)):
         return pl.DataFrame(schema=MEMBER)
     drawn = draw_documents(_step(world, ()), labels, {template.style: template})
     return drawn.select(list(MEMBER))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from functools import partial
@@ -12,10 +13,12 @@ import polars as pl
 
 from cosmo_assets.algorithms.prompts.rendering import build_prompts, leaves_hole
 from cosmo_assets.algorithms.prompts.template import UNORDERED, UNSEEN, PromptTemplate
+from cosmo_assets.core.build_record import Trace
 from cosmo_assets.core.digest import digest
 from cosmo_assets.core.errors import BadInputError, ContractError
-from cosmo_assets.incremental.snapshot import corpora_of
-from cosmo_assets.incremental.table import Column, Made, Parent, Table, keyed, part, same
+from cosmo_assets.core.row_digest import rows_digest
+from cosmo_assets.incremental.table import Column, Made, Parent, Preview, Table, keyed, part, same
+from cosmo_assets.pipeline.keys import corpora_of
 from cosmo_assets.pipeline.quality.tables import by_cell
 from cosmo_assets.pipeline.seeds import SEED_DOCUMENTS
 from resources.inputs.rows import read_named_bytes
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
     from cosmo_assets.config.schema import Config
     from cosmo_assets.incremental.build import Step
+    from cosmo_assets.incremental.planned_snapshot import Supposed
     from cosmo_assets.incremental.snapshot import World
     from resources.inputs.rows import File
 
@@ -368,6 +372,20 @@ def _files(world: World, style: str) -> dict[str, str] | None:
     return {f"template {file.name}": file.version} if file else None
 
 
+def _preview(planned: Supposed, style: str) -> Preview | None:
+    """Read a template's file: what is made of it is known, and where a note ends the matter.
+
+    One that cannot be read fails in the run, which tells why.
+    """
+    recipe = planned.recipe(PROMPT_TEMPLATES, style)
+    with contextlib.suppress(BadInputError):
+        template = read_template(planned, style)
+        assert recipe is not None
+        version = rows_digest(template_rows(template), key=PROMPT_TEMPLATES.key)
+        return Preview(Trace(recipe, version, rows=1, facts=template_facts(template)), exact=True)
+    return None
+
+
 PROMPT_TEMPLATES = Table(
     name="prompt_templates",
     group="prompts",
@@ -385,6 +403,7 @@ PROMPT_TEMPLATES = Table(
     code="2",
     work=_templates,
     outside=_files,
+    preview=_preview,
     kinds=("markdown", "parquet"),
     empty=False,
 )

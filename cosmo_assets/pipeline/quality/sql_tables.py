@@ -9,8 +9,8 @@ import duckdb
 import polars as pl
 
 from cosmo_assets.core.errors import ContractError
-from cosmo_assets.incremental.snapshot import World
 from cosmo_assets.incremental.table import Column, Made, Parent, Table, every
+from cosmo_assets.pipeline.keys import cells_of
 from cosmo_assets.pipeline.quality.tables import (
     BENCHMARK_INDEX,
     CONTAMINATION,
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from cosmo_assets.incremental.build import Step
-    from cosmo_assets.incremental.table import Dimension
 
 BIG = pl.Int64
 
@@ -63,9 +62,9 @@ def sql_table(
     )
 
 
-def _reads(table: str, by: Dimension) -> Parent:
+def _reads(table: str, by: str) -> Parent:
     if by == "cells":
-        return every(table, among=World.cells_of, manifest=True)
+        return every(table, among=cells_of, manifest=True)
     return every(table, among=lambda world, _: world.partitions(by))
 
 

@@ -11,8 +11,8 @@ from cosmo_assets.algorithms.quality.benchmarks import normalise, sample_text
 from cosmo_assets.algorithms.quality.cleaning import clean
 from cosmo_assets.algorithms.quality.contamination import find_contamination, index_benchmark
 from cosmo_assets.algorithms.quality.duplicates import find_duplicates, signatures
-from cosmo_assets.incremental.snapshot import group_of
 from cosmo_assets.incremental.table import Column, Made, Table, every, part, same
+from cosmo_assets.pipeline.keys import group_of
 from resources.inputs.rows import read_named
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from cosmo_assets.algorithms.reports.plots import scatter
 from cosmo_assets.algorithms.topics.clustering import assign, fit_clusters, name_clusters, slug
 from cosmo_assets.core.digest import digest, digest_bytes
 from cosmo_assets.core.errors import ContractError
-from cosmo_assets.incremental.snapshot import World
 from cosmo_assets.incremental.table import Column, Made, Parent, Table, every, part, same
+from cosmo_assets.pipeline.keys import group_of, shards_of
 from resources.models.embedder import Embedder
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     from cosmo_assets.config.schema import Config
     from cosmo_assets.incremental.build import Step
+    from cosmo_assets.incremental.difference import Difference
+    from cosmo_assets.incremental.removals import Whys
+    from cosmo_assets.incremental.snapshot import World
 
 
 def _embed(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
@@ -54,7 +57,7 @@ def _model(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
 def _taxonomy(step: Step, taxonomy: str) -> Made:
     """Fit one clustering on a fixed sample of a group's documents."""
     settings = step.world.config.clustering
-    shards = step.world.shards_of(taxonomy)
+    shards = shards_of(step.world, taxonomy)
     sample = (
         step.scan("embeddings", shards)
         .select("doc_id", "vector")
@@ -162,6 +165,22 @@ def _modelled(world: World, partition: str) -> dict[str, str] | None:
     return None if version is None else {f"topic_model[{group}]": version}
 
 
+def _tell_difference(world: World, partition: str, one: Difference) -> Whys | None:
+    """Name a setting as the configuration does; assignments name two of their own.
+
+    What another group says of its topics is no edit: that goes back to the group.
+    """
+    if one.what != "setting":
+        return None
+    source = part(partition, 0)
+    group = world.config.sources[source].group
+    name = f"sources.{source}.group"
+    if one.name != "group":
+        was = world.traces(TOPIC_ASSIGNMENTS.name)[partition].recipe.settings["group"]
+        name = f"groups.{group}.topics" if was == group else ""
+    return (f"{name} changed: {one.old} → {one.new}",) if name else ()
+
+
 EMBEDDINGS = Table(
     name="embeddings",
     group="topics",
@@ -195,8 +214,8 @@ TOPIC_MODEL = Table(
     code="1",
     work=_model,
     parents=(
-        every("embeddings", among=World.shards_of),
-        every("seed_documents", among=World.shards_of),
+        every("embeddings", among=shards_of),
+        every("seed_documents", among=shards_of),
     ),
     settings=lambda config, _: {f"clustering.{k}": v for k, v in config.clustering.key().items()},
     kinds=("scikitlearn", "parquet"),
@@ -227,5 +246,8 @@ TOPIC_ASSIGNMENTS = Table(
         "topics": config.groups[config.sources[part(partition, 0)].group].topics,
     },
     facet="topic_id",
+    facet_scope=lambda world, shard: world.config.sources[part(shard, 0)].group,
+    value_scope=group_of,
+    tell_difference=_tell_difference,
     kinds=("numpy", "parquet"),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import os
 from functools import partial
@@ -20,18 +21,23 @@ from cosmo_assets.algorithms.topics.labelling import (
 )
 from cosmo_assets.core.digest import digest
 from cosmo_assets.core.errors import BadInputError, ContractError
-from cosmo_assets.incremental.snapshot import group_of
-from cosmo_assets.incremental.table import Column, Made, Parent, Table, part, same
+from cosmo_assets.incremental.cost import Estimate
+from cosmo_assets.incremental.table import Calls, Column, Made, Parent, Preview, Table, part, same
+from cosmo_assets.pipeline.calls import most_tokens
+from cosmo_assets.pipeline.keys import group_of
+from cosmo_assets.pipeline.retracted import require_generator
 from resources.generation.generator import open_generator
 from resources.generation.monitor import watching
 from resources.ledger.answers import answer
 from resources.ledger.ledger import open_ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from cosmo_assets.config.schema import Config, Generator
     from cosmo_assets.incremental.build import Step
+    from cosmo_assets.incremental.difference import Difference
+    from cosmo_assets.incremental.planned_snapshot import Supposed
     from cosmo_assets.incremental.snapshot import World
     from resources.generation.generator import Generator as Writer
     from resources.generation.monitor import Watch
@@ -51,7 +57,7 @@ def _labels(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
         label = Label(rows["category"][0], None, "curated")
         yield topic, partial(_labelled, topic, rows, label, "", [])
     if clustered:
-        step.world.require_generator()
+        require_generator(step.world)
     prompts = {
         topic: labelling_prompt(
             members[topic]["extracts"][0].to_list(), chars=config.labelling.extract_chars
@@ -289,6 +295,40 @@ def _overrides(world: World, topic: str) -> dict[str, str]:
     return {f"override {topic}.{name}": str(value) for name, value in override.key().items()}
 
 
+def _tell_override(_world: World, _partition: str, one: Difference) -> tuple[str, ...] | None:
+    """Say what an override was and is."""
+    if not one.name.startswith("override "):
+        return None
+    return (f"{one.name} changed: {one.old} → {one.new}",)
+
+
+def _estimate(world: World, topics: Sequence[str]) -> dict[str, Estimate]:
+    """Count a call for each topic that the generator labels."""
+    return {topic: Estimate(int(_is_asked(world.config, topic))) for topic in topics}
+
+
+def _preview(planned: Supposed, topic: str) -> Preview | None:
+    """Decide on a topic whose label and documents stay: whether it is kept, not its version."""
+    label = planned.traces("topic_labels").get(topic)
+    trace = planned.traces("topics").get(topic)
+    if is_open(planned, topic) or trace is None or label is None or "score" not in label.facts:
+        return None
+    override = planned.outside.overrides.get(topic, NO_OVERRIDE)
+    facts = trace.facts | {
+        "keep": is_kept(label.facts["score"], override, least=planned.config.labelling.min_score),
+        "label": override.label or label.facts["label"],
+        "kinds": kinds_of(planned, topic),
+    }
+    return Preview(dataclasses.replace(trace, facts=facts), exact=False)
+
+
+def is_open(planned: Supposed, topic: str) -> bool:
+    """Whether a topic is to be labelled anew, or may get other documents."""
+    return topic in planned.anew.get("topic_labels", ()) or planned.may_gain(
+        "topic_assignments", topic
+    )
+
+
 TOPIC_LABELS = Table(
     name="topic_labels",
     group="topics",
@@ -308,7 +348,7 @@ TOPIC_LABELS = Table(
     work=_labels,
     parents=(Parent("topic_assignments", _members_of),),
     settings=_label_settings,
-    calls=lambda supposed, topics: {one: int(_is_asked(supposed.config, one)) for one in topics},
+    calls=Calls(_estimate, most_tokens),
     kinds=("openai", "parquet"),
     empty=False,
 )
@@ -336,5 +376,7 @@ TOPICS = Table(
     parents=(same("topic_labels"), Parent("topic_assignments", _shards_of)),
     settings=_topic_settings,
     outside=_overrides,
+    preview=_preview,
+    tell_difference=_tell_override,
     empty=False,
 )

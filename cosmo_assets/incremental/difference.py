@@ -1,0 +1,68 @@
+"""How a partition stands, and what differs between what it was made from and would be now."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cosmo_assets.core.build_record import Recipe
+
+Status = Literal["fresh", "stale", "missing", "waiting"]
+What = Literal["code", "setting", "input"]
+ABSENT = "absent"  # stands for the value that one side has not
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Difference:
+    """One thing that is not as it was when a partition was made."""
+
+    what: What
+    name: str
+    old: object
+    new: object
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.name}: {self.old} → {self.new}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class State:
+    """How one partition stands."""
+
+    status: Status
+    note: str = ""
+    differences: tuple[Difference, ...] = ()
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why it is not fresh, a line each."""
+        return tuple(str(one) for one in self.differences) or ((self.note,) if self.note else ())
+
+
+def differences(old: Recipe, new: Recipe) -> list[Difference]:
+    """List what differs between two recipes, old and new value each."""
+    if old == new:
+        return []
+    found = [Difference("code", "code", old.code, new.code)] if old.code != new.code else []
+    return [
+        *found,
+        *_changes("setting", old.settings, new.settings),
+        *_changes("input", old.inputs, new.inputs),
+    ]
+
+
+def _changes(
+    what: What, was: Mapping[str, Any], now: Mapping[str, Any], *, of: str = ""
+) -> list[Difference]:
+    """Compare field by field; what is a mapping on both sides by the fields of that."""
+    found: list[Difference] = []
+    for name in sorted({*was, *now}):
+        old, new = was.get(name, ABSENT), now.get(name, ABSENT)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += _changes(what, old, new, of=f"{of}{name}.")
+        elif old != new:
+            found.append(Difference(what, f"{of}{name}", old, new))
+    return found

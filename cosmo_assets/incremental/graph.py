@@ -1,0 +1,115 @@
+"""A graph of tables: in order, by name, what reads what, and which tables decide a dimension."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from cosmo_assets.core.errors import BadInputError, ContractError
+from cosmo_assets.incremental.accounts import Accounts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from cosmo_assets.incremental.dimension import Dimension
+    from cosmo_assets.incremental.table import Table
+    from dbt_like_sql.model import Model
+
+# What is left of the outside once (kind, name) pairs are retracted: (outside, settings, pairs) → it
+Without = Callable[[Any, Any, frozenset[tuple[str, str]]], Any]
+
+
+class Graph:
+    """Tables and dimensions that belong together.
+
+    Args:
+        tables: in pipeline order: each after those it reads.
+        dimensions: all that the tables are cut by, each after those that its keys are made of.
+        accounts: what work costs.
+        without: what is left of the outside world once ``(kind, name)`` pairs are retracted:
+            ``without(outside, settings, retracted)``.
+        sql_checks: reads the checks that are SQL files.
+        suites: reads the suites of Great Expectations: file name → YAML.
+
+    Raises:
+        ContractError: a table is cut by no dimension of the graph, reads one that does not stand
+            before it, or two have one name.
+    """
+
+    def __init__(
+        self,
+        tables: Iterable[Table],
+        dimensions: Iterable[Dimension],
+        *,
+        accounts: Accounts | None = None,
+        without: Callable[[Any, Any, frozenset[tuple[str, str]]], Any] = lambda outside, *_: (
+            outside
+        ),
+        sql_checks: Callable[[], Iterable[Model]] = tuple,
+        suites: Callable[[], Mapping[str, str]] = dict,
+    ) -> None:
+        self.tables = tuple(tables)
+        self.dimensions = {one.name: one for one in dimensions}
+        self.by_name = {table.name: table for table in self.tables}
+        self.accounts = accounts or Accounts()
+        self.without = without
+        self.sql_checks = sql_checks
+        self.suites = suites
+        self._check()
+
+    def _check(self) -> None:
+        if len(self.by_name) < len(self.tables):
+            names = [table.name for table in self.tables]
+            msg = f"two tables are named {next(n for n in names if names.count(n) > 1)!r}"
+            raise ContractError(msg)
+        seen: set[str] = set()
+        for table in self.tables:
+            if table.by not in self.dimensions:
+                known = ", ".join(self.dimensions)
+                msg = f"{table.name}: by={table.by!r} is no dimension; there are {known}"
+                raise ContractError(msg)
+            for parent in table.parents:
+                if parent.table not in seen:
+                    msg = f"{table.name}: reads {parent.table!r}, which does not stand before it"
+                    raise ContractError(msg)
+            seen.add(table.name)
+        for dimension in self.dimensions.values():
+            for name in dimension.defined_by:
+                if name not in self.by_name:
+                    msg = f"dimension {dimension.name}: defined_by names no table {name!r}"
+                    raise ContractError(msg)
+
+    def up_to(self, table: Table) -> tuple[Table, ...]:
+        """List the tables before one, and itself."""
+        return self.tables[: self.tables.index(table) + 1]
+
+    def select(self, names: Iterable[str]) -> tuple[Table, ...]:
+        """Return the named tables in pipeline order; all of them where none is named.
+
+        Raises:
+            BadInputError: there is no table of a name.
+        """
+        wanted = set(names)
+        if unknown := sorted(wanted - self.by_name.keys()):
+            msg = f"no asset {unknown[0]!r}; there are {', '.join(self.by_name)}"
+            raise BadInputError(msg)
+        return tuple(table for table in self.tables if not wanted or table.name in wanted)
+
+    @cached_property
+    def defining(self) -> tuple[str, ...]:
+        """The tables whose rows say which keys some dimension has, in pipeline order."""
+        named = {name for one in self.dimensions.values() for name in one.defined_by}
+        return tuple(name for name in self.by_name if name in named)
+
+    def deciding(self, by: str) -> frozenset[str]:
+        """Name the tables whose rows decide a dimension's keys, and all before them."""
+        names = list(self.by_name)
+        last = max((names.index(name) for name in self.dimensions[by].defined_by), default=-1)
+        return frozenset(names[: last + 1])
+
+    @cached_property
+    def grouped(self) -> tuple[str, ...]:
+        """The tables that Dagster is told of through one version a group (``Parent.manifest``)."""
+        parents = (parent for table in self.tables for parent in table.parents)
+        return tuple(sorted({parent.table for parent in parents if parent.manifest}))

@@ -1,0 +1,47 @@
+"""What tokens and hours cost, what may be spent unasked, and what was spent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cosmo_assets.incremental.accounts import Accounts
+from cosmo_assets.incremental.cost import Limit, Prices, Spent
+from resources.generation import usage_log
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cosmo_assets.incremental.snapshot import World
+    from resources.storage.catalog import Catalog
+
+
+def _prices(world: World) -> Prices:
+    how = world.config.generator.how
+    return Prices(
+        how.currency,
+        world.config.how.price_gpu_hour,
+        how.price_prompt_million,
+        how.price_completion_million,
+    )
+
+
+def _limits(world: World) -> tuple[Limit, Limit]:
+    edit, day = world.config.how.budget_edit, world.config.how.budget_day
+    return (
+        Limit("how.budget_edit", edit.tokens, edit.money),
+        Limit("how.budget_day", day.tokens, day.money),
+    )
+
+
+def _spent_since(catalog: Catalog, at: str) -> Spent:
+    return Spent(*usage_log.spent_since(catalog, at))
+
+
+def _spent_by(
+    catalog: Catalog, /, *, table: str, since: str, runs: Sequence[str] = (), process: str = ""
+) -> Spent:
+    found = usage_log.spent_by(catalog, table=table, since=since, runs=runs, process=process)
+    return Spent(*found)
+
+
+ACCOUNTS = Accounts(_prices, _limits, _spent_since, _spent_by)

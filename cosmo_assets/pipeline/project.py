@@ -1,0 +1,32 @@
+"""The project in use: its settings, its lake, and what lies outside, as one snapshot."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cosmo_assets.incremental.snapshot import World
+from cosmo_assets.pipeline.graph import GRAPH
+from resources.inputs.files import observe
+from resources.project import open_project
+
+if TYPE_CHECKING:
+    from cosmo_assets.config.schema import Config
+    from resources.inputs.files import Outside
+    from resources.storage.lake import Lake
+
+
+def snapshot_of(
+    config: Config,
+    lake: Lake,
+    outside: Outside,
+    *,
+    retracted: frozenset[tuple[str, str]] | None = None,
+) -> World:
+    """Take a snapshot of the pipeline over some lake."""
+    return World(GRAPH, config, lake, outside, retracted=retracted)
+
+
+def look() -> World:
+    """Take a snapshot of the project in use (docs/pipeline.md says which one that is)."""
+    config, lake = open_project()
+    return snapshot_of(config, lake, observe(config, memory=lake.root / "file_digests.json"))
