@@ -53,7 +53,7 @@ from resources.storage.retractions import Retractions
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from cosmo_assets.incremental.build import Step
+    from cosmo_assets.incremental.context import Step
     from cosmo_assets.incremental.snapshot import World
     from cosmo_assets.incremental.table import Made, Table
 

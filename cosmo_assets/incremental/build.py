@@ -19,16 +19,18 @@ from cosmo_assets.core.build_record import Recipe, Trace
 from cosmo_assets.core.errors import ChangedInputError, ContractError, CosmoError
 from cosmo_assets.core.row_digest import facet_digests, rows_digest
 from cosmo_assets.incremental.checks import Verdict, judge
+from cosmo_assets.incremental.context import beside, open_step
 from cosmo_assets.incremental.difference import differences
 from cosmo_assets.incremental.failures import Failure, note_failures
 from cosmo_assets.incremental.reasons import FORCED, Causes
 from resources.storage.interrupts import interrupts_later
-from resources.storage.lake import BRANCH_LOCK, Draft, Lake, write_rows
+from resources.storage.lake import BRANCH_LOCK, Draft, write_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
+    from cosmo_assets.incremental.context import Step
     from cosmo_assets.incremental.removals import Whys
     from cosmo_assets.incremental.snapshot import World
     from cosmo_assets.incremental.table import Made, Table
@@ -69,29 +71,6 @@ class Why(NamedTuple):
     because: Whys
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Step:
-    """What a table's work is given."""
-
-    table: Table
-    world: World
-    partitions: tuple[str, ...]  # to be made, all of them needed
-    say: Callable[[int, int], None]  # progress: done, of
-
-    @property
-    def lake(self) -> Lake:
-        """The lake the world was read from."""
-        return self.world.lake
-
-    def draft(self, partition: str) -> Path:
-        """Open an empty folder for the files of a partition; ``Made.files`` moves them in."""
-        return self.lake.draft(beside(self.table.name), partition)
-
-    def scan(self, table: str, partitions: Iterable[str]) -> pl.LazyFrame:
-        """Open those of ``partitions`` that exist, as the world saw them, as one frame."""
-        return self.lake.scan(table, self.world.versions(table, partitions))
-
-
 def make(
     table: Table,
     partitions: Iterable[str],
@@ -127,6 +106,8 @@ def make(
             for partition, trace in old.items()
         }
         world.lake.set_current(table.name, old)
+        if old:
+            world.forget(table.name)
         note_failures(world.lake, table.name, mended=old, failed={})
         for partition, trace in old.items():
             yield _kept(partition, trace, "restored", why[partition].told)
@@ -144,11 +125,6 @@ def tell_differences(trace: Trace | None, recipe: Recipe) -> str:
     return "; ".join(found[:WHY]) + more if found else FORCED
 
 
-def beside(table: str) -> str:
-    """Name the drafts of the files that a step makes before there are rows to lay them beside."""
-    return f"{table}_files"
-
-
 def _kept(partition: str, trace: Trace, fate: Fate, why: str) -> Outcome:
     metadata = {"cache": fate, "why": why}
     return Outcome(partition, fate, trace.version, trace.rows, metadata=metadata)
@@ -162,11 +138,11 @@ def _make(
     say: Callable[[int, int], None],
 ) -> Iterator[Outcome]:
     """Run the table's work and publish what it makes, chunk by chunk."""
-    step = Step(table, world, tuple(wanted), say)
+    step = open_step(table, world, wanted, say)
     failures: dict[str, Failure] = {}
     good: list[str] = []
     try:
-        for outcome in _carry_out(step, wanted, why):
+        for outcome in _carry_out(step, wanted, why, world):
             if outcome.good:
                 good.append(outcome.partition)
             elif outcome.fate != "waiting":
@@ -176,14 +152,16 @@ def _make(
         note_failures(world.lake, table.name, mended=good, failed=failures)
 
 
-def _carry_out(step: Step, wanted: dict[str, Recipe], why: dict[str, Why]) -> Iterator[Outcome]:
+def _carry_out(
+    step: Step, wanted: dict[str, Recipe], why: dict[str, Why], world: World
+) -> Iterator[Outcome]:
     """Run the table's work and publish what it makes, also where it is interrupted."""
     pending: list[tuple[str, Made, float]] = []
 
     def publish() -> Iterator[Outcome]:
         chunk = pending.copy()
         pending.clear()
-        return _publish(step.table, chunk, wanted, why, step.world)
+        return _publish(step.table, chunk, wanted, why, world)
 
     try:
         yield from _work(step, wanted, pending, publish)
@@ -206,7 +184,7 @@ def _work(
     left = dict.fromkeys(wanted)
     since = time.monotonic()
     done = rows = 0
-    work = table.work(step)
+    work = _begin(step)
     while True:
         start = time.monotonic()  # what partitions share is told of the one it was done for
         try:
@@ -238,6 +216,12 @@ def _work(
     if left:
         msg = f"{table.name}: the step said nothing of {sorted(left)[:5]}"
         raise ContractError(msg)
+
+
+def _begin(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
+    """Begin a table's work, if it may begin."""
+    step.gate()
+    yield from step.table.work(step)
 
 
 def _tell(error: Exception) -> str:

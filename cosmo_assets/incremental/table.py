@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from cosmo_assets.core.build_record import Trace
-    from cosmo_assets.incremental.build import Step
+    from cosmo_assets.incremental.context import Step
     from cosmo_assets.incremental.cost import Estimate
     from cosmo_assets.incremental.difference import Difference
     from cosmo_assets.incremental.planned_snapshot import Supposed
@@ -94,6 +94,14 @@ class Table:
     work: Work
     parents: tuple[Parent, ...] = ()
     settings: Callable[[Any, str], dict[str, Any]] = lambda _config, _partition: {}
+    # dotted names of settings that the build reads besides: what they do is in the key in other
+    # words; * stands for a part of a name
+    reads: tuple[str, ...] = ()
+    # tables that the build reads besides: their rows are named by ids of their content, and those
+    # ids are in the key
+    by_id: tuple[str, ...] = ()
+    # raises where nothing may be made now, whatever it would be; may read anything
+    gate: Callable[[World], None] | None = None
     # {label: version} of files outside the lake that a partition reads
     outside: Callable[[World, str], Mapping[str, str] | None] = lambda _world, _partition: {}
     facet: str | None = None  # a column whose values children depend on apart

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from cosmo_assets.config.schema import Config
-    from cosmo_assets.incremental.build import Step
+    from cosmo_assets.incremental.context import Step
 
 
 def _make(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:

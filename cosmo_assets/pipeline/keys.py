@@ -29,13 +29,8 @@ def cells_of(world: World, group: str) -> tuple[str, ...]:
 
 
 def corpora_in_use(world: World) -> tuple[str, ...]:
-    """Name the reference corpora of the settings that are not retracted."""
-    retracted = world.outside.retracted
-    return tuple(
-        name
-        for name, corpus in sorted(world.config.corpora.items())
-        if name not in retracted.corpora and corpus.licence not in retracted.licences
-    )
+    """Name the reference corpora that are not retracted."""
+    return tuple(sorted(world.outside.corpora))
 
 
 def corpora_of(world: World, style: str) -> tuple[str, ...] | None:

@@ -15,7 +15,7 @@ from cosmo_assets.pipeline.quality.tables import by_cell
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from cosmo_assets.incremental.build import Step
+    from cosmo_assets.incremental.context import Step
     from resources.models.tokenizer import Tokenizer
 
 

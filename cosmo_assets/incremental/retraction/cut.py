@@ -10,7 +10,8 @@ import polars as pl
 
 from cosmo_assets.core.digest import digest, digest_bytes
 from cosmo_assets.core.row_digest import facet_digests, rows_digest
-from cosmo_assets.incremental.build import BECAUSE, beside
+from cosmo_assets.incremental.build import BECAUSE
+from cosmo_assets.incremental.context import beside
 from cosmo_assets.incremental.retraction.lineage import LABELS, carry_over, without, without_quotes
 from cosmo_assets.incremental.retraction.search import MAP
 from cosmo_assets.incremental.snapshot import World

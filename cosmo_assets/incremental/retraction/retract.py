@@ -17,7 +17,8 @@ import polars as pl
 
 from cosmo_assets.algorithms.generation.completion_key import prompt_keys
 from cosmo_assets.core.errors import BadInputError
-from cosmo_assets.incremental.build import beside, make
+from cosmo_assets.incremental.build import make
+from cosmo_assets.incremental.context import beside
 from cosmo_assets.incremental.retraction.cut import Cut, cut_table, leftovers
 from cosmo_assets.incremental.retraction.flags import read_marks
 from cosmo_assets.incremental.retraction.lineage import NEEDED

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from cosmo_assets.config import schema as config
-    from cosmo_assets.incremental.build import Step
+    from cosmo_assets.incremental.context import Step
     from cosmo_assets.incremental.snapshot import World
     from resources.generation.generator import Generator
     from resources.generation.monitor import Watch
@@ -41,8 +41,6 @@ ENOUGH = 10  # answers of a cell, to tell what its other prompts will take
 
 def _make(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
     """Answer prompts as fast as they are taken, and make each cell once it has its last."""
-    require_generator(step.world)
-    check_mixture(step.world)
     settings = step.world.config.generator
     traces = step.world.traces("prompts")
     wanted = {cell: traces[cell].rows for cell in step.partitions}
@@ -189,6 +187,12 @@ def _tokens_of_some(known: pl.DataFrame, ledger: Ledger) -> dict[str, tuple[tupl
     return {str(cell): tuple(rows.iter_rows()) for (cell,), rows in cells.items()}
 
 
+def _refuse(world: World) -> None:
+    """Raise BadInputError where nothing may be asked: a retracted model, a broken cap."""
+    require_generator(world)
+    check_mixture(world)
+
+
 COMPLETIONS = Table(
     name="completions",
     group="generation",
@@ -213,5 +217,6 @@ COMPLETIONS = Table(
     parents=(same("prompts"),),
     settings=lambda config, _: {f"generator.{k}": v for k, v in config.generator.key().items()},
     calls=Calls(_estimate, most_tokens),
+    gate=_refuse,
     kinds=("openai", "parquet"),
 )

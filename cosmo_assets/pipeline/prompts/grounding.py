@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from cosmo_assets.algorithms.prompts.template import PromptTemplate
     from cosmo_assets.config.schema import Config
-    from cosmo_assets.incremental.build import Step
+    from cosmo_assets.incremental.context import Step
     from cosmo_assets.incremental.difference import Difference
     from cosmo_assets.incremental.snapshot import World
 
@@ -240,6 +240,7 @@ GROUNDINGS = Table(
         f"grounding.{name}": getattr(config.grounding, name) for name in ("k1", "b")
     },
     # Prompts depend on which passages stand where; scores move with every edit of a corpus.
+    by_id=("seed_documents", "prompt_templates"),
     facet="passage_id",
     tell_difference=_tell_corpus,
     kinds=("duckdb", "parquet"),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from cosmo_assets.algorithms.prompts.rendering import leaves_hole
-from cosmo_assets.incremental.build import Step
+from cosmo_assets.incremental.context import open_preview
 from cosmo_assets.incremental.table import part
 from cosmo_assets.pipeline.prompts.tables import (
     CELLS,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from cosmo_assets.algorithms.prompts.template import PromptTemplate
+    from cosmo_assets.incremental.context import Step
     from cosmo_assets.incremental.planned_snapshot import Supposed
 
 TOGETHER = 20_000  # prompts that are held at a time, about
@@ -90,7 +91,7 @@ def _write(supposed: Supposed, cells: list[str]) -> pl.DataFrame:
 
 def _step(supposed: Supposed) -> Step:
     """Read as a step of the run will."""
-    return Step(PROMPTS, supposed, (), lambda _done, _of: None)
+    return open_preview(PROMPTS, supposed, ())
 
 
 def _template(supposed: Supposed, style: str) -> PromptTemplate:
@@ -123,7 +124,8 @@ def _draw(
         return pl.DataFrame(schema=dict.fromkeys(MEMBERS, pl.String))
     known = supposed.known("topic_assignments", supposed.partitions("source_shards"))
     labels = {cell: label_of(supposed, part(cell, 0)) for cell in cells}
-    return draw_documents(_step(supposed), labels, templates, shards=known).select(MEMBERS)
+    step = open_preview(CELLS, supposed, cells)
+    return draw_documents(step, labels, templates, shards=known).select(MEMBERS)
 
 
 def _of_style(documents: pl.DataFrame, template: PromptTemplate) -> Iterator[pl.DataFrame]:

@@ -12,11 +12,12 @@ import polars as pl
 
 from cosmo_assets.algorithms.prompts.template import UNORDERED, UNSEEN, PromptTemplate
 from cosmo_assets.core.errors import BadInputError
-from cosmo_assets.incremental.build import Step
+from cosmo_assets.incremental.context import open_preview
 from cosmo_assets.incremental.table import part
 from cosmo_assets.pipeline.keys import corpora_in_use
 from cosmo_assets.pipeline.prompts.grounding import ground_now
 from cosmo_assets.pipeline.prompts.tables import (
+    CELLS,
     PROMPTS,
     canonical,
     cell_documents,
@@ -31,6 +32,7 @@ from cosmo_assets.pipeline.seeds import SEED_DOCUMENTS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from cosmo_assets.incremental.context import Step
     from cosmo_assets.incremental.snapshot import World
 
 MEMBER = {"partition": pl.String, "doc_id": pl.String}
@@ -147,7 +149,8 @@ def _draw(world: World, template: PromptTemplate) -> pl.DataFrame:
     }
     if not labels or (template.passages and not corpora_in_use(world)):
         return pl.DataFrame(schema=MEMBER)
-    drawn = draw_documents(_step(world, ()), labels, {template.style: template})
+    step = open_preview(CELLS, world, labels)
+    drawn = draw_documents(step, labels, {template.style: template})
     return drawn.select(list(MEMBER))
 
 
@@ -233,7 +236,7 @@ def _has_prompts(world: World, cell: str) -> bool:
 
 def _step(world: World, partitions: Sequence[str]) -> Step:
     """Read as the step of ``prompts`` does."""
-    return Step(PROMPTS, world, tuple(partitions), lambda _done, _of: None)
+    return open_preview(PROMPTS, world, partitions)
 
 
 def _of_cells(world: World, cells: Sequence[str], count: int) -> pl.DataFrame:
@@ -253,7 +256,7 @@ def _of_sources(world: World, template: PromptTemplate, count: int) -> pl.DataFr
         for name, shards in sorted(world.outside.shards.items())
         if shards and sources[name].kind in template.kinds
     ]
-    step = Step(SEED_DOCUMENTS, world, tuple(shards), lambda _done, _of: None)
+    step = open_preview(SEED_DOCUMENTS, world, shards)
     found = [made().rows.sort("doc_id").head(count) for _, made in SEED_DOCUMENTS.work(step)]
     rows = [one.select(document_columns()) for one in found]
     empty = pl.DataFrame(schema={name: SEED_DOCUMENTS.schema[name] for name in document_columns()})

@@ -18,16 +18,16 @@ from cosmo_assets.core.digest import digest
 from cosmo_assets.core.errors import BadInputError, ContractError
 from cosmo_assets.core.row_digest import rows_digest
 from cosmo_assets.incremental.table import Column, Made, Parent, Preview, Table, keyed, part, same
-from cosmo_assets.pipeline.keys import corpora_of
+from cosmo_assets.pipeline.keys import corpora_of, group_of
 from cosmo_assets.pipeline.quality.tables import by_cell
 from cosmo_assets.pipeline.seeds import SEED_DOCUMENTS
 from resources.inputs.rows import read_named_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from cosmo_assets.config.schema import Config
-    from cosmo_assets.incremental.build import Step
+    from cosmo_assets.incremental.context import Step
     from cosmo_assets.incremental.planned_snapshot import Supposed
     from cosmo_assets.incremental.snapshot import World
     from resources.inputs.rows import File
@@ -165,7 +165,8 @@ def most_prompts(weight: float, most: int) -> int:
 def _cells(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
     """List the documents of every cell in one query."""
     world = step.world
-    found = step.scan("prompt_templates", world.partitions("styles")).select("style", "template")
+    styles = sorted({part(cell, 1) for cell in step.partitions})
+    found = step.scan("prompt_templates", styles).select("style", "template")
     templates = {
         style: PromptTemplate.model_validate_json(row) for style, row in found.collect().iter_rows()
     }
@@ -203,7 +204,7 @@ def draw_documents(
     ]
     wanted = pl.DataFrame(rows, schema=WANTED, orient="row")
     sources = pl.DataFrame(
-        [(name, one.kind) for name, one in world.config.sources.items()],
+        [(name, world.config.sources[name].kind) for name in _feeding(world, labels)],
         schema=["source", "kind"],
         orient="row",
     )
@@ -220,6 +221,12 @@ def draw_documents(
         db.register("sources", sources.to_arrow())
         db.register("assigned", assigned.to_arrow())
         return db.sql(CELLS_SQL, params={"most": world.config.styles.max_prompts}).pl()
+
+
+def _feeding(world: World, cells: Iterable[str]) -> list[str]:
+    """List the sources of the groups that cells are of."""
+    groups = {group_of(cell) for cell in cells}
+    return [name for name, one in world.config.sources.items() if one.group in groups]
 
 
 def _prompts(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
@@ -428,6 +435,7 @@ CELLS = Table(
         keyed("prompt_templates", lambda cell: part(cell, 1)),
     ),
     settings=_kinds,
+    reads=("sources.*.group",),  # which topics a source feeds, and so which inputs there are
     kinds=("duckdb", "parquet"),
 )
 
@@ -463,4 +471,5 @@ PROMPTS = Table(
     # A cell holds its documents, its topic's label and its template's version: all that is read,
     # but for the passages of styles that ask for some.
     parents=(same("cells"), Parent("groundings", _passages_shown, manifest=True)),
+    by_id=("seed_documents", "prompt_templates"),
 )

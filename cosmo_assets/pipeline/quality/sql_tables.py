@@ -22,7 +22,7 @@ from dbt_like_sql.model import Model, load_model
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from cosmo_assets.incremental.build import Step
+    from cosmo_assets.incremental.context import Step
 
 BIG = pl.Int64
 

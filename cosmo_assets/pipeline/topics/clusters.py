@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cosmo_assets.config.schema import Config
-    from cosmo_assets.incremental.build import Step
+    from cosmo_assets.incremental.context import Step
     from cosmo_assets.incremental.difference import Difference
     from cosmo_assets.incremental.removals import Whys
     from cosmo_assets.incremental.snapshot import World
@@ -245,6 +245,7 @@ TOPIC_ASSIGNMENTS = Table(
         "group": config.sources[part(partition, 0)].group,
         "topics": config.groups[config.sources[part(partition, 0)].group].topics,
     },
+    reads=("sources.*.group", "groups.*.topics"),
     facet="topic_id",
     facet_scope=lambda world, shard: world.config.sources[part(shard, 0)].group,
     value_scope=group_of,

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from cosmo_assets.config.schema import Config, Generator
-    from cosmo_assets.incremental.build import Step
+    from cosmo_assets.incremental.context import Step
     from cosmo_assets.incremental.difference import Difference
     from cosmo_assets.incremental.planned_snapshot import Supposed
     from cosmo_assets.incremental.snapshot import World
@@ -211,11 +211,12 @@ def _topics(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
 
 
 def _topic(world: World, topic: str, told: dict[str, Any]) -> Made:
-    least = world.config.labelling.min_score
+    asked = _is_asked(world.config, topic)
+    least = world.config.labelling.min_score if asked else 0.0  # curated topics have no score
     override = world.outside.overrides.get(topic, NO_OVERRIDE)
     label = override.label or told["label"]
     score = told["score"] if override.score is None else override.score
-    if override.score is not None and not _is_asked(world.config, topic):
+    if override.score is not None and not asked:
         msg = f"override {topic}.score: a curated topic has none; say keep: true or keep: false"
         raise BadInputError(msg)
     keep, reason = is_kept(told["score"], override, least=least), told["reason"]
@@ -348,6 +349,8 @@ TOPIC_LABELS = Table(
     work=_labels,
     parents=(Parent("topic_assignments", _members_of),),
     settings=_label_settings,
+    reads=("groups.*.topics",),
+    by_id=("seed_documents",),
     calls=Calls(_estimate, most_tokens),
     kinds=("openai", "parquet"),
     empty=False,
@@ -375,6 +378,7 @@ TOPICS = Table(
     work=_topics,
     parents=(same("topic_labels"), Parent("topic_assignments", _shards_of)),
     settings=_topic_settings,
+    reads=("groups.*.topics",),
     outside=_overrides,
     preview=_preview,
     tell_difference=_tell_override,

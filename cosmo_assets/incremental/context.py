@@ -1,0 +1,85 @@
+"""What a table's build is given: the partitions to make, and a view of what it declares."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+from typing import TYPE_CHECKING
+
+from cosmo_assets.incremental.declared import Declared, DeclaredWorld
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+
+    import polars as pl
+
+    from cosmo_assets.core.build_record import Recipe
+    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.table import Table
+    from resources.storage.lake import Lake
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Step:
+    """What a table's work is given. Made by ``open_step``."""
+
+    table: Table
+    world: World  # of which the table can read what it declares
+    partitions: tuple[str, ...]  # to be made, all of them needed
+    say: Callable[[int, int], None]  # progress: done, of
+    declared: Declared
+    gate: Callable[[], None] = lambda: None  # raises where nothing may be made now
+
+    @property
+    def lake(self) -> Lake:
+        """The lake the world was read from."""
+        return self.world.lake
+
+    def draft(self, partition: str) -> Path:
+        """Open an empty folder for the files of a partition; ``Made.files`` moves them in."""
+        return self.lake.draft(beside(self.table.name), partition)
+
+    def scan(self, table: str, partitions: Iterable[str]) -> pl.LazyFrame:
+        """Open those of ``partitions`` that exist, as the world saw them, as one frame.
+
+        Raises:
+            ContractError: the table does not declare to read them.
+        """
+        names = list(partitions)
+        self.declared.check_partitions(table, names)
+        return self.lake.scan(table, self.world.versions(table, names))
+
+
+def open_step(
+    table: Table,
+    world: World,
+    wanted: Mapping[str, Recipe],
+    say: Callable[[int, int], None] = lambda _done, _of: None,
+) -> Step:
+    """Let a table build partitions from what they declare.
+
+    Args:
+        table: which.
+        world: the snapshot.
+        wanted: what each partition is to be made from.
+        say: told of progress.
+    """
+    settings = {name for recipe in wanted.values() for name in recipe.settings}
+    inputs = {name for recipe in wanted.values() for name in recipe.inputs}
+    declared = Declared(table, settings, inputs)
+    gate = partial(table.gate, world) if table.gate else (lambda: None)
+    return Step(table, DeclaredWorld(world, declared), tuple(wanted), say, declared, gate)
+
+
+def open_preview(table: Table, world: World, partitions: Iterable[str]) -> Step:
+    """Let a plan read as the build of a table will, whatever partitions it will build."""
+    names = tuple(partitions)
+    settings = {name for one in names for name in world.settings(table, one)}
+    declared = Declared(table, settings, None)
+    return Step(table, DeclaredWorld(world, declared), names, lambda _done, _of: None, declared)
+
+
+def beside(table: str) -> str:
+    """Name the drafts of the files that a step makes before there are rows to lay them beside."""
+    return f"{table}_files"

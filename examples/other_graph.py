@@ -1,0 +1,117 @@
+"""Another graph on the same engine: weather of stations and regions. No text, no Dagster.
+
+``python examples/other_graph.py`` makes edits and shows, for each, what would run and why.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from cosmo_assets.core.digest import digest_bytes
+from cosmo_assets.incremental.build import make
+from cosmo_assets.incremental.dimension import Dimension
+from cosmo_assets.incremental.graph import Graph
+from cosmo_assets.incremental.planner import plan_tables
+from cosmo_assets.incremental.snapshot import World, drop_orphans
+from cosmo_assets.incremental.table import Column, Made, Table, every, same
+from resources.storage.lake import Lake
+
+
+def read(step: Any) -> Any:
+    """Read a station's file: hour → degrees."""
+    for station in step.partitions:
+        hours = json.loads(step.world.outside[station].read_text())
+        rows = [(int(hour), float(degrees)) for hour, degrees in hours.items()]
+        yield station, lambda rows=rows: Made(pl.DataFrame(rows, READINGS.schema, orient="row"))
+
+
+def average(step: Any) -> Any:
+    """Average a station's readings, in the unit of the settings."""
+    for station in step.partitions:
+        rows = step.scan("readings", [station]).select(pl.col("degrees").mean()).collect()
+        mean = rows.item() * step.world.config["scale"]
+        yield station, lambda s=station, m=mean: Made(pl.DataFrame({"station": [s], "mean": [m]}))
+
+
+def rank(step: Any) -> Any:
+    """Order the stations of a region, the warmest first."""
+    for region in step.partitions:
+        rows = step.scan("means", stations_of(step.world, region)).drop("partition")
+        ranked = rows.sort("mean", "station", descending=True).with_row_index("place", offset=1)
+        yield region, lambda ranked=ranked: Made(ranked.select(*RANKING.schema).collect())
+
+
+def stations_of(world: World, region: str) -> tuple[str, ...]:
+    """List the stations of a region: the same tuple each time."""
+    return world.subset("stations", region, lambda one: one.split("-")[0] == region)
+
+
+READINGS = Table(
+    name="readings", group="weather", by="stations", about="One row is a reading.", code="1",
+    columns={"hour": Column(pl.Int64, "since midnight"), "degrees": Column(pl.Float64, "Celsius")},
+    key=("hour",), work=read, empty=False,
+    outside=lambda world, one: {f"file {one}": digest_bytes(world.outside[one].read_bytes())},
+)  # fmt: skip
+MEANS = Table(
+    name="means", group="weather", by="stations", about="One row is a mean.", code="1",
+    columns={"station": Column(pl.String, "station"), "mean": Column(pl.Float64, "of the day")},
+    key=("station",), work=average, parents=(same("readings"),),
+    settings=lambda config, _: {"scale": config["scale"]},
+)  # fmt: skip
+RANKING = Table(
+    name="ranking", group="weather", by="regions", about="One row is a station.", code="1",
+    columns={"place": Column(pl.UInt32, "1 is the warmest"), "station": Column(pl.String, "name")},
+    key=("station",), work=rank, parents=(every("means", among=stations_of),),
+)  # fmt: skip
+DIMENSIONS = (
+    Dimension("stations", lambda world: sorted(world.outside), lambda _, key: (f"no file {key}",)),
+    Dimension("regions", lambda world: sorted({one.split("-")[0] for one in world.outside})),
+)
+GRAPH = Graph((READINGS, MEANS, RANKING), DIMENSIONS)
+
+
+def look(home: Path, scale: float = 1.0, graph: Graph = GRAPH, branch: str = "main") -> World:
+    """Take a snapshot: the files of a folder, one setting, and the lake beside them."""
+    files = {file.stem: file for file in (home / "in").glob("*.json")}
+    return World(graph, {"scale": scale}, Lake(home / "lake", branch), files)
+
+
+def plan(world: World) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Return what would run or go, and why: ``{table[partition]: (status, edits)}``."""
+    found = ((each.table, one) for each in plan_tables(world) for one in each.planned)
+    return {f"{table}[{one.partition}]": (one.status, one.why) for table, one in found}
+
+
+def run(world: World) -> dict[str, str]:
+    """Bring everything up to date; return what became of each partition that was not."""
+    fates: dict[str, str] = {}
+    for table in world.graph.tables:
+        drop_orphans(world, table)
+        for one in make(table, world.partitions(table.by), world):
+            fates[f"{table.name}[{one.partition}]"] = one.fate
+    return {name: fate for name, fate in fates.items() if fate != "hit"}
+
+
+def put(home: Path, station: str, *degrees: Any) -> None:
+    """Save a station's file."""
+    (home / "in").mkdir(parents=True, exist_ok=True)
+    (home / "in" / f"{station}.json").write_text(json.dumps(dict(enumerate(degrees))))
+
+
+def recoded(table: Table, code: str) -> Graph:
+    """Return the graph with another version of one table's code."""
+    tables = (dataclasses.replace(one, code=code) if one is table else one for one in GRAPH.tables)
+    return Graph(tables, DIMENSIONS)
+
+
+if __name__ == "__main__":
+    here = Path(tempfile.mkdtemp())
+    put(here, "north-oslo", 3, 7)
+    print("from nothing:", *plan(look(here)).items(), run(look(here)), sep="\n  ")
+    print("a setting:", *plan(look(here, scale=1.8)).items(), sep="\n  ")
