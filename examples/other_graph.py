@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import tempfile
 from pathlib import Path
@@ -17,6 +16,7 @@ from cosmo_assets.core.digest import digest_bytes
 from cosmo_assets.incremental.build import make
 from cosmo_assets.incremental.dimension import Dimension
 from cosmo_assets.incremental.graph import Graph
+from cosmo_assets.incremental.lineage import Retraction, Traced, aggregated, traced
 from cosmo_assets.incremental.planner import plan_tables
 from cosmo_assets.incremental.snapshot import World, drop_orphans
 from cosmo_assets.incremental.table import Column, Made, Table, every, same
@@ -27,7 +27,8 @@ def read(step: Any) -> Any:
     """Read a station's file: hour → degrees."""
     for station in step.partitions:
         hours = json.loads(step.world.outside[station].read_text())
-        rows = [(int(hour), float(degrees)) for hour, degrees in hours.items()]
+        gone = {name.split("/")[1] for _, name in step.world.retracted if station in name}
+        rows = [(int(hour), float(degrees)) for hour, degrees in hours.items() if hour not in gone]
         yield station, lambda rows=rows: Made(pl.DataFrame(rows, READINGS.schema, orient="row"))
 
 
@@ -55,25 +56,34 @@ def stations_of(world: World, region: str) -> tuple[str, ...]:
 READINGS = Table(
     name="readings", group="weather", by="stations", about="One row is a reading.", code="1",
     columns={"hour": Column(pl.Int64, "since midnight"), "degrees": Column(pl.Float64, "Celsius")},
-    key=("hour",), work=read, empty=False,
+    key=("hour",), work=read, empty=False, lineage=traced(handling="cut"),
     outside=lambda world, one: {f"file {one}": digest_bytes(world.outside[one].read_bytes())},
 )  # fmt: skip
 MEANS = Table(
     name="means", group="weather", by="stations", about="One row is a mean.", code="1",
     columns={"station": Column(pl.String, "station"), "mean": Column(pl.Float64, "of the day")},
-    key=("station",), work=average, parents=(same("readings"),),
+    key=("station",), work=average, lineage=aggregated(), parents=(same("readings"),),
     settings=lambda config, _: {"scale": config["scale"]},
 )  # fmt: skip
 RANKING = Table(
     name="ranking", group="weather", by="regions", about="One row is a station.", code="1",
     columns={"place": Column(pl.UInt32, "1 is the warmest"), "station": Column(pl.String, "name")},
-    key=("station",), work=rank, parents=(every("means", among=stations_of),),
+    key=("station",), work=rank, lineage=aggregated(), parents=(every("means", among=stations_of),),
 )  # fmt: skip
+
+
+def trace(_world: World, targets: Any, scan: Any) -> Traced:
+    """Find the readings that are retracted: each is named station/hour."""
+    named = pl.format("{}/{}", "partition", "hour").is_in([name for _, name in targets])
+    return Traced({"readings": scan("readings").filter(named).collect()}, set(), set(), None)
+
+
 DIMENSIONS = (
     Dimension("stations", lambda world: sorted(world.outside), lambda _, key: (f"no file {key}",)),
     Dimension("regions", lambda world: sorted({one.split("-")[0] for one in world.outside})),
 )
-GRAPH = Graph((READINGS, MEANS, RANKING), DIMENSIONS)
+RETRACTION = Retraction(kinds=("reading",), trace=trace)
+GRAPH = Graph((READINGS, MEANS, RANKING), DIMENSIONS, retraction=RETRACTION)
 
 
 def look(home: Path, scale: float = 1.0, graph: Graph = GRAPH, branch: str = "main") -> World:
@@ -102,12 +112,6 @@ def put(home: Path, station: str, *degrees: Any) -> None:
     """Save a station's file."""
     (home / "in").mkdir(parents=True, exist_ok=True)
     (home / "in" / f"{station}.json").write_text(json.dumps(dict(enumerate(degrees))))
-
-
-def recoded(table: Table, code: str) -> Graph:
-    """Return the graph with another version of one table's code."""
-    tables = (dataclasses.replace(one, code=code) if one is table else one for one in GRAPH.tables)
-    return Graph(tables, DIMENSIONS)
 
 
 if __name__ == "__main__":

@@ -12,11 +12,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
 import pytest
 
+from cosmo_assets.core.errors import ContractError
 from cosmo_assets.incremental.branches import Branches
 from cosmo_assets.incremental.build import make
 from cosmo_assets.incremental.explain import explain
+from cosmo_assets.incremental.graph import Graph
+from cosmo_assets.incremental.retraction.retract import retract
 from resources.storage.lake import Lake
 
 if TYPE_CHECKING:
@@ -43,6 +47,14 @@ def home(tmp_path: Path) -> Path:
         weather.put(tmp_path, name, first, first + 4)
     assert set(weather.run(weather.look(tmp_path)).values()) == {"made"}
     return tmp_path
+
+
+def recoded(table: Any, code: str) -> Graph:
+    """Return the graph with another version of one table's code."""
+    tables = (
+        dataclasses.replace(one, code=code) if one is table else one for one in weather.GRAPH.tables
+    )
+    return Graph(tables, weather.DIMENSIONS, retraction=weather.RETRACTION)
 
 
 def versions(world: Any) -> dict[str, str]:
@@ -100,7 +112,7 @@ def test_a_setting_reaches_what_reads_it(home: Path) -> None:
 
 
 def test_code_reaches_its_table_and_what_reads_that(home: Path) -> None:
-    world = weather.look(home, graph=weather.recoded(weather.MEANS, "2"))
+    world = weather.look(home, graph=recoded(weather.MEANS, "2"))
     assert weather.plan(world) == {
         **{f"means[{name}]": ("stale", RECODED) for name in STATIONS},
         "ranking[north]": ("maybe", RECODED),
@@ -165,6 +177,33 @@ def test_a_broken_check_keeps_the_last_good_version(home: Path) -> None:
     assert versions(weather.look(home)) == before
 
 
+def test_a_retracted_row_is_gone_from_every_file_and_what_it_was_in_is_built_anew(
+    home: Path,
+) -> None:
+    weather.put(home, "north-oslo", 5, 9)
+    weather.run(weather.look(home))  # an older version holds the row as well
+    before = versions(weather.look(home))
+    (report,) = retract(weather.look(home), [("reading", "north-oslo/1")])
+    assert report.rows == {"readings": 1}
+    assert report.rewritten["readings"] == 1
+    assert report.remade == {"means": 1}, "the order of the stations is as it was"
+    rows = pl.concat(
+        [pl.read_parquet(file) for file in (home / "lake").rglob("readings/**/*.parquet")]
+    )
+    assert rows.filter(partition="north-oslo", hour=1).height == 0
+    assert rows.filter(partition="north-oslo", hour=0).height > 0
+    assert weather.plan(weather.look(home)) == {}
+    changed = {name for name, was in versions(weather.look(home)).items() if was != before[name]}
+    assert changed == {"readings[north-oslo]", "means[north-oslo]"}
+
+
+def test_a_table_without_lineage_is_refused(home: Path) -> None:
+    blind = dataclasses.replace(weather.RANKING, lineage=None)
+    with pytest.raises(ContractError, match="ranking: lineage is not set"):
+        Graph((weather.READINGS, weather.MEANS, blind), weather.DIMENSIONS)
+    assert home.is_dir()
+
+
 def undeclared_setting(step: Any) -> Any:
     yield "north-oslo", step.world.config["scale"]
 
@@ -212,7 +251,7 @@ def test_after_any_history_everything_is_as_from_nothing(seed: int, tmp_path: Pa
                 code = chance.choice(["1", "2"])
         if not list((home / "in").iterdir()):
             weather.put(home, "north-oslo", 1)
-        graph = weather.recoded(weather.MEANS, code)
+        graph = recoded(weather.MEANS, code)
         planned = weather.plan(weather.look(home, scale, graph))
         made = weather.run(weather.look(home, scale, graph))
         assert made.keys() <= planned.keys(), "a plan is never too short"

@@ -40,10 +40,11 @@ from cosmo_assets.incremental.retraction.retract import (
     retract,
     tell_listing,
 )
-from cosmo_assets.incremental.retraction.search import MAP, find, name_targets
+from cosmo_assets.incremental.retraction.search import find, name_targets
 from cosmo_assets.orchestration.event_redaction import redact_events
 from cosmo_assets.pipeline.graph import BY_NAME
 from cosmo_assets.pipeline.keys import cells_of, shards_of
+from cosmo_assets.pipeline.topics.recut import MAP
 from cosmo_assets.pipeline.training import mixture_cells, write_mixture
 from resources.ledger.ledger import open_ledger
 from resources.storage.catalog import Branch
@@ -571,7 +572,7 @@ class Killed(BaseException):
 
 PLACES = [
     "cosmo_assets.incremental.retraction.retract.cut",
-    "cosmo_assets.incremental.retraction.retract._take_from_ledger",
+    "cosmo_assets.pipeline.retraction.open_ledger",
     "cosmo_assets.incremental.retraction.cut._write",
     "resources.storage.retractions.Retractions.cut",
     "cosmo_assets.incremental.retraction.retract._sweep",

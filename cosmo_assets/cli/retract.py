@@ -63,6 +63,7 @@ def retract(
 def _retract(given: dict[str, str | None], *, yes: bool, as_json: bool) -> int:
     from cosmo_assets.incremental.retraction.retract import retract, tell_listing  # noqa: PLC0415
     from cosmo_assets.incremental.retraction.search import find, name_targets  # noqa: PLC0415
+    from cosmo_assets.orchestration.event_redaction import redact_events  # noqa: PLC0415
     from cosmo_assets.pipeline.project import look  # noqa: PLC0415
 
     world = look()
@@ -72,7 +73,7 @@ def _retract(given: dict[str, str | None], *, yes: bool, as_json: bool) -> int:
         tell_branch(world.lake.branch)
         _show_descendants(listing)
     sure = yes or (not as_json and _is_sure([name for _, name in targets]))
-    reports = retract(world, targets) if sure else []
+    reports = retract(world, targets, redact=redact_events) if sure else []
     if as_json:
         told = [one._asdict() for one in reports]
         print_json({"retract": targets, **listing, "done": sure, "reports": told})
@@ -97,10 +98,11 @@ def _is_sure(names: list[str]) -> bool:
 def _finish(*, as_json: bool) -> int:
     from cosmo_assets.cli.display import show_frame  # noqa: PLC0415
     from cosmo_assets.incremental.retraction.retract import finish, list_retractions  # noqa: PLC0415
+    from cosmo_assets.orchestration.event_redaction import redact_events  # noqa: PLC0415
     from cosmo_assets.pipeline.project import look  # noqa: PLC0415
 
     world = look()
-    reports = finish(world)
+    reports = finish(world, redact=redact_events)
     known = list_retractions(world.lake)
     if as_json:
         print_json({"retractions": known, "reports": [one._asdict() for one in reports]})
@@ -118,9 +120,10 @@ def _finish(*, as_json: bool) -> int:
 def finish_begun(*, quiet: bool) -> None:
     """Finish retractions that broke off, before anything else is made."""
     from cosmo_assets.incremental.retraction.retract import finish  # noqa: PLC0415
+    from cosmo_assets.orchestration.event_redaction import redact_events  # noqa: PLC0415
     from cosmo_assets.pipeline.project import look  # noqa: PLC0415
 
-    reports = finish(look())
+    reports = finish(look(), redact=redact_events)
     if not quiet:
         _show(reports)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cosmo_assets.core.errors import BadInputError, ContractError
 from cosmo_assets.incremental.accounts import Accounts
+from cosmo_assets.incremental.lineage import Retraction
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -31,10 +32,11 @@ class Graph:
             ``without(outside, settings, retracted)``.
         sql_checks: reads the checks that are SQL files.
         suites: reads the suites of Great Expectations: file name → YAML.
+        retraction: what can be retracted, and how descendants are found.
 
     Raises:
         ContractError: a table is cut by no dimension of the graph, reads one that does not stand
-            before it, or two have one name.
+            before it, has no lineage, or two have one name.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Graph:
         ),
         sql_checks: Callable[[], Iterable[Model]] = tuple,
         suites: Callable[[], Mapping[str, str]] = dict,
+        retraction: Retraction | None = None,
     ) -> None:
         self.tables = tuple(tables)
         self.dimensions = {one.name: one for one in dimensions}
@@ -56,6 +59,7 @@ class Graph:
         self.without = without
         self.sql_checks = sql_checks
         self.suites = suites
+        self.retraction = retraction or Retraction()
         self._check()
 
     def _check(self) -> None:
@@ -73,6 +77,7 @@ class Graph:
                 if parent.table not in seen:
                     msg = f"{table.name}: reads {parent.table!r}, which does not stand before it"
                     raise ContractError(msg)
+            _check_lineage(table, seen)
             seen.add(table.name)
         for dimension in self.dimensions.values():
             for name in dimension.defined_by:
@@ -113,3 +118,12 @@ class Graph:
         """The tables that Dagster is told of through one version a group (``Parent.manifest``)."""
         parents = (parent for table in self.tables for parent in table.parents)
         return tuple(sorted({parent.table for parent in parents if parent.manifest}))
+
+
+def _check_lineage(table: Table, before: set[str]) -> None:
+    if table.lineage is None:
+        msg = f"{table.name}: lineage is not set: say what of it goes with a retraction"
+        raise ContractError(msg)
+    if table.lineage.parent and table.lineage.parent not in before:
+        msg = f"{table.name}: lineage: no table {table.lineage.parent!r} before it"
+        raise ContractError(msg)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cosmo_assets.incremental.context import Step
     from cosmo_assets.incremental.cost import Estimate
     from cosmo_assets.incremental.difference import Difference
+    from cosmo_assets.incremental.lineage import Lineage
     from cosmo_assets.incremental.planned_snapshot import Supposed
     from cosmo_assets.incremental.snapshot import World
 
@@ -114,6 +115,7 @@ class Table:
     # the edits behind a difference in words of the table's own; None: the usual ones; none at all
     # where it goes back to something else that is told of
     tell_difference: Callable[[World, str, Difference], tuple[str, ...] | None] | None = None
+    lineage: Lineage | None = None  # what goes of it with a retraction; a graph refuses None
     kinds: tuple[str, ...] = ("polars", "parquet")
     apart: bool = False  # heavy: runs in a process of its own, as it would in a pod
     empty: bool = True  # a partition may have no rows

@@ -10,6 +10,7 @@ import polars as pl
 from cosmo_assets.algorithms.reports.plots import bar_chart
 from cosmo_assets.core.digest import digest
 from cosmo_assets.core.errors import ContractError
+from cosmo_assets.incremental.lineage import flagged
 from cosmo_assets.incremental.table import Column, Made, Table, keyed, part
 
 if TYPE_CHECKING:
@@ -115,4 +116,5 @@ EVAL_SCORES = Table(
     kinds=("huggingface", "parquet"),
     apart=True,
     empty=False,
+    lineage=flagged(through=("checkpoints", lambda name: part(name, 0))),
 )

@@ -20,6 +20,7 @@ from cosmo_assets.pipeline.quality.tables import (
     DOCUMENTS,
     DUPLICATES,
 )
+from cosmo_assets.pipeline.retraction import RETRACTION
 from cosmo_assets.pipeline.seeds import SEED_DOCUMENTS
 from cosmo_assets.pipeline.tokens import TOKEN_SHARDS
 from cosmo_assets.pipeline.topics.clusters import EMBEDDINGS, TOPIC_ASSIGNMENTS, TOPIC_MODEL
@@ -69,5 +70,6 @@ GRAPH = Graph(
     without=without,
     sql_checks=load_checks,
     suites=_suites,
+    retraction=RETRACTION,
 )
 BY_NAME = GRAPH.by_name

@@ -10,6 +10,7 @@ import polars as pl
 from cosmo_assets.algorithms.seeds import check_duplicates, keep_sample, seed_documents
 from cosmo_assets.core.digest import digest
 from cosmo_assets.incremental.difference import ABSENT
+from cosmo_assets.incremental.lineage import traced
 from cosmo_assets.incremental.table import Column, Made, Table, part
 from cosmo_assets.pipeline.retracted import tell_retracted
 from resources.inputs.interpreter import read_code, read_docs
@@ -118,4 +119,5 @@ SEED_DOCUMENTS = Table(
     outside=_files,
     tell_difference=_tell_difference,
     empty=False,
+    lineage=traced("text", "licence", handling="cut"),
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from cosmo_assets.core.digest import digest, digest_bytes
+from cosmo_assets.incremental.lineage import traced
 from cosmo_assets.incremental.table import Column, Made, Table, same
 from cosmo_assets.pipeline.keys import group_of
 from cosmo_assets.pipeline.quality.tables import by_cell
@@ -90,4 +91,5 @@ TOKEN_SHARDS = Table(
     parents=(same("documents"), same("duplicates"), same("contamination")),
     settings=lambda config, _: {f"tokenizer.{k}": v for k, v in config.tokenizer.key().items()},
     kinds=("huggingface", "parquet"),
+    lineage=traced("model"),
 )

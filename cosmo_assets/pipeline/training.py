@@ -9,6 +9,7 @@ import polars as pl
 
 from cosmo_assets.algorithms.reports.plots import line_chart
 from cosmo_assets.core.digest import digest, digest_bytes
+from cosmo_assets.incremental.lineage import flagged
 from cosmo_assets.incremental.table import Column, Made, Table, every
 from cosmo_assets.pipeline.keys import group_of
 
@@ -124,4 +125,5 @@ CHECKPOINTS = Table(
     kinds=("huggingface", "pytorch"),
     apart=True,
     empty=False,
+    lineage=flagged(),
 )

@@ -8,14 +8,9 @@ import polars as pl
 import pytest
 
 from cosmo_assets.core.build_record import Recipe
-from cosmo_assets.incremental.retraction.lineage import (
-    NEEDED,
-    carry_over,
-    find_quotes,
-    versions_of_models,
-    without,
-    without_quotes,
-)
+from cosmo_assets.incremental.retraction.rows import carry_over, without
+from cosmo_assets.pipeline.graph import BY_NAME
+from cosmo_assets.pipeline.lineage import TRACED, find_quotes, versions_of_models, without_quotes
 from cosmo_assets.pipeline.retracted import Retracted
 
 LONG = "x" * 60
@@ -130,7 +125,7 @@ def test_a_version_stays_that_another_model_led_to_as_well() -> None:
         orient="row",
     )
     schema = {"partition": pl.String, "version": pl.String}
-    rows = {name: pl.LazyFrame(schema={**schema, **needed}) for name, needed in NEEDED.items()}
+    rows = {name: pl.LazyFrame(schema={**schema, **BY_NAME[name].schema}) for name in TRACED}
     rows["topic_labels"] = pl.LazyFrame(
         {"partition": ["t", "t"], "version": ["bad", "good"], "model": ["bad", "good"]}
     )

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
-from cosmo_assets.core.digest import digest, digest_bytes
 from cosmo_assets.core.row_digest import facet_digests, rows_digest
 from cosmo_assets.incremental.build import BECAUSE
-from cosmo_assets.incremental.context import beside
-from cosmo_assets.incremental.retraction.lineage import LABELS, carry_over, without, without_quotes
-from cosmo_assets.incremental.retraction.search import MAP
+from cosmo_assets.incremental.lineage import Recut
+from cosmo_assets.incremental.retraction.rows import carry_over, without
 from cosmo_assets.incremental.snapshot import World
 from cosmo_assets.incremental.table import Made
-from cosmo_assets.pipeline.topics.labels import kinds_of
-from resources.storage.lake import ROWS, write_rows
+from resources.storage.lake import write_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -92,80 +89,25 @@ def cut_table(table: Table, before: World, after: Cut, found: Found) -> Done:
 
 def _cut_rows(table: Table, after: Cut, found: Found, stay: Mapping[str, Trace]) -> dict[str, Made]:
     """Return the partitions that are not as they were."""
-    if table.name in LABELS:
-        return _labels(table, after, found, stay)
+    lineage = table.lineage
+    assert lineage is not None
+    if lineage.recut:
+        return lineage.recut(Recut(table, after, found, stay))
     touched = sorted(found.partitions(table.name) & stay.keys())
     if not touched:
         return {}
-    if table.name == "topic_model":
-        return {name: _model(after.lake, name, stay[name], found) for name in touched}
     rows = after.lake.scan(table.name, {name: stay[name].version for name in touched}).collect()
     kept = without(rows, found.rows(table.name), key=table.key)
-    facts = {"cells": lambda part: {"shards": sorted(set(part["shard"]))}}
-    tell = facts.get(table.name, lambda _: {})
-    parts = _by_partition(kept, touched)
+    parts = by_partition(kept, touched)
+    tell = lineage.facts or (lambda _: {})
     return {name: Made(part, facts=tell(part)) for name, part in parts.items()}
 
 
-def _by_partition(rows: pl.DataFrame, names: list[str]) -> dict[str, pl.DataFrame]:
+def by_partition(rows: pl.DataFrame, names: list[str]) -> dict[str, pl.DataFrame]:
+    """Cut a frame with a ``partition`` column into one frame a name, empty ones included."""
     parts = rows.partition_by("partition", as_dict=True, include_key=False)
     empty = rows.clear().drop("partition")
     return {name: parts.get((name,), empty) for name in names}
-
-
-def _labels(table: Table, after: Cut, found: Found, stay: Mapping[str, Trace]) -> dict[str, Made]:
-    """Take quotes out of topics, and count their documents and kinds anew."""
-    lost = set(found.rows("topic_assignments")["topic_id"].drop_nulls())
-    touched = sorted((found.partitions(table.name) | lost) & stay.keys())
-    if not touched:
-        return {}
-    versions = {name: stay[name].version for name in touched}
-    rows = after.lake.scan(table.name, versions).collect()
-    places = pl.DataFrame({"partition": list(versions), "version": list(versions.values())})
-    quotes = found.descent.quotes[table.name].join(places, on=["partition", "version"], how="semi")
-    counts = _count_documents(after, touched)
-    kept = (
-        without_quotes(rows, quotes)
-        .drop("documents")
-        .join(counts, on="topic_id", how="left", maintain_order="left")
-        .with_columns(pl.col("documents").fill_null(0))
-        .select(rows.columns)
-    )
-    facts: dict[str, dict[str, Any]] = {topic: {} for topic in touched}
-    if "kinds" in rows.columns:
-        kinds = {topic: kinds_of(after, topic) for topic in touched}
-        facts = {topic: {"kinds": found_} for topic, found_ in kinds.items()}
-        listed = pl.DataFrame({"partition": list(kinds), "kinds": list(kinds.values())})
-        kept = kept.drop("kinds").join(listed, on="partition").select(rows.columns)
-    parts = _by_partition(kept, touched)
-    return {name: Made(part, facts=facts[name]) for name, part in parts.items()}
-
-
-def _count_documents(after: Cut, topics: list[str]) -> pl.DataFrame:
-    shards = after.versions("topic_assignments", after.partitions("source_shards"))
-    return (
-        after.lake.scan("topic_assignments", shards)
-        .filter(pl.col("topic_id").is_in(topics))
-        .select("doc_id", "topic_id")
-        .unique()
-        .group_by("topic_id")
-        .agg(pl.len().cast(pl.Int64).alias("documents"))
-        .collect()
-    )
-
-
-def _model(lake: Lake, name: str, trace: Trace, found: Found) -> Made:
-    """Take documents off the map of a clustering; the clusters stay as they were fitted."""
-    source = lake.folder("topic_model", name, trace.version)
-    folder = lake.draft(beside("topic_model"), name)
-    for file in sorted(source.iterdir()):
-        if file.name not in {ROWS, MAP}:
-            shutil.copy(file, folder / file.name)
-    points = pl.read_parquet(source / MAP)
-    kept = points.filter(~pl.col("doc_id").is_in(found.descent.docs.implode()))
-    kept.write_parquet(folder / MAP, compression="zstd")
-    sums = digest([digest_bytes(file.read_bytes()) for file in sorted(folder.iterdir())])
-    return Made(pl.read_parquet(source / ROWS).drop("partition"), folder, sums)
 
 
 def _write(lake: Lake, table: Table, partition: str, made: Made, trace: Trace) -> Trace:

@@ -1,35 +1,32 @@
-"""Which checkpoints and scores are built on data that was retracted since."""
+"""Which partitions are built on data that was retracted since."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cosmo_assets.incremental.table import part
 from resources.storage.retractions import Retractions
 
 if TYPE_CHECKING:
     from cosmo_assets.incremental.snapshot import World
 
-MARKED = ("checkpoints", "eval_scores")
-
 
 def read_marks(world: World, table: str) -> dict[str, list[str]]:
     """Return ``{partition: what it is built on and was retracted}``.
 
-    A score is of the checkpoint that its trace names: equal scores of another checkpoint are one
-    version with it, and no worse for that.
+    What is flagged through another table is of the version of that one that its trace names: equal
+    rows of another version are no worse for that.
     """
-    if table not in MARKED:
+    lineage = world.graph.by_name[table].lineage
+    if lineage is None or lineage.handling != "flagged":
         return {}
-    marks = Retractions(world.lake.catalog).marks("checkpoints")
+    parent, key = lineage.through or (table, None)
+    marks = Retractions(world.lake.catalog).marks(parent)
     found: dict[str, list[str]] = {}
     for name, trace in world.traces(table).items() if marks else ():
-        recipe = part(name, 0)
-        version = trace.version
-        if table == "eval_scores":
-            version = trace.recipe.inputs.get(f"checkpoints[{recipe}]", "")
-        if (recipe, version) in marks:
-            found[name] = marks[recipe, version]
+        of = key(name) if key else name
+        version = trace.recipe.inputs.get(f"{parent}[{of}]", "") if key else trace.version
+        if (of, version) in marks:
+            found[name] = marks[of, version]
     return found
 
 

@@ -11,53 +11,37 @@ import contextlib
 import datetime as dt
 import json
 import shutil
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-import polars as pl
-
-from cosmo_assets.algorithms.generation.completion_key import prompt_keys
 from cosmo_assets.core.errors import BadInputError
 from cosmo_assets.incremental.build import make
 from cosmo_assets.incremental.context import beside
 from cosmo_assets.incremental.retraction.cut import Cut, cut_table, leftovers
 from cosmo_assets.incremental.retraction.flags import read_marks
-from cosmo_assets.incremental.retraction.lineage import NEEDED
-from cosmo_assets.incremental.retraction.search import Found, find, prompt_texts
+from cosmo_assets.incremental.retraction.search import Found, find
 from cosmo_assets.incremental.snapshot import World
-from cosmo_assets.incremental.table import part
-from cosmo_assets.orchestration.event_redaction import redact_events
-from resources.ledger.ledger import open_ledger
 from resources.storage.lake import BRANCH_LOCK, Lake, write_atomically
 from resources.storage.retractions import Incision, Retractions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
 
     from cosmo_assets.core.build_record import Trace
-    from cosmo_assets.incremental.retraction.search import Target
+    from cosmo_assets.incremental.lineage import Handling, Target
 
-CUT = (
-    "seed_documents",
-    "embeddings",
-    "topic_model",
-    "topic_assignments",
-    "topic_labels",
-    "topics",
-    "prompt_templates",
-    "cells",
-    "passages",
-    "groundings",
-    "prompts",
-    "completions",
-)
-REMADE = (
-    "documents",
-    "duplicates",
-    "contamination",
-    "contamination_report",
-    "corpus_profile",
-    "token_shards",
-)
+
+class Redact(Protocol):
+    """Takes texts out of what somebody else was told: a log, a page."""
+
+    def __call__(self, home: Path, *, partitions: Iterable[str], ids: Iterable[str]) -> int:
+        """Blank what is about these partitions or names one of these ids; return how much."""
+        ...
+
+
+def keep(home: Path, *, partitions: Iterable[str], ids: Iterable[str]) -> int:  # noqa: ARG001 - as Redact has it
+    """Redact nothing: nobody else was told."""
+    return 0
 
 
 class Report(NamedTuple):
@@ -76,7 +60,7 @@ class Report(NamedTuple):
     marked: dict[str, list[str]]  # table → partitions
 
 
-def retract(world: World, targets: Iterable[Target]) -> list[Report]:
+def retract(world: World, targets: Iterable[Target], *, redact: Redact = keep) -> list[Report]:
     """Take ``targets`` out for good, and finish what was begun before.
 
     Raises:
@@ -85,11 +69,11 @@ def retract(world: World, targets: Iterable[Target]) -> list[Report]:
     at = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
     with alone(world.lake):
         Retractions(world.lake.catalog).begin(targets, at=at)
-        taken = _cut_and_sweep(world)
+        taken = _cut_and_sweep(world, redact)
     return _remake_all(world, taken)
 
 
-def finish(world: World) -> list[Report]:
+def finish(world: World, *, redact: Redact = keep) -> list[Report]:
     """Finish the retractions that were begun and broke off.
 
     Raises:
@@ -98,7 +82,7 @@ def finish(world: World) -> list[Report]:
     if not Retractions(world.lake.catalog).unfinished():
         return []
     with alone(world.lake):
-        taken = _cut_and_sweep(world)
+        taken = _cut_and_sweep(world, redact)
     return _remake_all(world, taken)
 
 
@@ -114,7 +98,7 @@ def alone(lake: Lake) -> Iterator[None]:
         yield
 
 
-def _cut_and_sweep(world: World) -> dict[int, int]:
+def _cut_and_sweep(world: World, redact: Redact) -> dict[int, int]:
     """Cut out what is not cut yet, then remove from disk what no trace names any more.
 
     Returns:
@@ -126,8 +110,8 @@ def _cut_and_sweep(world: World) -> dict[int, int]:
         cut(world, sorted(set(begun)))
     taken: dict[int, int] = {}
     for one in retractions.unfinished():
-        _sweep(world, one.work)
-        taken[one.id] = _take_from_ledger(world, one.work)
+        _sweep(world, one.work, redact)
+        taken[one.id] = world.graph.retraction.forget(world, one.work)
     return taken
 
 
@@ -147,26 +131,25 @@ def cut(world: World, targets: list[Target]) -> None:
     found = find(before, targets)
     current: dict[str, dict[str, Trace | None]] = {}
     counts: dict[str, dict[str, int]] = {"rewritten": {}, "kept": {}, "dropped": {}}
-    for name in CUT:
+    for name in _handled(world, "cut"):
         done = cut_table(named[name], before, after, found)
         current[name] = done.changes
         for what, count in done.counts.items():
             counts[what][name] = count
-    for name in REMADE:
+    for name in _handled(world, "rebuilt"):
         gone = leftovers(named[name], before, after)
         current[name] = dict.fromkeys(gone)
         counts["dropped"][name] = len(gone)
-    marks = [(*one, " ".join(target)) for one in sorted(found.checkpoints) for target in targets]
+    marks = [(*one, " ".join(target)) for one in sorted(found.flagged) for target in targets]
     work = {
         "branch": lake.branch,
         "folders": [str(folder.relative_to(lake.root)) for folder in found.folders],
         "touched": _names(found),
-        "ids": _ids(found),
+        "ids": sorted(world.graph.retraction.ids(found.traced)),
         "remake": _to_remake(before, after, found),
-        "rows": {name: found.rows(name).height for name in found.descent.rows},
+        "rows": {name: found.rows(name).height for name in found.rows_of},
         "versions": len(found.gone),
-        "prompts": sorted(prompt_keys(prompt_texts(lake, found))),
-        "models": sorted(found.target.models),
+        **world.graph.retraction.note(world, found.traced),
         **counts,
     }
     retractions.cut(lake.branch, Incision(found.gone, current, marks, found.because), work=work)
@@ -180,18 +163,12 @@ def _names(found: Found) -> dict[str, list[str]]:
     return {table: sorted(parts) for table, parts in names.items()}
 
 
-def _ids(found: Found) -> list[str]:
-    """List what names descending documents and prompts, to look for where no column tells."""
-    prompts = found.descent.rows["prompts"]["prompt_id"]
-    return sorted({*found.target.docs, *found.descent.docs, *prompts})
-
-
 def _to_remake(before: World, after: World, found: Found) -> dict[str, list[str]]:
     """List what is to be made from what stays: what was fresh, or loses rows."""
     wanted: dict[str, list[str]] = {}
-    for name in REMADE:
+    for name in _handled(before, "rebuilt"):
         table = before.graph.by_name[name]
-        touched = found.partitions(name) if name in found.descent.rows else set()
+        touched = found.partitions(name) if name in found.rows_of else set()
         traces = before.traces(name)
         wanted[name] = [
             one
@@ -201,7 +178,7 @@ def _to_remake(before: World, after: World, found: Found) -> dict[str, list[str]
     return wanted
 
 
-def _sweep(world: World, work: Mapping[str, Any]) -> None:
+def _sweep(world: World, work: Mapping[str, Any], redact: Redact) -> None:
     """Remove folders, half-made drafts, told errors and events that may hold what is gone."""
     lake = world.lake
     for relative in work["folders"]:
@@ -212,7 +189,7 @@ def _sweep(world: World, work: Mapping[str, Any]) -> None:
                 break
             parent.rmdir()
     partitions = {one for names in work["touched"].values() for one in names}
-    redact_events(lake.root / "dagster", partitions=partitions, ids=work["ids"])
+    redact(lake.root / "dagster", partitions=partitions, ids=work["ids"])
     for name in world.graph.by_name:
         lake.sweep_drafts(name)
         lake.sweep_drafts(beside(name))
@@ -223,13 +200,6 @@ def _sweep(world: World, work: Mapping[str, Any]) -> None:
             if left := told.keys() & set(partitions):
                 rest = {one: error for one, error in told.items() if one not in left}
                 write_atomically(path, json.dumps(rest, indent=1, sort_keys=True))
-
-
-def _take_from_ledger(world: World, work: Mapping[str, Any]) -> int:
-    """Take out what descending prompts ever got, whoever asked, and what retracted models wrote."""
-    with open_ledger(world.config, world.lake) as ledger:
-        keys = pl.Series(work["prompts"], dtype=pl.String)
-        return ledger.remove(prompts=keys, models=work["models"]).removed
 
 
 def _remake_all(world: World, taken: Mapping[int, int]) -> list[Report]:
@@ -251,7 +221,7 @@ def _remake(
     unchanged: dict[str, int] = {}
     failed: dict[str, str] = {}
     wanted = work["remake"] if work["branch"] == world.lake.branch else {}
-    for name in REMADE:
+    for name in _handled(world, "rebuilt"):
         table = world.graph.by_name[name]
         now = world.again()
         live = set(now.partitions(table.by))
@@ -284,18 +254,24 @@ def _marked(world: World, targets: Iterable[Target]) -> dict[str, list[str]]:
     mine = {" ".join(target) for target in targets}
     return {
         table: [one for one, marks in read_marks(world, table).items() if mine & set(marks)]
-        for table in ("checkpoints", "eval_scores")
+        for table in _handled(world, "flagged")
     }
+
+
+def _handled(world: World, handling: Handling) -> list[str]:
+    """Name the tables that a retraction handles so, in pipeline order."""
+    return [
+        table.name
+        for table in world.graph.tables
+        if table.lineage and table.lineage.handling == handling
+    ]
 
 
 def tell_listing(world: World, found: Found) -> dict[str, Any]:
     """Say what a retraction would take: current rows by key, and how many others."""
-    checkpoints = {(recipe, version) for _, recipe, version in found.checkpoints}
-    current = world.traces("checkpoints")
-    hit = {name for name, trace in current.items() if (name, trace.version) in checkpoints}
-    scores = [name for name in world.traces("eval_scores") if part(name, 0) in hit]
+    marked = {name: _flagged_now(world, name, found) for name in _handled(world, "flagged")}
     tables: dict[str, Any] = {}
-    for name in NEEDED:
+    for name in found.rows_of:
         keys = ("partition", *world.graph.by_name[name].key)
         now = found.rows(name).select(keys).unique().sort(keys)
         then = found.rows(name, now=False).select(keys).height
@@ -305,8 +281,20 @@ def tell_listing(world: World, found: Found) -> dict[str, Any]:
         "tables": tables,
         "versions": len(found.gone),
         "rejected": sum("rejected" in folder.parts for folder in found.folders),
-        "marked": {"checkpoints": sorted(hit), "eval_scores": scores},
+        "marked": marked,
     }
+
+
+def _flagged_now(world: World, table: str, found: Found) -> list[str]:
+    """Name the current partitions of a flagged table that are built on what is found."""
+    lineage = world.graph.by_name[table].lineage
+    assert lineage is not None
+    traces = world.traces(table)
+    if lineage.through is None:
+        return sorted(n for n, one in traces.items() if (table, n, one.version) in found.flagged)
+    parent, key = lineage.through
+    hit = set(_flagged_now(world, parent, found))
+    return [name for name in traces if key(name) in hit]
 
 
 def list_retractions(lake: Lake) -> list[dict[str, Any]]:

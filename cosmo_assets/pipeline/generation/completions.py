@@ -14,6 +14,7 @@ import polars as pl
 from cosmo_assets.algorithms.generation.completion_key import sampled_keys, sampled_otherwise
 from cosmo_assets.algorithms.generation.text_flags import Mark, mark_text
 from cosmo_assets.incremental.cost import Estimate
+from cosmo_assets.incremental.lineage import traced
 from cosmo_assets.incremental.planned_snapshot import Supposed, is_known
 from cosmo_assets.incremental.table import Calls, Column, Made, Table, same
 from cosmo_assets.pipeline.calls import most_tokens
@@ -219,4 +220,5 @@ COMPLETIONS = Table(
     calls=Calls(_estimate, most_tokens),
     gate=_refuse,
     kinds=("openai", "parquet"),
+    lineage=traced("model", handling="cut"),
 )

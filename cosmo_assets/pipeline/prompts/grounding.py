@@ -15,6 +15,7 @@ from cosmo_assets.algorithms.seeds import seed_documents
 from cosmo_assets.config.schema import Source
 from cosmo_assets.core.errors import BadInputError
 from cosmo_assets.incremental.difference import ABSENT
+from cosmo_assets.incremental.lineage import traced
 from cosmo_assets.incremental.table import Column, Made, Parent, Table, part, same
 from cosmo_assets.pipeline.keys import corpora_in_use, corpora_of
 from cosmo_assets.pipeline.prompts.tables import cell_documents, style_template, with_passages
@@ -218,6 +219,7 @@ PASSAGES = Table(
     settings=_passage_settings,
     outside=_files,
     kinds=("polars", "parquet"),
+    lineage=traced("licence", handling="cut"),
 )
 
 GROUNDINGS = Table(
@@ -244,4 +246,5 @@ GROUNDINGS = Table(
     facet="passage_id",
     tell_difference=_tell_corpus,
     kinds=("duckdb", "parquet"),
+    lineage=traced("passage_id", handling="cut"),
 )

@@ -17,6 +17,7 @@ from cosmo_assets.core.build_record import Trace
 from cosmo_assets.core.digest import digest
 from cosmo_assets.core.errors import BadInputError, ContractError
 from cosmo_assets.core.row_digest import rows_digest
+from cosmo_assets.incremental.lineage import traced
 from cosmo_assets.incremental.table import Column, Made, Parent, Preview, Table, keyed, part, same
 from cosmo_assets.pipeline.keys import corpora_of, group_of
 from cosmo_assets.pipeline.quality.tables import by_cell
@@ -174,7 +175,11 @@ def _cells(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
     labels = {cell: topics[part(cell, 0)].facts["label"] for cell in step.partitions}
     rows = draw_documents(step, labels, templates)
     for cell, members in by_cell(rows.sort("doc_id"), step.partitions):
-        yield cell, partial(Made, members, facts={"shards": sorted(set(members["shard"]))})
+        yield cell, partial(Made, members, facts=_facts_of_cell(members))
+
+
+def _facts_of_cell(members: pl.DataFrame) -> dict[str, Any]:
+    return {"shards": sorted(set(members["shard"]))}
 
 
 def draw_documents(
@@ -413,6 +418,7 @@ PROMPT_TEMPLATES = Table(
     preview=_preview,
     kinds=("markdown", "parquet"),
     empty=False,
+    lineage=traced(handling="cut"),
 )
 
 CELLS = Table(
@@ -437,6 +443,7 @@ CELLS = Table(
     settings=_kinds,
     reads=("sources.*.group",),  # which topics a source feeds, and so which inputs there are
     kinds=("duckdb", "parquet"),
+    lineage=traced("shard", handling="cut", facts=_facts_of_cell),
 )
 
 PROMPTS = Table(
@@ -472,4 +479,5 @@ PROMPTS = Table(
     # but for the passages of styles that ask for some.
     parents=(same("cells"), Parent("groundings", _passages_shown, manifest=True)),
     by_id=("seed_documents", "prompt_templates"),
+    lineage=traced("doc_id", "passages", handling="cut"),
 )

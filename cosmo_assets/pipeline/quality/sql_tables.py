@@ -9,6 +9,7 @@ import duckdb
 import polars as pl
 
 from cosmo_assets.core.errors import ContractError
+from cosmo_assets.incremental.lineage import aggregated
 from cosmo_assets.incremental.table import Column, Made, Parent, Table, every
 from cosmo_assets.pipeline.keys import cells_of
 from cosmo_assets.pipeline.quality.tables import (
@@ -59,6 +60,7 @@ def sql_table(
         work=partial(_run, model, reads),
         parents=tuple(_reads(table.name, table.by) for table in reads),
         kinds=("duckdb", "sql"),
+        lineage=aggregated(),
     )
 
 

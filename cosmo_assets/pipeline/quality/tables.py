@@ -11,6 +11,7 @@ from cosmo_assets.algorithms.quality.benchmarks import normalise, sample_text
 from cosmo_assets.algorithms.quality.cleaning import clean
 from cosmo_assets.algorithms.quality.contamination import find_contamination, index_benchmark
 from cosmo_assets.algorithms.quality.duplicates import find_duplicates, signatures
+from cosmo_assets.incremental.lineage import traced, untouched
 from cosmo_assets.incremental.table import Column, Made, Table, every, part, same
 from cosmo_assets.pipeline.keys import group_of
 from resources.inputs.rows import read_named
@@ -211,6 +212,7 @@ DOCUMENTS = Table(
     work=_documents,
     parents=(same("completions"), same("prompts")),
     settings=_quality("min_words", "max_words"),
+    lineage=traced("doc_id", "model"),
 )
 
 DUPLICATES = Table(
@@ -233,6 +235,7 @@ DUPLICATES = Table(
     ),
     settings=_quality("duplicate_similarity", "duplicate_seed"),
     kinds=("numpy", "parquet"),
+    lineage=traced("partner_id", "partner_cell"),
 )
 
 BENCHMARK_INDEX = Table(
@@ -260,6 +263,7 @@ BENCHMARK_INDEX = Table(
     settings=_index_settings,
     outside=_benchmark_files,
     empty=False,
+    lineage=untouched(),
 )
 
 CONTAMINATION = Table(
@@ -288,4 +292,5 @@ CONTAMINATION = Table(
     ),
     settings=_quality("contamination_ngram", "contamination_ratio"),
     kinds=("numpy", "parquet"),
+    lineage=traced(),
 )

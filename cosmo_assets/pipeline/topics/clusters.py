@@ -13,8 +13,10 @@ from cosmo_assets.algorithms.reports.plots import scatter
 from cosmo_assets.algorithms.topics.clustering import assign, fit_clusters, name_clusters, slug
 from cosmo_assets.core.digest import digest, digest_bytes
 from cosmo_assets.core.errors import ContractError
+from cosmo_assets.incremental.lineage import traced
 from cosmo_assets.incremental.table import Column, Made, Parent, Table, every, part, same
 from cosmo_assets.pipeline.keys import group_of, shards_of
+from cosmo_assets.pipeline.topics.recut import MAP, recut_model
 from resources.models.embedder import Embedder
 
 if TYPE_CHECKING:
@@ -97,7 +99,7 @@ def _taxonomy(step: Step, taxonomy: str) -> Made:
         pl.Series("y", fitted.plane[:, 1]),
         pl.Series("cluster", fitted.labels.astype(np.int32)),
     )
-    points.write_parquet(folder / "map.parquet", compression="zstd")
+    points.write_parquet(folder / MAP, compression="zstd")
     sums = digest([digest_bytes(file.read_bytes()) for file in sorted(folder.iterdir())])
     metadata = {
         "clusters": len(names),
@@ -197,6 +199,7 @@ EMBEDDINGS = Table(
     settings=lambda config, _: {f"embedding.{k}": v for k, v in config.embedding.key().items()},
     kinds=("pytorch", "parquet"),
     apart=True,
+    lineage=traced(handling="cut"),
 )
 
 TOPIC_MODEL = Table(
@@ -221,6 +224,7 @@ TOPIC_MODEL = Table(
     kinds=("scikitlearn", "parquet"),
     apart=True,
     empty=False,
+    lineage=traced(handling="cut", recut=recut_model),
 )
 
 TOPIC_ASSIGNMENTS = Table(
@@ -251,4 +255,5 @@ TOPIC_ASSIGNMENTS = Table(
     value_scope=group_of,
     tell_difference=_tell_difference,
     kinds=("numpy", "parquet"),
+    lineage=traced("topic_id", handling="cut"),
 )

@@ -22,10 +22,13 @@ from cosmo_assets.algorithms.topics.labelling import (
 from cosmo_assets.core.digest import digest
 from cosmo_assets.core.errors import BadInputError, ContractError
 from cosmo_assets.incremental.cost import Estimate
-from cosmo_assets.incremental.table import Calls, Column, Made, Parent, Preview, Table, part, same
+from cosmo_assets.incremental.lineage import traced
+from cosmo_assets.incremental.table import Calls, Column, Made, Parent, Preview, Table, same
 from cosmo_assets.pipeline.calls import most_tokens
 from cosmo_assets.pipeline.keys import group_of
 from cosmo_assets.pipeline.retracted import require_generator
+from cosmo_assets.pipeline.topics.kinds import kinds_of
+from cosmo_assets.pipeline.topics.recut import recut_labels
 from resources.generation.generator import open_generator
 from resources.generation.monitor import watching
 from resources.ledger.answers import answer
@@ -255,12 +258,6 @@ def is_kept(score: float | None, override: Override, *, least: float) -> bool:
     return score is None or score >= least
 
 
-def kinds_of(world: World, topic: str) -> list[str]:
-    """List the kinds of documents a topic holds."""
-    shards = world.facet("topic_assignments", topic)
-    return sorted({world.config.sources[part(shard, 0)].kind for shard in shards})
-
-
 def _members_of(world: World, topic: str) -> dict[str, str] | None:
     """Version a topic's documents; which shards they lie in does not change a label."""
     found = world.facet("topic_assignments", topic)
@@ -352,6 +349,7 @@ TOPIC_LABELS = Table(
     reads=("groups.*.topics",),
     by_id=("seed_documents",),
     calls=Calls(_estimate, most_tokens),
+    lineage=traced("extracts", "model", handling="cut", recut=recut_labels),
     kinds=("openai", "parquet"),
     empty=False,
 )
@@ -381,6 +379,7 @@ TOPICS = Table(
     reads=("groups.*.topics",),
     outside=_overrides,
     preview=_preview,
+    lineage=traced("extracts", "model", handling="cut", recut=recut_labels),
     tell_difference=_tell_override,
     empty=False,
 )

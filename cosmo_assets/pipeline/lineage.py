@@ -2,45 +2,46 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
-from cosmo_assets.core.build_record import Recipe
+from cosmo_assets.incremental.retraction.rows import AT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
     from cosmo_assets.pipeline.retracted import Retracted
 
-AT = ("partition", "version")  # which version of which partition a row stands in
 SHARDWISE = ("seed_documents", "embeddings", "topic_assignments")
 LABELS = ("topic_labels", "topics")
-# What tells, besides a table's key, whether a row descends; in the order of the pipeline.
-NEEDED: dict[str, dict[str, Any]] = {
-    "seed_documents": {"doc_id": pl.String, "text": pl.String, "licence": pl.String},
-    "embeddings": {"doc_id": pl.String},
-    "topic_assignments": {"doc_id": pl.String, "topic_id": pl.String},
-    "topic_labels": {"topic_id": pl.String, "extracts": pl.List(pl.String), "model": pl.String},
-    "topics": {"topic_id": pl.String, "extracts": pl.List(pl.String), "model": pl.String},
-    "prompt_templates": {"style": pl.String},
-    "cells": {"doc_id": pl.String, "shard": pl.String},
-    "passages": {"passage_id": pl.String, "licence": pl.String},
-    "groundings": {"doc_id": pl.String, "passage_id": pl.String},
-    "prompts": {"prompt_id": pl.String, "doc_id": pl.String, "passages": pl.List(pl.String)},
-    "completions": {"prompt_id": pl.String, "model": pl.String},
-    "documents": {"prompt_id": pl.String, "doc_id": pl.String, "model": pl.String},
-    "duplicates": {"prompt_id": pl.String, "partner_id": pl.String, "partner_cell": pl.String},
-    "contamination": {"prompt_id": pl.String},
-    "token_shards": {"prompt_id": pl.String, "model": pl.String},
-}
+# The tables whose rows are traced here, in the order of the pipeline.
+TRACED = (
+    "seed_documents",
+    "embeddings",
+    "topic_assignments",
+    "topic_labels",
+    "topics",
+    "prompt_templates",
+    "cells",
+    "passages",
+    "groundings",
+    "prompts",
+    "completions",
+    "documents",
+    "duplicates",
+    "contamination",
+    "token_shards",
+)
+WRITTEN_BY = ("topic_labels", "topics", "completions", "documents", "token_shards")  # a model
+LICENSED = ("seed_documents", "passages")
 HEAD_CHARS = 50  # of an extract; labelling.extract_chars is no less
 
 
 class Descent(NamedTuple):
     """Every row of every version that descends from what is retracted."""
 
-    rows: dict[str, pl.DataFrame]  # table → partition, version and the columns of NEEDED and key
+    rows: dict[str, pl.DataFrame]  # table → partition, version and the columns that tell and key
     quotes: dict[str, pl.DataFrame]  # label table → partition, version, topic_id, extracts
     docs: pl.Series  # ids of the seed documents that stand nowhere else
     asked: pl.DataFrame  # of the rows of prompts, those whose answers go
@@ -57,7 +58,7 @@ def find_descendants(
     """Find descendants among all versions of all tables.
 
     Args:
-        rows: table → ``partition, version``, the columns of ``NEEDED`` and those of its key.
+        rows: table → ``partition, version``, the columns that tell and those of its key.
         cells: the current ``partition, doc_id, shard``. A document that stands in several sources
             descends from the one its row names.
         target: what is retracted. Of a licence goes what stands under no other one as well.
@@ -109,7 +110,7 @@ def find_descendants(
     quoted = rows["prompts"].filter(_quotes_one(_passages(rows["passages"], target))).collect()
     asked = pl.concat([found["prompts"], quoted]).unique(maintain_order=True)
     _add_versions(found, rows, quoting)
-    return Descent({name: found[name] for name in NEEDED}, quotes, docs, asked)
+    return Descent({name: found[name] for name in TRACED}, quotes, docs, asked)
 
 
 def _add_versions(
@@ -219,7 +220,7 @@ def versions_of_models(
         Table → ``partition, version``.
     """
     mine = pl.col("model").is_in(list(models))
-    return _and_made_from({name: mine for name in NEEDED if "model" in NEEDED[name]}, rows, edges)
+    return _and_made_from(dict.fromkeys(WRITTEN_BY, mine), rows, edges)
 
 
 def versions_quoting(
@@ -243,8 +244,7 @@ def versions_of_licences(
         Table → ``partition, version``.
     """
     mine = pl.col("licence").is_in(list(licences))
-    tables = [name for name, needed in NEEDED.items() if "licence" in needed]
-    return {name: rows[name].filter(mine).select(AT).unique().collect() for name in tables}
+    return {name: rows[name].filter(mine).select(AT).unique().collect() for name in LICENSED}
 
 
 def _and_made_from(
@@ -253,7 +253,7 @@ def _and_made_from(
     """Find the versions with a row that ``first`` names, and those made from nothing else."""
     found: dict[str, pl.DataFrame] = {}
     dirty = pl.DataFrame(schema=dict.fromkeys(("tbl", *AT), pl.String))
-    for name in NEEDED:
+    for name in TRACED:
         behind = _made_from(edges.filter(pl.col("tbl") == name), dirty)
         own = rows[name].filter(first.get(name, pl.lit(value=False))).select(AT).collect()
         found[name] = pl.concat([own, behind]).unique()
@@ -272,13 +272,6 @@ def _made_from(edges: pl.DataFrame, dirty: pl.DataFrame) -> pl.DataFrame:
         .agg(pl.col("dirty").all())
     )
     return whole.filter("dirty").select(AT)
-
-
-def without(rows: pl.DataFrame, gone: pl.DataFrame, *, key: Sequence[str]) -> pl.DataFrame:
-    """Take rows out, by partition and key."""
-    on = ["partition", *key]
-    # sorted first: polars panics where it sorts no rows of a column of arrays
-    return rows.sort(on).join(gone.select(on).unique(), on=on, how="anti", maintain_order="left")
 
 
 def without_quotes(labels: pl.DataFrame, quotes: pl.DataFrame) -> pl.DataFrame:
@@ -303,31 +296,3 @@ def without_quotes(labels: pl.DataFrame, quotes: pl.DataFrame) -> pl.DataFrame:
         .with_columns(pl.col("extracts").fill_null([]))
         .select(labels.columns)
     )
-
-
-def carry_over(made: Recipe, before: Recipe | None, now: Recipe | None) -> Recipe:
-    """Say that what was made is what is wanted now, as far as it was what was wanted before.
-
-    So what a person had edited and not run yet stays to be made.
-
-    Args:
-        made: what a partition was made from.
-        before: what it would have been made from without the retraction.
-        now: what it would be made from now.
-    """
-    if before is None or now is None:
-        return made
-    code = now.code if made.code == before.code else made.code
-    settings = _carry(made.settings, before.settings, now.settings)
-    return Recipe(code, settings, _carry(made.inputs, before.inputs, now.inputs))
-
-
-def _carry(
-    made: Mapping[str, Any], before: Mapping[str, Any], now: Mapping[str, Any]
-) -> dict[str, Any]:
-    absent = object()
-    edited = {
-        name for name in {*made, *before} if made.get(name, absent) != before.get(name, absent)
-    }
-    kept = {name: value for name, value in made.items() if name in edited}
-    return kept | {name: value for name, value in now.items() if name not in edited}

@@ -1,0 +1,117 @@
+"""What of a table goes when something is retracted, and what becomes of the rest.
+
+Each table declares it; a graph with a table that does not is refused. How rows of the tables are
+traced to what is retracted is the graph's to say (``Retraction``), but for tables whose rows follow
+from those of one parent: the engine finds these itself.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+    import polars as pl
+
+    from cosmo_assets.core.build_record import Trace
+    from cosmo_assets.incremental.retraction.search import Found
+    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.table import Made, Table
+
+Target = tuple[str, str]  # kind, name
+Location = tuple[str, str, str]  # table, partition, version
+# cut: rows are taken out, the rest stays as it was made. rebuilt: made anew from what stays.
+# flagged: it stays, and people are told what it is built on. untouched: nothing descends.
+Handling = Literal["cut", "rebuilt", "flagged", "untouched"]
+
+
+class Recut(NamedTuple):
+    """What a table is given that takes its rows out itself."""
+
+    table: Table
+    after: World  # as it will be, all tables before this one cut
+    found: Found
+    stay: Mapping[str, Trace]  # partitions that stay, with the traces they had
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Lineage:
+    """How rows of a table descend, and what becomes of what holds them."""
+
+    handling: Handling
+    # columns that tell, besides the key, whether a row descends; None: no row can be told apart
+    columns: tuple[str, ...] | None = None
+    parent: str = ""  # a row descends if it has the same values in ``on`` as one of the parent's
+    on: tuple[str, ...] = ()
+    # takes rows out of partitions, where that is more than to leave them out
+    recut: Callable[[Recut], dict[str, Made]] | None = None
+    facts: Callable[[pl.DataFrame], dict[str, Any]] | None = None  # of the rows that are left
+    # of a flagged table: the table whose flags it has, and of which partition
+    through: tuple[str, Callable[[str], str]] | None = None
+
+
+def traced(
+    *columns: str,
+    handling: Handling = "rebuilt",
+    recut: Callable[[Recut], dict[str, Made]] | None = None,
+    facts: Callable[[pl.DataFrame], dict[str, Any]] | None = None,
+) -> Lineage:
+    """Rows are traced by the graph's ``Retraction``; these columns tell, and the key."""
+    return Lineage(handling, columns, recut=recut, facts=facts)
+
+
+def derived(parent: str, *on: str) -> Lineage:
+    """Rows descend with those of one parent: the same partition, the same values of ``on``."""
+    return Lineage("rebuilt", on, parent=parent, on=on)
+
+
+def aggregated() -> Lineage:
+    """Rows are sums over many of the parents': they are made anew from what stays."""
+    return Lineage("rebuilt")
+
+
+def flagged(through: tuple[str, Callable[[str], str]] | None = None) -> Lineage:
+    """What is built on retracted rows stays, and says so."""
+    return Lineage("flagged", through=through)
+
+
+def untouched() -> Lineage:
+    """Nothing in it descends from what can be retracted."""
+    return Lineage("untouched")
+
+
+class Traced(NamedTuple):
+    """What a graph's ``Retraction`` found in all versions of all traced tables."""
+
+    rows: dict[str, pl.DataFrame]  # table → partition, version and the columns that tell
+    gone: set[Location]  # more versions that go: by files beside their rows
+    whole: set[Location]  # versions of which no row stays
+    detail: Any  # for the graph's own hooks
+
+
+def _nothing(_world: World, _targets: Any, _scan: Any) -> Traced:
+    return Traced({}, set(), set(), None)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Retraction:
+    """What can be retracted from a graph, and how descendants are found."""
+
+    kinds: tuple[str, ...] = ()
+    # names of a kind that the settings or the lake know; of some only whether ``name`` is one
+    known: Callable[[World, str, str], set[str]] = lambda _world, _kind, _name: set()
+    mend: Callable[[str], str] = lambda _kind: ""  # what to give where a name of a kind is unknown
+    tell: Callable[[str, str], str] = lambda kind, name: f"{kind} {name} was retracted"
+    # descending rows: (world, targets, scan of all versions of a table)
+    trace: Callable[[World, list[Target], Callable[[str], pl.LazyFrame]], Traced] = _nothing
+    # whether a whole partition goes by its key: (found, dimension, key)
+    goes: Callable[[Any, str, str], bool] = lambda _detail, _by, _key: False
+    # versions of flagged tables that are built on what goes
+    flags: Callable[[World, Collection[Location]], set[Location]] = lambda _world, _gone: set()
+    # words that name what goes, to look for where no column tells
+    ids: Callable[[Traced], set[str]] = lambda _traced: set()
+    # what else is to be forgotten, as JSON, and how: returns how much was
+    note: Callable[[World, Traced], dict[str, Any]] = lambda _world, _traced: {}
+    forget: Callable[[World, Mapping[str, Any]], int] = lambda _world, _work: 0

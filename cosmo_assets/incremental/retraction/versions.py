@@ -1,0 +1,83 @@
+"""All versions there are in the lake, of every branch, and what each was made from."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from cosmo_assets.incremental.retraction.rows import AT
+from resources.storage.lake import ROWS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from cosmo_assets.incremental.snapshot import World
+    from resources.storage.retractions import Stored
+
+INPUT = re.compile(r"^([a-z_]+)\[([^*\]]+)\]$")  # table[partition]
+
+
+def world_versions(world: World, table: str) -> dict[str, str]:
+    """Return every current version of a table, orphans included."""
+    return {name: trace.version for name, trace in world.traces(table).items()}
+
+
+def list_versions(world: World) -> dict[str, list[tuple[str, str]]]:
+    """List ``table → [(partition, version)]`` of all folders there are."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    root = world.lake.root / "tables"
+    for file in sorted(root.rglob(ROWS)):
+        table, *partition, version, _ = file.relative_to(root).parts
+        found.setdefault(table, []).append((":".join(partition), version))
+    return {name: found.get(name, []) for name in {*found, *world.graph.by_name}}
+
+
+def scan_versions(world: World, table: str, places: Iterable[tuple[str, str]]) -> pl.LazyFrame:
+    """Open versions as one frame: ``partition, version``, the table's key and what is needed."""
+    found = world.graph.by_name[table]
+    columns = found.lineage.columns if found.lineage else None
+    wanted = {name: found.schema[name] for name in (*found.key, *(columns or ()))}
+    files = {str(world.lake.rows_file(table, *place)): place for place in places}
+    return scan_files(files, wanted)
+
+
+def scan_files(files: Mapping[str, tuple[str, str]], wanted: Mapping[str, Any]) -> pl.LazyFrame:
+    """Open Parquet files, whatever else they hold, with the partition and version of each."""
+    schema = {**dict.fromkeys(AT, pl.String), **wanted}
+    if not files:
+        return pl.LazyFrame(schema=schema)
+    places = pl.LazyFrame(
+        [(file, *place) for file, place in files.items()],
+        schema=dict.fromkeys(("file", *AT), pl.String),
+        orient="row",
+    )
+    rows = pl.scan_parquet(
+        list(files),
+        glob=False,
+        hive_partitioning=False,
+        schema=dict(wanted),
+        missing_columns="insert",
+        extra_columns="ignore",
+        include_file_paths="file",
+    )
+    return rows.join(places, on="file").select(*schema)
+
+
+def edges_of(traces: Iterable[Stored]) -> pl.DataFrame:
+    """List what single partitions every trace read; a row of nulls where it read none."""
+    rows = [
+        (one.table, one.partition, one.version, one.id, *read)
+        for one in traces
+        for read in _reads(one) or [(None, None, None)]
+    ]
+    names = ("tbl", *AT, "trace", "in_tbl", "in_partition", "in_version")
+    schema = dict.fromkeys(names, pl.String) | {"trace": pl.Int64}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def _reads(trace: Stored) -> list[tuple[str, str, str]]:
+    """List ``(table, partition, version)`` of the single partitions that a trace read."""
+    inputs = [(INPUT.match(label), version) for label, version in trace.recipe.inputs.items()]
+    return [(found[1], found[2], version) for found, version in inputs if found]
