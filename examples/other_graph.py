@@ -118,4 +118,3 @@ if __name__ == "__main__":
     here = Path(tempfile.mkdtemp())
     put(here, "north-oslo", 3, 7)
     print("from nothing:", *plan(look(here)).items(), run(look(here)), sep="\n  ")
-    print("a setting:", *plan(look(here, scale=1.8)).items(), sep="\n  ")
