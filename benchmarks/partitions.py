@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from cosmo_assets.orchestration.dagster_internals import stale_partitions
+from cosmo_assets.orchestration.dagster_internals.asset_versions import stale_partitions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,7 +15,7 @@ from cosmo_assets.core.errors import BadInputError
 from cosmo_assets.definitions import AUTOMATION
 from cosmo_assets.incremental.due import find_due
 from cosmo_assets.orchestration.assets import asset_of, checks_of, manifest_of
-from cosmo_assets.orchestration.dagster_internals import stale_partitions
+from cosmo_assets.orchestration.dagster_internals.asset_versions import stale_partitions
 from cosmo_assets.orchestration.observed_assets import outside_specs, report_outside, report_plan
 from cosmo_assets.orchestration.runner import launch, open_instance, run_graph
 from cosmo_assets.pipeline.graph import BY_NAME, GRAPH

@@ -19,11 +19,9 @@ from cosmo_assets.incremental.run_record import recording, tell_selection
 from cosmo_assets.incremental.snapshot import World
 from cosmo_assets.incremental.table import Table
 from cosmo_assets.orchestration.conditions import WHEN_STALE
-from cosmo_assets.orchestration.dagster_internals import (
-    PROCESS_TAG,
-    allow_no_output,
-    latest_versions,
-)
+from cosmo_assets.orchestration.dagster_internals.asset_versions import latest_versions
+from cosmo_assets.orchestration.dagster_internals.event_log import PROCESS_TAG
+from cosmo_assets.orchestration.dagster_internals.step_events import allow_no_output
 from cosmo_assets.orchestration.events import Pulse, Teller
 from cosmo_assets.orchestration.observed_assets import OUTSIDE
 from cosmo_assets.orchestration.partitions import PARTITIONS, sync_partitions

@@ -23,7 +23,7 @@ TEXTS = frozenset({"md_str", "text"})  # of metadata: Markdown and plain
 GONE = "(retracted)"
 BUSY_S = 60.0
 ID = re.compile(r"\b[0-9a-f]{16}\b")
-NAME = re.compile(r'"partition": "([^"]*)"|\[([^\[\]"]*)\]')  # of a field, and of table[partition]
+NAME = re.compile(r'"partition": ?"([^"]*)"|\[([^\[\]"]*)\]')  # of a field, and of table[partition]
 
 
 def redact_events(home: Path, *, partitions: Iterable[str], ids: Iterable[str]) -> int:

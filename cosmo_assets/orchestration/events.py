@@ -8,23 +8,29 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from cosmo_assets.incremental.checks import Verdict, rules
-from cosmo_assets.orchestration.dagster_internals import (
-    StepEvents,
+from cosmo_assets.orchestration.dagster_internals.asset_versions import (
     check_target,
     latest_storage_id,
     provenance_tags,
     storage_ids,
 )
+from cosmo_assets.orchestration.dagster_internals.step_events import StepEvents
 from cosmo_assets.pipeline.graph import BY_NAME, GRAPH
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from collections.abc import Set as AbstractSet
 
     from cosmo_assets.incremental.build import Fate, Outcome
     from cosmo_assets.incremental.table import Table
     from resources.generation.progress_sample import Sample
 
 LOGGED_EVERY_S = 30.0  # how a generation does
+# Samples and pictures are told with each of so few partitions, else with a run's newest alone: of
+# each they would be half of the log, and nobody looks at the first rows of 700 cells.
+SHOWN_EACH = 4
+HELD_S = 30.0  # the newest waits for one that is newer for so long
+LINE_CHARS = 300  # of what is told in a line
 # Dagster hears of this many partitions at once, or of fewer when the first has waited so long.
 TOLD_TOGETHER, TOLD_AFTER_S = 64, 1.0
 # Dagster run → what became of its partitions, for those who started it in this process.
@@ -54,9 +60,11 @@ class Teller:
         }
         self._untold: list[Outcome] = []
         self._since = 0.0
+        self._each = table.apart  # such tables have few partitions, and the pictures
 
     def plan(self, partitions: list[str]) -> None:
         """Say what is to be made."""
+        self._each = self._table.apart or len(partitions) <= SHOWN_EACH
         self._events.plan(partitions)
         self._events.store()
 
@@ -70,22 +78,43 @@ class Teller:
         if not self._untold:
             self._since = time.monotonic()
         self._untold.append(outcome)
-        if len(self._untold) >= TOLD_TOGETHER:
-            self.tell()
+        if len(self._untold) > TOLD_TOGETHER:
+            self._tell_most()
         self.tell_late()
 
     def tell_late(self) -> None:
         """Tell what has waited long enough."""
-        if self._untold and time.monotonic() - self._since > TOLD_AFTER_S:
+        waited = time.monotonic() - self._since
+        if waited > HELD_S:
             self.tell()
+        elif waited > TOLD_AFTER_S:
+            self._tell_most()
 
     def tell(self) -> None:
-        """Tell all that was taken: materializations first, for the checks point at them."""
-        outcomes, self._untold = self._untold, []
+        """Tell all that was taken, last the newest that was made, with its sample and pictures."""
+        made = [one for one in self._untold if one.fate == "made"][-1:]
+        others = [one for one in self._untold if one not in made]
+        self._untold = []
+        self._tell([*others, *made], shown={one.partition for one in made})
+
+    def _tell_most(self) -> None:
+        """Tell all but the newest that was made: it may be the last, which shows the most."""
+        held = [one for one in self._untold if one.fate == "made"][-1:]
+        told = [one for one in self._untold if one not in held]
+        if told:
+            self._untold, self._since = held, time.monotonic()
+            self._tell(told, shown=set())
+
+    def _tell(self, outcomes: list[Outcome], shown: AbstractSet[str]) -> None:
+        """Tell of partitions: materializations first, for the checks point at them."""
+        if not outcomes:
+            return
         good = [one.partition for one in outcomes if one.good]
         for outcome in outcomes:
             if outcome.good:
-                self._events.materialize(_materialization(self._table, outcome, self._pointers))
+                full = self._each or outcome.partition in shown
+                told = _materialization(self._table, outcome, self._pointers, full=full)
+                self._events.materialize(told)
             else:
                 told = f"{self._table.name}[{outcome.partition}] {outcome.fate}: {outcome.error}"
                 self._events.error(told)
@@ -145,10 +174,15 @@ class Pulse:
 
 
 def _materialization(
-    table: Table, outcome: Outcome, pointers: Mapping[str, int | None]
+    table: Table, outcome: Outcome, pointers: Mapping[str, int | None], *, full: bool
 ) -> dg.AssetMaterialization:
+    """Write what is told of a partition; ``full``: with what fills more than a line."""
     metadata: dict[str, Any] = {"dagster/row_count": outcome.rows}
-    metadata |= {name: _shown(value) for name, value in outcome.metadata.items()}
+    metadata |= {
+        name: _shown(value)
+        for name, value in outcome.metadata.items()
+        if full or not _is_large(value)
+    }
     metadata |= {
         name: round(value, 3) for name, value in outcome.cost.items() if name not in metadata
     }
@@ -165,8 +199,15 @@ def _materialization(
     )
 
 
+def _is_large(value: object) -> bool:
+    """Whether a value has lines or is a picture."""
+    return isinstance(value, str) and ("\n" in value or value.startswith("!["))
+
+
 def _shown(value: object) -> Any:
-    """Markdown for what has lines or pictures, Dagster's own guess for the rest."""
-    if isinstance(value, str) and ("\n" in value or value.startswith("![")):
+    """Markdown for what has lines or pictures, Dagster's own guess for the rest, cut to a line."""
+    if isinstance(value, str) and _is_large(value):
         return dg.MetadataValue.md(value)
+    if isinstance(value, str) and len(value) > LINE_CHARS:
+        return f"{value[:LINE_CHARS]}…"
     return dg.MetadataValue.null() if value is None else value

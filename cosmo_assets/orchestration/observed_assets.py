@@ -13,7 +13,7 @@ import dagster as dg
 from cosmo_assets.core.digest import digest
 from cosmo_assets.incremental.plan import RUN
 from cosmo_assets.incremental.planner import plan_tables
-from cosmo_assets.orchestration.dagster_internals import latest_versions
+from cosmo_assets.orchestration.dagster_internals.asset_versions import latest_versions
 from cosmo_assets.orchestration.partitions import PARTITIONS
 from cosmo_assets.pipeline.graph import BY_NAME
 

@@ -14,14 +14,16 @@ from cosmo_assets.core.errors import BadInputError, ContractError
 from cosmo_assets.incremental.selection import matches
 from cosmo_assets.incremental.snapshot import drop_orphans, states
 from cosmo_assets.incremental.table_result import Did, Layer, layer_of
-from cosmo_assets.orchestration.dagster_internals import (
+from cosmo_assets.orchestration.dagster_internals.asset_versions import (
+    all_storage_ids,
+    latest_storage_id,
+    latest_versions,
+)
+from cosmo_assets.orchestration.dagster_internals.event_log import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
     PROCESS_TAG,
-    all_storage_ids,
     instance_settings,
-    latest_storage_id,
-    latest_versions,
 )
 from cosmo_assets.orchestration.events import take_fates
 from cosmo_assets.orchestration.observed_assets import report_outside
