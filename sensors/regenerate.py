@@ -1,9 +1,10 @@
 """Seeds, templates and topic overrides are edited: make anew what is free of what they touch.
 
-Each sensor watches its own files. Once they change, it asks tick by tick for all that is stale and
-settled, level by level, until nothing is left; what calls a generator only within the budgets of
-``cosmo.yaml``, and otherwise the tick says what waits and what it would cost. A change is done
-with when nothing is left to do, so none is lost to a failed tick, and a revert is a change too.
+Each sensor watches its own files. Once they change, it asks for one run over all that is due
+(``cosmo_assets/orchestration/regenerate.py``), and for none where nothing is. What calls a
+generator is due only within the budgets of ``cosmo.yaml``, and otherwise the tick says what waits
+and what it would cost. A change is done with when nothing is left to do, so none is lost to a
+failed tick, and a revert is a change too.
 """
 
 from __future__ import annotations
@@ -15,16 +16,17 @@ import dagster as dg
 from cosmo_assets.core.digest import digest
 from cosmo_assets.incremental.due import find_due, let_go
 from cosmo_assets.orchestration.partitions import sync_partitions
-from cosmo_assets.orchestration.runner import busy_tables, hull, run_config
+from cosmo_assets.orchestration.regenerate import regenerate
+from cosmo_assets.orchestration.runner import busy_tables
 from cosmo_assets.pipeline.graph import BY_NAME
 from cosmo_assets.pipeline.project import look
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from cosmo_assets.incremental.snapshot import World
 
-EVERY_S = 10
+EVERY_S = 5
 REQUEST_TAG = "cosmo/request"
 AT_WORK = ""  # a revert to what was settled last is a change as well
 ATTEMPTS = 3  # of a run that ends without a word about its partitions
@@ -49,32 +51,30 @@ def _overrides(world: World) -> object:
 
 
 def _sensor(name: str, about: str, watched: Callable[[World], object]) -> dg.SensorDefinition:
-    @dg.sensor(
-        name=name,
-        description=about,
-        asset_selection=dg.AssetSelection.assets(*BY_NAME),
-        minimum_interval_seconds=EVERY_S,
-    )
-    def regenerate(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    @dg.sensor(name=name, description=about, job=regenerate, minimum_interval_seconds=EVERY_S)
+    def sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         world = look()
         version = digest(watched(world))
         if context.cursor == version:
             return dg.SkipReason("nothing changed")
         return _regenerate(context, world, version)
 
-    return regenerate
+    return sensor
 
 
 def _regenerate(
     context: dg.SensorEvaluationContext, world: World, version: str
-) -> dg.SensorResult | dg.SkipReason:
+) -> dg.RunRequest | dg.SkipReason:
+    """Ask for a run if anything is due; say what waits, and why."""
     instance = context.instance
+    busy = busy_tables(instance)
     told: list[str] = []
-    if changed := sync_partitions(instance, world):
+    if not busy:
+        changed = sync_partitions(instance, world)
         told += [f"{by}: {added} new, {gone} gone" for by, (added, gone) in changed.items()]
-    dropped = let_go(world)
-    told += [f"{dropped} partitions let go of"] if dropped else []
-    due = find_due(world, busy=busy_tables(instance))
+        dropped = let_go(world)
+        told += [f"{dropped} partitions let go of"] if dropped else []
+    due = find_due(world, busy=busy)
     currency = world.config.generator.how.currency
     told += [held.told(currency) for held in due.held]
     told += [
@@ -82,34 +82,28 @@ def _regenerate(
         f"`cosmo run -s {table}`"
         for table, names in due.failed.items()
     ]
-    requests: list[dg.RunRequest] = []
-    for table, partitions in due.now.items():
-        request = _request(instance, world, table, partitions)
-        if _has_died(instance, request):
-            told.append(f"{table}: {ATTEMPTS} runs of these partitions died; see their logs")
-        else:
-            requests.append(request)
     context.update_cursor(version if due.settled and not due.held else AT_WORK)
+    request = _request(world, due.now) if due.now else None
+    if request and _has_died(instance, request):
+        told.append(f"{ATTEMPTS} runs of {', '.join(due.now)} died; see their logs")
+        request = None
     for line in told:
         context.log.info(line)
-    if requests:
-        return dg.SensorResult(run_requests=requests)
+    if request:
+        return request
     told += [f"{due.later} partitions wait for runs at work"] if due.later else []
     return dg.SkipReason("\n".join(told) or "everything is fresh")
 
 
-def _request(
-    instance: dg.DagsterInstance, world: World, table: str, partitions: list[str]
-) -> dg.RunRequest:
+def _request(world: World, now: Mapping[str, list[str]]) -> dg.RunRequest:
     """Ask for a run. It has no key: one would swallow the second of two equal edits."""
-    found = BY_NAME[table]
-    recipes = {name: recipe.name for name in partitions if (recipe := world.recipe(found, name))}
-    tags = hull(instance, found, partitions)
-    return dg.RunRequest(
-        asset_selection=[dg.AssetKey(table)],
-        run_config=run_config(found, partitions),
-        tags=tags | {REQUEST_TAG: digest([table, recipes])},
-    )
+    recipes = {
+        table: {
+            name: recipe.name for name in names if (recipe := world.recipe(BY_NAME[table], name))
+        }
+        for table, names in now.items()
+    }
+    return dg.RunRequest(tags={REQUEST_TAG: digest(recipes)})
 
 
 def _has_died(instance: dg.DagsterInstance, request: dg.RunRequest) -> bool:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+import polars as pl
 import pytest
 from edits import course, put, rename, replaced, settle, template
 from stand_ins import STAND_INS, chosen, copy_of, look_at, partitions
@@ -14,10 +16,18 @@ from test_edits import CASES
 from cosmo_assets.core.errors import BadInputError
 from cosmo_assets.definitions import AUTOMATION
 from cosmo_assets.incremental.due import find_due
+from cosmo_assets.incremental.run_history import read_history
 from cosmo_assets.orchestration.assets import asset_of, checks_of, manifest_of
 from cosmo_assets.orchestration.dagster_internals.asset_versions import stale_partitions
 from cosmo_assets.orchestration.observed_assets import outside_specs, report_outside, report_plan
-from cosmo_assets.orchestration.runner import launch, open_instance, run_graph
+from cosmo_assets.orchestration.regenerate import regenerate
+from cosmo_assets.orchestration.runner import (
+    REGENERATE,
+    busy_tables,
+    launch,
+    open_instance,
+    run_graph,
+)
 from cosmo_assets.pipeline.graph import BY_NAME, GRAPH
 from cosmo_assets.pipeline.project import look
 from resources.generation.usage_log import spent_since
@@ -159,20 +169,27 @@ def sense(
 ) -> tuple[set[str], str | None, str]:
     """Tick and run until a sensor asks for nothing; return what was made, cursor, last words."""
     made: set[str] = set()
-    for _ in range(40):
+    for _ in range(5):
         with dg.build_sensor_context(instance, cursor=cursor, definitions=DEFS) as context:
             tick = sensor.evaluate_tick(context)
         cursor = tick.cursor
         if not tick.run_requests:
             return made, cursor, tick.skip_message or ""
-        wanted = {
-            key.to_user_string(): request.run_config["ops"][key.to_user_string()]["config"]
-            for request in tick.run_requests
-            for key in request.asset_selection or ()
-        }
-        assert all(request.run_key is None for request in tick.run_requests)
-        made |= carry_out(instance, {name: one["partitions"] for name, one in wanted.items()}, {})
+        (request,) = tick.run_requests
+        assert request.run_key is None
+        lake = look().lake
+        newest = lake.catalog.newest()
+        regenerate.execute_in_process(instance=instance, raise_on_error=False, tags=request.tags)
+        for table in TABLES:
+            traces = lake.catalog.current(lake.branch, table.name).items()
+            later = {name for name, one in traces if one.number > newest and not one.restored}
+            made |= {f"{table.name}[{name}]" for name in later}
     pytest.fail("the sensor never comes to an end")
+
+
+def asked_for(instance: dg.DagsterInstance) -> int:
+    """Count the runs that sensors asked for."""
+    return len(instance.get_runs(dg.RunsFilter(job_name=REGENERATE)))
 
 
 def test_an_edited_template_remakes_what_is_free_and_says_what_waits_for_money(
@@ -220,7 +237,11 @@ def test_a_reverted_template_is_a_change_and_costs_nothing(
     made, third, told = sense(TEMPLATES, instance, second)
     assert made == set(), "all of it was made before"
     assert told == "everything is fresh"
+    assert asked_for(instance) == 2, "one for the edit, one for the revert"
     assert third == first
+    assert sense(TEMPLATES, instance, second)[2] == "everything is fresh"
+    assert sense(TEMPLATES, instance, third)[2] == "nothing changed"
+    assert asked_for(instance) == 2, "none where nothing is to be done"
     assert {cell: trace.version for cell, trace in look().traces("prompts").items()} == before
 
 
@@ -261,6 +282,43 @@ def test_a_renamed_source_comes_back_before_anything_is_made_of_the_whole_corpus
         assert {one.version for one in after[name].values()} == {
             one.version for one in before[name].values()
         }
+
+
+def test_one_run_carries_an_edit_through_all_tables_and_is_in_the_history(
+    project: tuple[Path, dg.DagsterInstance],
+) -> None:
+    path, instance = project
+    settle(path.parent, put("how.budget_day", UNLIMITED))
+    settle(path.parent, put("how.budget_edit", UNLIMITED))
+    _, cursor, _ = sense(TEMPLATES, instance)
+    template("page_young", " in verse")(path.parent)
+    made, _, _ = sense(TEMPLATES, instance, cursor)
+    assert made == chosen(CASES["the words of a template are edited"].made, partitions(look()))
+    (run,) = instance.get_runs(dg.RunsFilter(job_name=REGENERATE))
+    assert run.status is dg.DagsterRunStatus.SUCCESS
+    rows = read_history(look().lake, GRAPH).filter(pl.col("by") == f"Dagster run {run.run_id[:8]}")
+    assert set(rows["standing"]) == {"done"}
+    done = {row["table"]: row["made"] for row in rows.to_dicts() if row["made"]}
+    assert done == Counter(one.partition("[")[0] for one in made)
+    told = [entry.user_message for entry in instance.all_logs(run.run_id)]
+    assert any(one.startswith("prompts: ") and " made, 0 restored" in one for one in told)
+    assert called_stale(instance) & made == set()
+
+
+def test_no_run_is_asked_for_while_one_is_at_work_on_whatever_is_due(
+    project: tuple[Path, dg.DagsterInstance],
+) -> None:
+    path, instance = project
+    _, cursor, _ = sense(TEMPLATES, instance)
+    template("page_young", " in verse")(path.parent)
+    run = instance.create_run_for_job(regenerate, status=dg.DagsterRunStatus.STARTED)
+    made, waiting, told = sense(TEMPLATES, instance, cursor)
+    assert made == set()
+    assert "partitions wait for runs at work" in told
+    assert busy_tables(instance) == set(BY_NAME)
+    assert busy_tables(instance, but=run.run_id) == set()
+    instance.report_run_failed(run, "gone")
+    assert sense(TEMPLATES, instance, waiting)[0]
 
 
 def test_objects_on_s3_are_seed_files_too(

@@ -56,6 +56,7 @@ KNOW_DAGSTER = {
     "cosmo_assets/orchestration/events.py",
     "cosmo_assets/orchestration/observed_assets.py",
     "cosmo_assets/orchestration/partitions.py",
+    "cosmo_assets/orchestration/regenerate.py",
     "cosmo_assets/orchestration/runner.py",
     "cosmo_assets/cli/app.py",
 }

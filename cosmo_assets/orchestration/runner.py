@@ -11,6 +11,7 @@ import dagster as dg
 import yaml
 
 from cosmo_assets.core.errors import BadInputError, ContractError
+from cosmo_assets.incremental.due import find_due, let_go
 from cosmo_assets.incremental.selection import matches
 from cosmo_assets.incremental.snapshot import drop_orphans, states
 from cosmo_assets.incremental.table_result import Did, Layer, layer_of
@@ -37,6 +38,7 @@ from resources.storage.lake import BRANCH_LOCK, Lake, is_alive, this_process, wr
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from cosmo_assets.incremental.snapshot import World
     from cosmo_assets.incremental.table import Table
 
 ACTIVE = [
@@ -46,6 +48,7 @@ ACTIVE = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
+REGENERATE = "regenerate"  # the job that runs whatever is due
 INSTANCE = {
     "telemetry": {"enabled": False},
     "nux": {"enabled": False},
@@ -102,6 +105,42 @@ def run_graph(
             yield from _run_layer(instance, defs, table, patterns, force=force, per_run=per_run)
 
 
+def run_due(
+    instance: dg.DagsterInstance, *, run_id: str | None = None
+) -> Iterator[tuple[Table, Layer | None]]:
+    """Run what is due, level by level, until nothing is; yields as ``run_graph`` does.
+
+    What is due is asked anew before each level, so an unchanged one ends the matter, and what calls
+    a generator has to fit the budgets then.
+
+    Args:
+        instance: Dagster's.
+        run_id: of the run that this is part of, which does not make its tables busy.
+    """
+    from cosmo_assets.definitions import defs  # noqa: PLC0415  # a second, for runs only
+
+    tried: set[tuple[str, str, str]] = set()  # table, partition, recipe: never twice
+    with find_lake().lock(BRANCH_LOCK, shared=True):
+        while True:
+            world = look()
+            sync_partitions(instance, world)
+            let_go(world)
+            due = find_due(world, busy=busy_tables(instance, but=run_id))
+            level: dict[str, list[str]] = {}
+            for name, partitions in due.now.items():
+                for one in partitions:
+                    recipe = world.recipe(BY_NAME[name], one)
+                    at = (name, one, recipe.name if recipe else "")
+                    if at not in tried:
+                        tried.add(at)
+                        level.setdefault(name, []).append(one)
+            if not level:
+                return
+            for name, partitions in level.items():
+                yield BY_NAME[name], None
+                yield from _carry_out(instance, defs, look(), BY_NAME[name], partitions)
+
+
 def _run_layer(
     instance: dg.DagsterInstance,
     defs: dg.Definitions,
@@ -129,6 +168,33 @@ def _run_layer(
             or name in untold
         )
     ]
+    yield from _carry_out(
+        instance,
+        defs,
+        world,
+        table,
+        asked,
+        dropped=dropped,
+        start=start,
+        force=force,
+        per_run=per_run,
+    )
+
+
+def _carry_out(
+    instance: dg.DagsterInstance,
+    defs: dg.Definitions,
+    world: World,
+    table: Table,
+    asked: list[str],
+    *,
+    dropped: int = 0,
+    start: float | None = None,
+    force: bool = False,
+    per_run: int | None = None,
+) -> Iterator[tuple[Table, Layer]]:
+    """Run partitions of a layer, and say what became of it, also where something ends it."""
+    start = time.monotonic() if start is None else start
     did = Did()
     try:
         for at in range(0, len(asked), per_run or len(asked) or 1):
@@ -252,10 +318,15 @@ def run_config(table: Table, partitions: Sequence[str], *, force: bool = False) 
     return {"ops": {table.name: {"config": {"partitions": list(partitions), "force": force}}}}
 
 
-def busy_tables(instance: dg.DagsterInstance) -> set[str]:
-    """Name the tables that a run is at work on or queued for."""
+def busy_tables(instance: dg.DagsterInstance, *, but: str | None = None) -> set[str]:
+    """Name the tables that a run is at work on or queued for; ``but``: other than this run.
+
+    A run that brings up to date whatever is due may come to any of them.
+    """
     settle_dead_runs(instance)
-    runs = instance.get_runs(dg.RunsFilter(statuses=ACTIVE))
+    runs = [run for run in instance.get_runs(dg.RunsFilter(statuses=ACTIVE)) if run.run_id != but]
+    if any(run.job_name == REGENERATE for run in runs):
+        return set(BY_NAME)
     return {key.to_user_string() for run in runs for key in run.asset_selection or ()}
 
 
