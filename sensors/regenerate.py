@@ -77,6 +77,7 @@ def _regenerate(
     due = find_due(world, busy=busy)
     currency = world.config.generator.how.currency
     told += [held.told(currency) for held in due.held]
+    told += [f"wait: {young}" for young in due.young]
     told += [
         f"{table}: {len(names)} failed on these inputs, first {names[0]}; mend them, or "
         f"`cosmo run -s {table}`"

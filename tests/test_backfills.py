@@ -272,7 +272,7 @@ def write_cells(root: Path, url: str) -> Path:
     for style in PAGES:
         write_template(root, style, kind="web", audience=f"readers of {style}")
     tree = {
-        "how": {"lake": f"{root}/lake"},
+        "how": {"lake": f"{root}/lake", "quiet_seconds": 0},
         "sources": {
             "atlas": {
                 **SOURCE,

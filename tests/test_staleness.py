@@ -197,6 +197,7 @@ LEAVES: dict[str, Flip | Moved] = {
     "recipes.*.how.threads": Flip(1),
     "how.lake": Moved(),
     "how.price_gpu_hour": Flip(3.0),
+    "how.quiet_seconds": Flip(7.0),
     "how.budget_day.tokens": Flip(1000),
     "how.budget_day.money": Flip(5.0),
     "how.budget_edit.tokens": Flip(1000),

@@ -16,7 +16,7 @@ SUBJECTS = {
     "bread": "flour yeast dough oven loaf crust knead rise starter gluten baker",
 }
 CONFIG = """
-how: {{lake: "{root}/lake"}}
+how: {{lake: "{root}/lake", quiet_seconds: 0}}
 sources:
   pages:
     kind: web

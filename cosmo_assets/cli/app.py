@@ -74,8 +74,9 @@ def run(
 
         from cosmo_assets.cli.display import show_failures, show_run, watch  # noqa: PLC0415
         from cosmo_assets.cli.plan_display import summary_line  # noqa: PLC0415
+        from cosmo_assets.incremental.quiet import wait_until_quiet  # noqa: PLC0415
         from cosmo_assets.incremental.run_record import recording, tell_selection  # noqa: PLC0415
-        from cosmo_assets.incremental.selection import plan_selection  # noqa: PLC0415
+        from cosmo_assets.incremental.selection import matches, plan_selection  # noqa: PLC0415
         from cosmo_assets.orchestration.runner import run_graph  # noqa: PLC0415
         from cosmo_assets.pipeline.graph import GRAPH  # noqa: PLC0415
         from cosmo_assets.pipeline.project import look  # noqa: PLC0415
@@ -85,7 +86,12 @@ def run(
         assert isinstance(instance, dg.DagsterInstance)
         tables = GRAPH.select(select or ())
         retract_command.finish_begun(quiet=as_json)
-        world = look()
+        world = wait_until_quiet(
+            look,
+            lambda line: typer.echo(line, err=True),
+            tables=tables,
+            wanted=lambda name: matches(name, partitions or ()),
+        )
         plans, waiting = plan_selection(world, select or (), partitions or (), force=force)
         if not as_json:
             tell_branch(world.lake.branch)
@@ -173,10 +179,13 @@ def plan(
 
     def body() -> int:
         import dataclasses  # noqa: PLC0415
+        import time  # noqa: PLC0415
 
         from cosmo_assets.cli.plan_display import show_mixture, show_plan  # noqa: PLC0415
         from cosmo_assets.incremental.cost import Cost  # noqa: PLC0415
-        from cosmo_assets.incremental.selection import plan_selection  # noqa: PLC0415
+        from cosmo_assets.incremental.quiet import waiting_for  # noqa: PLC0415
+        from cosmo_assets.incremental.selection import matches, plan_selection  # noqa: PLC0415
+        from cosmo_assets.pipeline.graph import GRAPH  # noqa: PLC0415
         from cosmo_assets.pipeline.project import look  # noqa: PLC0415
         from cosmo_assets.pipeline.prompts.mixture import is_asked_for, read_mixture, tell_mixture  # noqa: PLC0415
 
@@ -193,6 +202,14 @@ def plan(
             if is_asked_for(world, plans):
                 show_mixture(tell_mixture(read_mixture(world)))
             show_plan(plans, waiting, world, cells=cells)
+            young = waiting_for(
+                world,
+                time.time(),
+                tables=GRAPH.select(select or ()),
+                wanted=lambda name: matches(name, partitions or ()),
+            )
+            for one in young:
+                typer.echo(f"wait: {one}")
         return 0
 
     guard(config, body)

@@ -366,6 +366,8 @@ class ConfigHow(How):
 
     lake: str = "lake"
     price_gpu_hour: float = Field(default=0.0, ge=0)
+    # A file that was saved less long ago may be half written: what is made of it waits.
+    quiet_seconds: float = Field(default=5.0, ge=0, allow_inf_nan=False)
     budget_day: Budget = Budget()  # all that calls a generator, from 0:00 UTC
     budget_edit: Budget = Budget()  # what one edit leads to
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import time
 from typing import TYPE_CHECKING
 
 from cosmo_assets.incremental.cost import Cost, Limit
@@ -11,12 +12,14 @@ from cosmo_assets.incremental.failures import read_failures
 from cosmo_assets.incremental.forecast import price
 from cosmo_assets.incremental.plan import MAKE, RUN, Planned, TablePlan
 from cosmo_assets.incremental.planner import plan_tables
+from cosmo_assets.incremental.quiet import Young
 from cosmo_assets.incremental.snapshot import drop_orphans
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from cosmo_assets.incremental.graph import Graph
+    from cosmo_assets.incremental.quiet import Young
     from cosmo_assets.incremental.removals import Whys
     from cosmo_assets.incremental.snapshot import World
     from cosmo_assets.incremental.table import Table
@@ -50,23 +53,26 @@ class Due:
     later: int  # partitions that come after those
     held: list[Held]
     failed: dict[str, list[str]]  # table → partitions that failed on the very same inputs
+    young: tuple[Young, ...] = ()  # files that have to be quiet first
 
     @property
     def settled(self) -> bool:
         """Whether nothing is left to do without a person."""
-        return not self.now and not self.later
+        return not self.now and not self.later and not self.young
 
 
-def find_due(world: World, *, busy: Collection[str] = ()) -> Due:
+def find_due(world: World, *, busy: Collection[str] = (), now: float | None = None) -> Due:
     """Say which partitions are to run now.
 
     Level by level: a partition whose inputs are about to change waits for them, so that an
     unchanged level ends the matter there, and so does what reads many partitions of a cut that is
-    about to change. What failed is not tried again on the same inputs.
+    about to change. What failed is not tried again on the same inputs, and what reads a file that
+    may still be written waits.
 
     Args:
         world: one look at everything.
         busy: tables that a run is at work on; they and what reads them come later.
+        now: seconds since 1970; the machine's clock if it is not given.
     """
     plans = plan_tables(world)
     if not any(one.planned for one in plans):
@@ -75,29 +81,39 @@ def find_due(world: World, *, busy: Collection[str] = ()) -> Due:
     held = _over_budget(world, paid)
     no_money = {one.why: one.reason for one in held}
     costly = {(table, one.partition) for table, all_ in paid.items() for one in all_}
+    saved = world.graph.unsettled(world, time.time() if now is None else now)
+    young = {
+        (plan.table, one.partition): saved[plan.table][one.partition]
+        for plan in plans
+        for one in plan.to_run()
+        if one.partition in saved.get(plan.table, {})
+    }
     failures = {table.name: read_failures(world, table) for table in world.graph.tables}
 
     def veto(table: Table, partition: str, why: Whys) -> str | None:
         if why in no_money and (table.name, partition) in costly:
             return no_money[why]
+        if (table.name, partition) in young:
+            return f"wait: {young[table.name, partition]}"
         return failures[table.name].get(partition)
 
     allowed = plan_tables(world, veto=veto)
     runs = [(one.table, each) for one in allowed for each in one.planned if each.status in RUN]
-    coming = {table for table, _ in runs} | set(busy)
+    coming = {table for table, _ in runs} | set(busy) | {table for table, _ in young}
     graph = world.graph
     early = {one.name for one in graph.tables if _reads_a_cut_of(graph, one, coming)} | set(busy)
-    now: dict[str, list[str]] = {}
+    to_run: dict[str, list[str]] = {}
     for table, each in runs:
         if each.ready and table not in early:
-            now.setdefault(table, []).append(each.partition)
+            to_run.setdefault(table, []).append(each.partition)
     failed = {
         table: sorted(found & {p.partition for p in plan.planned})
         for plan in plans
         if (table := plan.table) and (found := set(failures[table]))
     }
-    later = len(runs) - sum(len(names) for names in now.values())
-    return Due(now, later, held, {table: names for table, names in failed.items() if names})
+    later = len(runs) - sum(len(names) for names in to_run.values())
+    failed = {table: names for table, names in failed.items() if names}
+    return Due(to_run, later, held, failed, tuple(sorted(set(young.values()))))
 
 
 def let_go(world: World) -> int:

@@ -14,11 +14,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from cosmo_assets.incremental.dimension import Dimension
+    from cosmo_assets.incremental.quiet import Young
+    from cosmo_assets.incremental.snapshot import World
     from cosmo_assets.incremental.table import Table
     from dbt_like_sql.model import Model
 
 # What is left of the outside once (kind, name) pairs are retracted: (outside, settings, pairs) → it
 Without = Callable[[Any, Any, frozenset[tuple[str, str]]], Any]
+# (snapshot, seconds since 1970) → {table: {partition: the youngest file it reads}}
+Unsettled = Callable[["World", float], dict[str, dict[str, "Young"]]]
 
 
 class Graph:
@@ -33,6 +37,7 @@ class Graph:
         sql_checks: reads the checks that are SQL files.
         suites: reads the suites of Great Expectations: file name → YAML.
         retraction: what can be retracted, and how descendants are found.
+        unsettled: says which partitions wait for a file that was saved a moment ago.
 
     Raises:
         ContractError: a table is cut by no dimension of the graph, reads one that does not stand
@@ -51,6 +56,7 @@ class Graph:
         sql_checks: Callable[[], Iterable[Model]] = tuple,
         suites: Callable[[], Mapping[str, str]] = dict,
         retraction: Retraction | None = None,
+        unsettled: Unsettled = lambda _world, _now: {},
     ) -> None:
         self.tables = tuple(tables)
         self.dimensions = {one.name: one for one in dimensions}
@@ -60,6 +66,7 @@ class Graph:
         self.sql_checks = sql_checks
         self.suites = suites
         self.retraction = retraction or Retraction()
+        self.unsettled = unsettled
         self._check()
 
     def _check(self) -> None:

@@ -37,9 +37,9 @@ class TraceIsStale(dg.AutomationCondition):
 
 
 @lru_cache(maxsize=1)
-def _due_at(_tick: datetime, busy: frozenset[str]) -> Due:
+def _due_at(tick: datetime, busy: frozenset[str]) -> Due:
     """Look once a tick, for all assets."""
-    return find_due(look(), busy=busy)
+    return find_due(look(), busy=busy, now=tick.timestamp())
 
 
 WHEN_STALE = (TraceIsStale() & ~dg.AutomationCondition.in_progress()).with_label("when stale")

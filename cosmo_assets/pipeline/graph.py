@@ -20,6 +20,7 @@ from cosmo_assets.pipeline.quality.tables import (
     DOCUMENTS,
     DUPLICATES,
 )
+from cosmo_assets.pipeline.quiet import find_young
 from cosmo_assets.pipeline.retraction import RETRACTION
 from cosmo_assets.pipeline.seeds import SEED_DOCUMENTS
 from cosmo_assets.pipeline.tokens import TOKEN_SHARDS
@@ -71,5 +72,6 @@ GRAPH = Graph(
     sql_checks=load_checks,
     suites=_suites,
     retraction=RETRACTION,
+    unsettled=find_young,
 )
 BY_NAME = GRAPH.by_name

@@ -41,6 +41,7 @@ def without(outside: Outside, config: Config, retracted: frozenset[tuple[str, st
         templates={n: file for n, file in outside.templates.items() if n not in gone.templates},
         benchmarks=outside.benchmarks,
         overrides=outside.overrides,
+        overrides_file=outside.overrides_file,
         corpora={name: files for name, files in outside.corpora.items() if name not in corpora},
         retracted=gone,
     )

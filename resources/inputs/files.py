@@ -53,6 +53,7 @@ class Outside:
     benchmarks: dict[str, tuple[File, ...]]
     overrides: dict[str, Override]  # topic → what people say of it
     corpora: dict[str, tuple[File, ...]] = dataclasses.field(default_factory=dict)
+    overrides_file: File | None = None
 
     def shard(self, partition: str) -> tuple[File, ...]:
         """Return the files of ``source:shard``."""
@@ -97,7 +98,7 @@ def observe(config: Config, *, memory: Path) -> Outside:
         )
         for name, one in config.benchmarks.items()
     }
-    overrides = _overrides(config.labelling.how.overrides, digests)
+    overrides_file, overrides = _overrides(config.labelling.how.overrides, digests)
     corpora = {
         name: _files(
             one.how.path,
@@ -108,17 +109,17 @@ def observe(config: Config, *, memory: Path) -> Outside:
         for name, one in config.corpora.items()
     }
     digests.save()
-    return Outside(shards, templates, benchmarks, overrides, corpora)
+    return Outside(shards, templates, benchmarks, overrides, corpora, overrides_file)
 
 
-def _overrides(path: str, digests: _Digests) -> dict[str, Override]:
+def _overrides(path: str, digests: _Digests) -> tuple[File | None, dict[str, Override]]:
     """Read the file of topic overrides, if there is to be one."""
     if not path:
-        return {}
+        return None, {}
     (file,) = _files(path, "labelling.how.overrides", digests)
     data = read_bytes(file.location)
     check_utf8(file.name, data)
-    return parse_overrides(data.decode(), file=file.name)
+    return file, parse_overrides(data.decode(), file=file.name)
 
 
 def _shards(name: str, found: tuple[File, ...], apart: int) -> dict[str, tuple[File, ...]]:
@@ -158,20 +159,21 @@ def _files(path: str, key: str, digests: _Digests, hub: Hub = NO_HUB) -> tuple[F
         build = [path, sys.implementation.name, sys.version]
         return (File(path, digest(build), path),)
     if path.startswith("hub:"):
-        return (File(path, digests.of_hub(path, hub), path.rstrip("/").rsplit("/", 1)[-1]),)
+        version, name = digests.of_hub(path, hub), path.rstrip("/").rsplit("/", 1)[-1]
+        return (File(path, version, name, digests.saved_within(path.removeprefix("hub:"))),)
     if path.startswith("s3://"):
         found = _find_s3(path, key)
     else:
         path = str(Path(path))
-        found = {one: digests.of_file(one) for one in _glob(path)}
+        found = {one: (digests.of_file(one), digests.saved[one]) for one in _glob(path)}
     if not found:
         msg = f"{key}: {path}: no such file; give a path, a glob, s3://…, hub:…, package:… or python:…"  # noqa: E501
         raise BadInputError(msg)
     start = path if path in found else re.split(r"[*?\[]", path, maxsplit=1)[0]
     fixed = len(start.rpartition("/")[0])
     return tuple(
-        File(location, version, location[fixed:].lstrip("/"))
-        for location, version in sorted(found.items())
+        File(location, version, location[fixed:].lstrip("/"), saved)
+        for location, (version, saved) in sorted(found.items())
     )
 
 
@@ -181,8 +183,8 @@ def _glob(path: str) -> list[str]:
     return [one for one in glob.glob(path, recursive=True) if Path(one).is_file()]  # noqa: PTH207 - a pathlib glob needs its folder apart
 
 
-def _find_s3(path: str, key: str) -> dict[str, str]:
-    """List objects and their versions, in one request for up to a thousand."""
+def _find_s3(path: str, key: str) -> dict[str, tuple[str, float | None]]:
+    """List objects, their versions and when each was saved: a request for up to a thousand."""
     from botocore.exceptions import BotoCoreError  # noqa: PLC0415  # half a second, for s3 only
 
     try:
@@ -191,7 +193,10 @@ def _find_s3(path: str, key: str) -> dict[str, str]:
         msg = f"{key}: {path}: {error}; check the path, the bucket, the credentials, the endpoint"
         raise BadInputError(msg) from error
     return {
-        f"s3://{name}": name_object(info) for name, info in found.items() if info["type"] == "file"
+        f"s3://{name}": (name_object(info), saved.timestamp() if saved else None)
+        for name, info in found.items()
+        if info["type"] == "file"
+        for saved in (info.get("LastModified"),)
     }
 
 
@@ -202,13 +207,14 @@ class _Digests:
         self.memory = memory
         self.before = _read_memory(memory)
         self.now: dict[str, list[Any]] = {}
+        self.saved: dict[str, float] = {}  # when each file that was named was saved
 
     def of_hub(self, location: str, hub: Hub) -> str:
         """Name the contents of a local folder; of what lies on the Hub, its identity."""
         return name_hub(location, hub, self.of_file)
 
     def of_file(self, location: str) -> str:
-        """Name the contents of a file."""
+        """Name the contents of a file, and note when it was saved."""
         path = Path(location)
         try:
             stat = path.stat()
@@ -219,9 +225,15 @@ class _Digests:
         except OSError as error:
             msg = f"{location}: cannot be read: {error.strerror}; check the file and its rights"
             raise BadInputError(msg) from error
+        self.saved[location] = stat.st_mtime
         if time.time_ns() - max(stat.st_mtime_ns, stat.st_ctime_ns) > SETTLED_NS:
             self.now[location] = known
         return known[-1]
+
+    def saved_within(self, folder: str) -> float | None:
+        """Say when the newest of the files of a folder that were named was saved."""
+        inside = f"{Path(folder)}{os.sep}"
+        return max((at for name, at in self.saved.items() if name.startswith(inside)), default=None)
 
     def save(self) -> None:
         """Remember for the next look."""

@@ -40,6 +40,8 @@ class File:
     location: str
     version: str
     name: str
+    # Seconds since 1970; None: nobody knows. It says whether to wait, and is in no version.
+    saved: float | None = dataclasses.field(default=None, compare=False)
 
 
 class Hub(NamedTuple):

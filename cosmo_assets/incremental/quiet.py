@@ -1,0 +1,67 @@
+"""Files that were saved a moment ago: somebody may still be writing them, so what reads them waits.
+
+The clock decides only when something is made, never what: no version knows of it.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.table import Table
+
+
+class Young(NamedTuple):
+    """A file that was saved a moment ago."""
+
+    file: str
+    age: float  # seconds
+    quiet: float  # seconds after which nobody is taken to write it any more
+    setting: str  # that says so
+
+    @property
+    def left(self) -> float:
+        """Seconds until it counts as quiet."""
+        return self.quiet - self.age
+
+    def __str__(self) -> str:
+        return f"{self.file} was saved {self.age:.0f} s ago; {self.setting} is {self.quiet:g}"
+
+
+def waiting_for(
+    world: World, now: float, *, tables: Collection[Table], wanted: Callable[[str], bool]
+) -> list[Young]:
+    """List young files of which some of these partitions are to be made, the youngest first."""
+    names = {table.name for table in tables}
+    young = {
+        one
+        for table, parts in world.graph.unsettled(world, now).items()
+        if table in names
+        for name, one in parts.items()
+        if wanted(name)
+        and world.state(world.graph.by_name[table], name).status in {"stale", "missing"}
+    }
+    return sorted(young, key=lambda one: (one.age, one.file))
+
+
+def wait_until_quiet(
+    look: Callable[[], World],
+    say: Callable[[str], None],
+    *,
+    tables: Collection[Table],
+    wanted: Callable[[str], bool],
+    clock: Callable[[], float] = time.time,
+    sleep: Callable[[float], None] = time.sleep,
+) -> World:
+    """Look until no file is young that these partitions are to be made of; return the last look."""
+    while True:
+        world = look()
+        young = waiting_for(world, clock(), tables=tables, wanted=wanted)
+        if not young:
+            return world
+        say(f"waiting {young[0].left:.1f} s: {young[0]}")
+        sleep(young[0].left)

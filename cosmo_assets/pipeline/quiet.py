@@ -1,0 +1,54 @@
+"""Which partitions wait for a file that was saved a moment ago."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cosmo_assets.incremental.quiet import Young
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from cosmo_assets.incremental.snapshot import World
+    from resources.inputs.rows import File
+
+SETTING = "how.quiet_seconds"
+
+
+def find_young(world: World, now: float) -> dict[str, dict[str, Young]]:
+    """Say what waits for a file to be quiet: ``{table: {partition: the youngest file}}``.
+
+    A file from the future, of a clock that goes wrong, is young only by so much.
+
+    Args:
+        world: one look at everything.
+        now: seconds since 1970.
+    """
+    outside, quiet = world.outside, world.config.how.quiet_seconds
+    people = outside.overrides_file
+    read: dict[str, dict[str, tuple[File, ...]]] = {
+        "seed_documents": {
+            f"{source}:{shard}": files
+            for source, shards in outside.shards.items()
+            for shard, files in shards.items()
+        },
+        "prompt_templates": {style: (file,) for style, file in outside.templates.items()},
+        "passages": outside.corpora,
+        "benchmark_index": outside.benchmarks,
+        "topics": dict.fromkeys(world.partitions("topics"), (people,)) if people else {},
+    }
+    found = {
+        table: {
+            name: young
+            for name, files in parts.items()
+            if (young := _youngest(files, now=now, quiet=quiet))
+        }
+        for table, parts in read.items()
+    }
+    return {table: parts for table, parts in found.items() if parts}
+
+
+def _youngest(files: Iterable[File], *, now: float, quiet: float) -> Young | None:
+    ages = [(abs(now - one.saved), one.name) for one in files if one.saved is not None]
+    age, name = min(ages, default=(quiet, ""))
+    return Young(name, age, quiet, SETTING) if age < quiet else None
