@@ -47,6 +47,7 @@ from cosmo_assets.orchestration.dagster_internals.event_log import (
 from cosmo_assets.orchestration.dagster_internals.step_events import StepEvents
 from cosmo_assets.orchestration.partitions import PARTITIONS
 from cosmo_assets.orchestration.runner import launch
+from cosmo_assets.pipeline.code_boundary import project_codes
 from cosmo_assets.pipeline.graph import BY_NAME, GRAPH
 from resources.generation.generator import open_generator
 from resources.generation.monitor import hearing, watching
@@ -540,7 +541,7 @@ def test_dagster_calls_stale_what_was_made_from_another_version() -> None:
         def tell(asset: str, cell: str, version: str, **inputs: str) -> None:
             tags = provenance_tags(
                 version=version,
-                code=BY_NAME[asset].code,
+                code=project_codes().of(BY_NAME[asset]).name,
                 inputs=inputs,
                 pointers={name: latest_storage_id(instance, name) for name in inputs},
             )

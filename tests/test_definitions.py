@@ -11,6 +11,7 @@ import pytest
 from cosmo_assets.definitions import ASSETS, defs
 from cosmo_assets.orchestration.assets import manifest_name
 from cosmo_assets.orchestration.observed_assets import OUTSIDE
+from cosmo_assets.pipeline.code_boundary import project_codes
 from cosmo_assets.pipeline.graph import BY_NAME, GRAPH, TABLES
 from cosmo_assets.pipeline.keys import FAN_IN
 
@@ -33,7 +34,7 @@ def test_an_asset_says_what_it_is_and_whose(name: str) -> None:
     assert list(spec.owners) == [f"team:{table.group}"]
     assert spec.kinds
     assert spec.partitions_def is not None
-    assert spec.code_version == table.code
+    assert spec.code_version == project_codes().of(table).name
 
 
 def test_the_groups_are_those_of_the_pipeline() -> None:

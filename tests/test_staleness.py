@@ -323,7 +323,7 @@ def test_a_setting_with_fields_that_one_side_has_not_is_told_as_one() -> None:
 
 @pytest.mark.parametrize("table", STAND_INS, ids=lambda table: table.name)
 def test_another_code_version_makes_its_own_table_stale(table: Table, finished: Path) -> None:
-    bumped = dataclasses.replace(table, code=f"{table.code} and more")
+    bumped = dataclasses.replace(table, query=f"{table.query} and more")
     tables = tuple(bumped if one is table else one for one in STAND_INS)
     world = look_at(finished)
     expected = {f"{table.name}[{name}]" for name in world.partitions(table.by)}
@@ -351,7 +351,7 @@ def test_the_words_of_a_query_make_its_table_stale_and_its_looks_do_not(
     assert old in sql
     file = tmp_path / f"{table.name}.sql"
     file.write_text(sql.replace(old, new))
-    edited = dataclasses.replace(table, code=Model.read(file).version)
+    edited = dataclasses.replace(table, query=Model.read(file).version)
     tables = tuple(edited if one.name == table.name else one for one in STAND_INS)
     expected = {f"{table.name}[web]", f"{table.name}[curated]"} if stale else set()
     assert standing(look_at(finished), tables) == (expected, set(), set())

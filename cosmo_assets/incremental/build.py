@@ -20,7 +20,6 @@ from cosmo_assets.core.errors import ChangedInputError, ContractError, CosmoErro
 from cosmo_assets.core.row_digest import facet_digests, rows_digest
 from cosmo_assets.incremental.checks import Verdict, judge
 from cosmo_assets.incremental.context import beside, open_step
-from cosmo_assets.incremental.difference import differences
 from cosmo_assets.incremental.failures import Failure, note_failures
 from cosmo_assets.incremental.reasons import FORCED, Causes
 from resources.storage.interrupts import interrupts_later
@@ -99,8 +98,8 @@ def make(
                 wanted[partition] = recipe
                 state = world.state(table, partition)
                 because = causes.note(table.name, partition, state, recipe)[:BECAUSE]
-                why[partition] = Why(tell_differences(trace, recipe), because)
-        old = {} if force else world.lake.earlier(table.name, wanted)
+                why[partition] = Why(tell_differences(table, world, trace, recipe), because)
+        old = {} if force else world.earlier(table, wanted)
         old = {
             partition: dataclasses.replace(trace, because=why[partition].because, restored=True)
             for partition, trace in old.items()
@@ -116,11 +115,11 @@ def make(
             yield from _make(table, wanted, why, world, say)
 
 
-def tell_differences(trace: Trace | None, recipe: Recipe) -> str:
+def tell_differences(table: Table, world: World, trace: Trace | None, recipe: Recipe) -> str:
     """Say what is not as it was, in a line: of what is new "never made", of the same "forced"."""
     if trace is None:
         return "never made"
-    found = [str(one) for one in differences(trace.recipe, recipe)]
+    found = [str(one) for one in world.differences(table, trace.recipe, recipe)]
     more = f"; … and {len(found) - WHY} more" if len(found) > WHY else ""
     return "; ".join(found[:WHY]) + more if found else FORCED
 
@@ -141,6 +140,8 @@ def _make(
     step = open_step(table, world, wanted, say)
     failures: dict[str, Failure] = {}
     good: list[str] = []
+    code = world.codes.of(table)
+    world.lake.catalog.remember_code(code.name, code.to_json())
     try:
         for outcome in _carry_out(step, wanted, why, world):
             if outcome.good:

@@ -25,6 +25,8 @@ class Difference:
     new: object
 
     def __str__(self) -> str:
+        if self.what == "code":
+            return f"code: {self.name}"
         return f"{self.what} {self.name}: {self.old} → {self.new}"
 
 
@@ -46,7 +48,8 @@ def differences(old: Recipe, new: Recipe) -> list[Difference]:
     """List what differs between two recipes, old and new value each."""
     if old == new:
         return []
-    found = [Difference("code", "code", old.code, new.code)] if old.code != new.code else []
+    told = f"{old.code} → {new.code}"
+    found = [Difference("code", told, old.code, new.code)] if old.code != new.code else []
     return [
         *found,
         *_changes("setting", old.settings, new.settings),

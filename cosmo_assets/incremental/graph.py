@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from cosmo_assets.core.errors import BadInputError, ContractError
 from cosmo_assets.incremental.accounts import Accounts
+from cosmo_assets.incremental.code_fingerprint import Codes
+from cosmo_assets.incremental.code_rules import Boundary, Rules
 from cosmo_assets.incremental.lineage import Retraction
+from cosmo_assets.incremental.source_tree import SourceTree
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
     from cosmo_assets.incremental.dimension import Dimension
     from cosmo_assets.incremental.quiet import Young
@@ -23,6 +27,11 @@ if TYPE_CHECKING:
 Without = Callable[[Any, Any, frozenset[tuple[str, str]]], Any]
 # (snapshot, seconds since 1970) → {table: {partition: the youngest file it reads}}
 Unsettled = Callable[["World", float], dict[str, dict[str, "Young"]]]
+
+
+def own_codes(_root: Path) -> Codes:
+    """Know tables by the files that their builds are written in, and by nothing that those call."""
+    return Codes(SourceTree({}), Boundary(Rules(packages=())), {})
 
 
 class Graph:
@@ -37,6 +46,7 @@ class Graph:
         sql_checks: reads the checks that are SQL files.
         suites: reads the suites of Great Expectations: file name → YAML.
         retraction: what can be retracted, and how descendants are found.
+        codes: works out the code of each table, and remembers what it read in a lake's folder.
         unsettled: says which partitions wait for a file that was saved a moment ago.
 
     Raises:
@@ -57,6 +67,7 @@ class Graph:
         suites: Callable[[], Mapping[str, str]] = dict,
         retraction: Retraction | None = None,
         unsettled: Unsettled = lambda _world, _now: {},
+        codes: Callable[[Path], Codes] = own_codes,
     ) -> None:
         self.tables = tuple(tables)
         self.dimensions = {one.name: one for one in dimensions}
@@ -67,6 +78,7 @@ class Graph:
         self.suites = suites
         self.retraction = retraction or Retraction()
         self.unsettled = unsettled
+        self.codes = codes
         self._check()
 
     def _check(self) -> None:

@@ -30,7 +30,12 @@ class Supposed(World):
 
     def __init__(self, world: World) -> None:
         super().__init__(
-            world.graph, world.config, world.lake, world.all_outside, retracted=world.retracted
+            world.graph,
+            world.config,
+            world.lake,
+            world.all_outside,
+            retracted=world.retracted,
+            codes=world.codes,
         )
         self.world_now = world
         self.anew: dict[str, set[str]] = {}  # table → partitions to be made

@@ -112,7 +112,7 @@ class _Walk:
             for name, look in looks.items()
             if look.recipe and look.then.status != "fresh" and is_known(look.recipe)
         }
-        return {} if self.force else self.world.lake.earlier(table.name, wanted)
+        return {} if self.force else self.world.earlier(table, wanted)
 
     def _planned(self, table: Table, name: str, look: _Look, back: Trace | None) -> Planned | None:
         """Plan a partition; None where there is nothing to do or to say."""

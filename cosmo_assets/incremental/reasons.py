@@ -162,7 +162,7 @@ class Causes:
         if found is not None:
             return found
         if one.what == "code":
-            return (f"code of {table} changed",)
+            return (f"code: {one.name}",)
         if one.what == "setting":
             return (f"{one.name} changed: {one.old} → {one.new}",)
         if self._is_table(one.name):

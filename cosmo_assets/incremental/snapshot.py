@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from cosmo_assets.core.build_record import Recipe, Trace
 from cosmo_assets.core.digest import digest
 from cosmo_assets.core.errors import BadInputError
-from cosmo_assets.incremental.difference import State, differences
+from cosmo_assets.incremental.code_changes import tell_code
+from cosmo_assets.incremental.code_fingerprint import Code
+from cosmo_assets.incremental.difference import Difference, State, differences
 from resources.storage.retractions import Retractions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from cosmo_assets.incremental.code_fingerprint import Codes
     from cosmo_assets.incremental.graph import Graph
     from cosmo_assets.incremental.table import Table
     from resources.storage.lake import Lake
@@ -27,6 +31,7 @@ class World:
         lake: where traces and rows are.
         outside: all that lies outside the lake, what is retracted as well; likewise.
         retracted: ``(kind, name)`` pairs; None: as the lake's catalog says.
+        codes: the code of each table; None: as the graph works it out.
     """
 
     def __init__(
@@ -37,11 +42,14 @@ class World:
         outside: Any,
         *,
         retracted: frozenset[tuple[str, str]] | None = None,
+        codes: Codes | None = None,
     ) -> None:
         self.graph = graph
         self.config = config
         self.lake = lake
         self.all_outside = outside
+        self.codes = codes or graph.codes(lake.root)
+        self._told: dict[tuple[str, str, str], str] = {}
         self._given = retracted
         self.heed_retractions()
         self._traces: dict[str, dict[str, Trace]] = {}
@@ -54,7 +62,14 @@ class World:
 
     def again(self) -> World:
         """Look at the lake again, with the same settings and the same outside."""
-        return World(self.graph, self.config, self.lake, self.all_outside, retracted=self._given)
+        return World(
+            self.graph,
+            self.config,
+            self.lake,
+            self.all_outside,
+            retracted=self._given,
+            codes=self.codes,
+        )
 
     def forget(self, table: str) -> None:
         """Read ``table`` anew from now on, and all that is derived from traces.
@@ -150,7 +165,39 @@ class World:
             if found is None:
                 return None
             inputs.update(found)
-        return Recipe(table.code, self.settings(table, partition), inputs)
+        code = self.codes.of(table).name
+        trace = self.traces(table.name).get(partition)
+        if trace and self.codes.is_same(table, trace.recipe.code):
+            code = trace.recipe.code  # an older name for the same
+        return Recipe(code, self.settings(table, partition), inputs)
+
+    def earlier(self, table: Table, wanted: Mapping[str, Recipe]) -> dict[str, Trace]:
+        """Find what was made before of the same, whatever its records call the code."""
+        found = self.lake.earlier(table.name, wanted)
+        for name in (self.codes.of(table).name, *self.codes.names(table)):
+            left = {
+                partition: dataclasses.replace(recipe, code=name)
+                for partition, recipe in wanted.items()
+                if partition not in found and recipe.code != name
+            }
+            found |= self.lake.earlier(table.name, left)
+        return found
+
+    def differences(self, table: Table, old: Recipe, new: Recipe) -> list[Difference]:
+        """List what differs between two recipes of a table, and what of its code."""
+        found = differences(old, new)
+        if old.code == new.code:
+            return found
+        told = self._tell_code(table, old.code, new.code)
+        return [Difference("code", told, old.code, new.code), *found[1:]]
+
+    def _tell_code(self, table: Table, old: str, new: str) -> str:
+        at = (table.name, old, new)
+        if at not in self._told:
+            tree = self.lake.catalog.code_of(old)
+            known = Code.from_json(tree) if tree else self.codes.known(table.name, old)
+            self._told[at] = tell_code(known, self.codes.of(table), names=(old, new))
+        return self._told[at]
 
     def settings(self, table: Table, partition: str) -> dict[str, Any]:
         """Return the byte-changing settings of a partition."""
@@ -170,7 +217,7 @@ class World:
         trace = self.traces(table.name).get(partition)
         if trace is None:
             return State("missing", "never made")
-        found = tuple(differences(trace.recipe, wanted))
+        found = tuple(self.differences(table, trace.recipe, wanted))
         return State("stale", differences=found) if found else State("fresh")
 
 

@@ -91,8 +91,7 @@ class Table:
     about: str  # what one row is, in a sentence
     columns: Mapping[str, Column]
     key: tuple[str, ...]
-    code: str  # bump when the step writes other rows from the same inputs
-    work: Work
+    work: Work  # its version is worked out: code_fingerprint.py
     parents: tuple[Parent, ...] = ()
     settings: Callable[[Any, str], dict[str, Any]] = lambda _config, _partition: {}
     # dotted names of settings that the build reads besides: what they do is in the key in other
@@ -115,6 +114,8 @@ class Table:
     # the edits behind a difference in words of the table's own; None: the usual ones; none at all
     # where it goes back to something else that is told of
     tell_difference: Callable[[World, str, Difference], tuple[str, ...] | None] | None = None
+    query: str = ""  # the version of what is no Python and decides rows
+    libraries: tuple[str, ...] = ()  # as installed, whose releases may decide bytes
     lineage: Lineage | None = None  # what goes of it with a retraction; a graph refuses None
     kinds: tuple[str, ...] = ("polars", "parquet")
     apart: bool = False  # heavy: runs in a process of its own, as it would in a pod

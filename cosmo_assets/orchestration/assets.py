@@ -5,12 +5,14 @@ import contextlib
 import os
 import sys
 from collections.abc import Generator, Iterator, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 import dagster as dg
 from pydantic import Field
 
 from cosmo_assets.core.digest import digest
+from cosmo_assets.core.errors import BadInputError
 from cosmo_assets.incremental.build import Outcome, make
 from cosmo_assets.incremental.checks import Verdict, judge, rules
 from cosmo_assets.incremental.planner import plan_tables
@@ -25,6 +27,7 @@ from cosmo_assets.orchestration.dagster_internals.step_events import allow_no_ou
 from cosmo_assets.orchestration.events import Pulse, Teller
 from cosmo_assets.orchestration.observed_assets import OUTSIDE
 from cosmo_assets.orchestration.partitions import PARTITIONS, sync_partitions
+from cosmo_assets.pipeline.code_boundary import project_codes
 from cosmo_assets.pipeline.graph import BY_NAME, GRAPH
 from cosmo_assets.pipeline.keys import group_of
 from cosmo_assets.pipeline.project import look
@@ -48,6 +51,13 @@ def manifest_name(table: str) -> str:
     return f"{table}_manifest"
 
 
+def _lake_root() -> Path | None:
+    """Return where the lake lies; a wrong configuration is told by whatever runs on it."""
+    with contextlib.suppress(BadInputError):
+        return find_lake().root
+    return None
+
+
 def asset_of(table: Table) -> dg.AssetsDefinition:
     """Make a table's asset."""
 
@@ -59,7 +69,7 @@ def asset_of(table: Table) -> dg.AssetsDefinition:
         description=_description(table),
         kinds=set(table.kinds),
         owners=[f"team:{table.group}"],
-        code_version=table.code,
+        code_version=project_codes(_lake_root()).of(table).name,
         automation_condition=WHEN_STALE,
         metadata={"dagster/column_schema": _column_schema(table)},
         # Different sizes keep a child out of its parent's run: it would be skipped there.

@@ -15,6 +15,7 @@ from cosmo_assets.orchestration.dagster_internals.asset_versions import (
     storage_ids,
 )
 from cosmo_assets.orchestration.dagster_internals.step_events import StepEvents
+from cosmo_assets.pipeline.code_boundary import project_codes
 from cosmo_assets.pipeline.graph import BY_NAME, GRAPH
 
 if TYPE_CHECKING:
@@ -192,7 +193,7 @@ def _materialization(
         metadata=metadata,
         tags=provenance_tags(
             version=outcome.version,
-            code=table.code,
+            code=project_codes().of(table).name,
             inputs=dict.fromkeys(pointers, outcome.version),
             pointers=pointers,
         ),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from cosmo_assets.incremental.graph import Graph
 from cosmo_assets.pipeline.accounts import ACCOUNTS
+from cosmo_assets.pipeline.code_boundary import project_codes
 from cosmo_assets.pipeline.dimensions import DIMENSIONS
 from cosmo_assets.pipeline.evals import EVAL_SCORES
 from cosmo_assets.pipeline.generation.completions import COMPLETIONS
@@ -73,5 +74,6 @@ GRAPH = Graph(
     suites=_suites,
     retraction=RETRACTION,
     unsettled=find_young,
+    codes=project_codes,
 )
 BY_NAME = GRAPH.by_name

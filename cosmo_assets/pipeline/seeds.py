@@ -113,7 +113,6 @@ SEED_DOCUMENTS = Table(
         "n_words": Column(pl.Int32, "words between white space"),
     },
     key=("doc_id",),
-    code="2",
     work=_make,
     settings=_settings,
     outside=_files,

@@ -86,10 +86,10 @@ TOKEN_SHARDS = Table(
         "start": Column(pl.Int64, "its first token in the shard"),
     },
     key=("prompt_id",),
-    code="1",
     work=_make,
     parents=(same("documents"), same("duplicates"), same("contamination")),
     settings=lambda config, _: {f"tokenizer.{k}": v for k, v in config.tokenizer.key().items()},
+    libraries=("tokenizers", "sentencepiece", "datatrove"),
     kinds=("huggingface", "parquet"),
     lineage=traced("model"),
 )

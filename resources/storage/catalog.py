@@ -12,7 +12,7 @@ import json
 import re
 import sqlite3
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cosmo_assets.core.build_record import Recipe, Trace
 from cosmo_assets.core.errors import BadInputError
@@ -25,7 +25,7 @@ MAIN = "main"
 BRANCH_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 BUSY_S = 60.0
 MEND = "check rights and free space, then run again: what is finished is kept"
-LAYOUT = 5
+LAYOUT = 6
 SCHEMA = """
 create table if not exists traces (
     id integer primary key,
@@ -51,6 +51,10 @@ create table if not exists dropped (
     at integer not null,
     because text not null,
     primary key (branch, tbl, partition)
+) without rowid;
+create table if not exists codes (
+    code text primary key,
+    body text not null
 ) without rowid;
 create table if not exists branches (
     name text primary key,
@@ -188,6 +192,20 @@ class Catalog:
                 if rows:
                     found[partition] = [Trace.from_json(json.loads(body)) for (body,) in rows]
         return found
+
+    def remember_code(self, code: str, body: Mapping[str, object]) -> None:
+        """Keep what a recipe's code is made of, under what the recipe calls it."""
+        with self.transaction() as db:
+            text = json.dumps(body, sort_keys=True)
+            db.execute("insert or ignore into codes values (?, ?)", (code, text))
+
+    def code_of(self, code: str) -> dict[str, Any] | None:
+        """Return what was kept of a code; None where nothing was."""
+        if not self.path.exists():
+            return None
+        with self.transaction() as db:
+            found = db.execute("select body from codes where code = ?", (code,)).fetchall()
+        return json.loads(found[0][0]) if found else None
 
     def newest(self) -> int:
         """Return the number of the newest trace there is; later ones have greater numbers."""

@@ -125,8 +125,8 @@ def cut(world: World, targets: list[Target]) -> None:
     listed = {one[:2] for one in retractions.all()}
     then = frozenset(listed - set(targets))
     given = (world.graph, world.config, lake, world.all_outside)
-    before = World(*given, retracted=then)
-    after = Cut(*given, retracted=frozenset(listed))
+    before = World(*given, retracted=then, codes=world.codes)
+    after = Cut(*given, retracted=frozenset(listed), codes=world.codes)
     named = world.graph.by_name
     found = find(before, targets)
     current: dict[str, dict[str, Trace | None]] = {}

@@ -213,7 +213,6 @@ COMPLETIONS = Table(
         "error": Column(pl.String, "why it failed"),
     },
     key=("prompt_id",),
-    code="3",
     work=_make,
     parents=(same("prompts"),),
     settings=lambda config, _: {f"generator.{k}": v for k, v in config.generator.key().items()},

@@ -214,7 +214,6 @@ PASSAGES = Table(
         "n_terms": Column(pl.Int32, "their sum"),
     },
     key=("passage_id",),
-    code="1",
     work=_passages,
     settings=_passage_settings,
     outside=_files,
@@ -235,7 +234,6 @@ GROUNDINGS = Table(
         "text": Column(pl.String, "title and words of the passage, as the prompt shows them"),
     },
     key=("doc_id", "rank"),
-    code="2",
     work=_groundings,
     parents=(same("cells"), Parent("passages", _corpora_read, many=True)),
     settings=lambda config, _: {

@@ -412,7 +412,6 @@ PROMPT_TEMPLATES = Table(
         "template": Column(pl.String, "the template as JSON"),
     },
     key=("style",),
-    code="2",
     work=_templates,
     outside=_files,
     preview=_preview,
@@ -433,7 +432,6 @@ CELLS = Table(
         "style_version": Column(pl.String, "version of the style's template"),
     },
     key=("doc_id",),
-    code="2",
     work=_cells,
     parents=(
         Parent("topic_assignments", _topic_members),
@@ -473,7 +471,6 @@ PROMPTS = Table(
         "prompt": Column(pl.String, "the words sent"),
     },
     key=("prompt_id",),
-    code="5",
     work=_prompts,
     # A cell holds its documents, its topic's label and its template's version: all that is read,
     # but for the passages of styles that ask for some.

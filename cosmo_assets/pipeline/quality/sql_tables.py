@@ -56,7 +56,7 @@ def sql_table(
         about=model.about,
         columns=columns,
         key=key,
-        code=model.version,  # of the parsed query: comments and layout do not count
+        query=model.version,  # of the parsed query: comments and layout do not count
         work=partial(_run, model, reads),
         parents=tuple(_reads(table.name, table.by) for table in reads),
         kinds=("duckdb", "sql"),

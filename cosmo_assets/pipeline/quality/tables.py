@@ -208,7 +208,6 @@ DOCUMENTS = Table(
         "truncated": Column(pl.Boolean, "cut at the token limit"),
     },
     key=("prompt_id",),
-    code="1",
     work=_documents,
     parents=(same("completions"), same("prompts")),
     settings=_quality("min_words", "max_words"),
@@ -227,7 +226,6 @@ DUPLICATES = Table(
         "similarity": Column(pl.Float64, "Jaccard similarity of 5-grams of words, verified"),
     },
     key=("prompt_id",),
-    code="1",
     work=_duplicates,
     parents=(
         same("documents"),
@@ -258,7 +256,6 @@ BENCHMARK_INDEX = Table(
         "grams": Column(pl.List(pl.UInt64), "hashes of its n-grams"),
     },
     key=("benchmark", "subset", "split", "sample_id"),
-    code="1",
     work=_benchmark_index,
     settings=_index_settings,
     outside=_benchmark_files,
@@ -284,7 +281,6 @@ CONTAMINATION = Table(
         "matched": Column(pl.String, "the matched text"),
     },
     key=("prompt_id", "benchmark", "subset", "split", "sample_id"),
-    code="1",
     work=_contamination,
     parents=(
         same("documents"),
