@@ -198,7 +198,7 @@ FAULTS = {
         _without("topic_labels", "parents", lambda _: (Parent("topic_assignments", _by_shard),)),
     ),
     "all of a shard's topics have one digest": Fault(
-        [Act("add_row", (1, 0, 1))], patches=((batch, "_facets", _same_digest),)
+        [Act("add_row", (1, 0, 1))], patches=((batch, "facets_of", _same_digest),)
     ),
     "a trace of another recipe is restored": Fault(
         [Act("edit_setting"), Act("run"), Act("edit_setting", (0, 1))],

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cosmo_assets.cli import adopt as adopt_command
 from cosmo_assets.cli import branch as branch_commands
 from cosmo_assets.cli import pilot as pilot_commands
 from cosmo_assets.cli import prompts as prompt_commands
@@ -39,6 +40,7 @@ app.add_typer(branch_commands.app, name="branch")
 app.add_typer(prompt_commands.app, name="prompts")
 app.command(epilog=pilot_commands.PILOT_EXAMPLES)(pilot_commands.pilot)
 app.command(epilog=pilot_commands.COMPARE_EXAMPLES)(pilot_commands.compare)
+app.command(epilog=adopt_command.ADOPT_EXAMPLES)(adopt_command.adopt)
 app.command(epilog=retract_command.RETRACT_EXAMPLES)(retract_command.retract)
 
 # Of Dagster's about itself, which its own command prints at every start.

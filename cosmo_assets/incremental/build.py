@@ -296,11 +296,10 @@ def _lay_out(table: Table, partition: str, made: Made, world: World) -> Path:
 def _trace(
     table: Table, made: Made, recipe: Recipe, cost: dict[str, float], because: Whys
 ) -> Trace:
-    version = rows_digest(made.rows, key=table.key)
-    facets = _facets(table, made.rows) if table.facet else {}
+    facets = facets_of(table, made.rows) if table.facet else {}
     return Trace(
         recipe=recipe,
-        version=f"{version}{made.files_digest}",
+        version=version_of(table, made),
         rows=made.rows.height,
         facets=facets,
         facts=made.facts,
@@ -309,7 +308,12 @@ def _trace(
     )
 
 
-def _facets(table: Table, rows: pl.DataFrame) -> dict[str, str]:
+def version_of(table: Table, made: Made) -> str:
+    """Name what was made: its rows in the order of their key, and the files beside them."""
+    return f"{rows_digest(made.rows, key=table.key)}{made.files_digest}"
+
+
+def facets_of(table: Table, rows: pl.DataFrame) -> dict[str, str]:
     """Version which rows have which value; what else stands in them is not read by facet."""
     assert table.facet is not None
     return facet_digests(rows.select(*table.key, table.facet), facet=table.facet, key=table.key)

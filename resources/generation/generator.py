@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 import dataclasses
 from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
 from cosmo_assets.algorithms.generation.rehearsal import rehearse
 from cosmo_assets.algorithms.generation.text_flags import Mark, mark_text
 from cosmo_assets.core.digest import digest
+from cosmo_assets.core.errors import GeneratorError
 from resources.generation.usage import Stats, Tally
 from resources.storage.signals import heeding_signals
 
@@ -149,6 +151,19 @@ class Generator(abc.ABC):
         del exception
 
 
+_CLOSED: list[str] = []  # why no generator may be opened, in any thread of this process
+
+
+@contextlib.contextmanager
+def no_generators(reason: str) -> Iterator[None]:
+    """Have no generator opened in here: what wants one is told the reason, as a GeneratorError."""
+    _CLOSED.append(reason)
+    try:
+        yield
+    finally:
+        _CLOSED.remove(reason)
+
+
 def open_generator(settings: config.Generator, *, env: Mapping[str, str]) -> Generator:
     """Open the backend that the settings name, loading only its own libraries.
 
@@ -158,8 +173,10 @@ def open_generator(settings: config.Generator, *, env: Mapping[str, str]) -> Gen
 
     Raises:
         BadInputError: that variable is not set.
-        GeneratorError: a local model cannot be loaded.
+        GeneratorError: a local model cannot be loaded, or generators are held closed.
     """
+    for reason in _CLOSED:
+        raise GeneratorError(reason)
     # Imported here, since torch or aiohttp would burden each process that only rehearses.
     if settings.backend == "rehearsal":
         return RehearsalGenerator(settings)

@@ -1,0 +1,75 @@
+"""``cosmo adopt``: a table that only its code makes stale is kept where it comes out the same."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cosmo_assets.cli.console import (
+    FAILED,
+    ConfigOption,
+    JsonOption,
+    guard,
+    print_json,
+    tell_branch,
+)
+
+if TYPE_CHECKING:
+    from cosmo_assets.incremental.adoption import Adoption
+
+ADOPT_EXAMPLES = "Examples: `cosmo adopt documents` · `cosmo adopt documents --all`"
+
+
+def adopt(
+    asset: Annotated[str, typer.Argument(help="The asset.")],
+    *,
+    sample: Annotated[
+        int, typer.Option(min=1, help="How many partitions are made anew and compared.")
+    ] = 20,
+    all_: Annotated[bool, typer.Option("--all", help="Make and compare all of them.")] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Keep what other code made, where today's makes the same: some of it is made anew for proof.
+
+    No generator is asked. At the first difference nothing is changed, and the exit code is 1.
+    """
+
+    def body() -> int:
+        from cosmo_assets.incremental.adoption import adopt  # noqa: PLC0415
+        from cosmo_assets.incremental.snapshot import look  # noqa: PLC0415
+        from cosmo_assets.pipeline.graph import select_tables  # noqa: PLC0415
+
+        (table,) = select_tables([asset])
+        world = look()
+        if not as_json:
+            tell_branch(world.lake.branch)
+        found = adopt(world, table, sample=None if all_ else sample)
+        if as_json:
+            tree = {**dataclasses.asdict(found), "adopted": found.adopted}
+            tree["differing"] = found.differing._asdict() if found.differing else None
+            print_json({"branch": world.lake.branch, **tree})
+        else:
+            _show(found)
+        return FAILED if found.differing else 0
+
+    guard(config, body)
+
+
+def _show(found: Adoption) -> None:
+    for told in found.told:
+        typer.echo(told)
+    if found.others:
+        typer.echo(f"{found.others:,} partitions are stale by settings or inputs too: left as is")
+    if found.differing:
+        typer.echo(f"{found.table}[{found.differing.partition}] comes out otherwise:")
+        for told in found.differing.told:
+            typer.echo(f"  {told}")
+        typer.echo("Nothing was adopted: `cosmo run` makes them anew.")
+    elif found.stale:
+        typer.echo(f"{found.compared:,} of {found.stale:,} partitions made anew, all equal")
+        typer.echo(f"adopted: {found.adopted:,}")
+    else:
+        typer.echo(f"{found.table}: nothing is stale by its code alone")
