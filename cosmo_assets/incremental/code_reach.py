@@ -81,12 +81,14 @@ class Reach:
         yield from self._within(module, ref.split(".") if ref else [], set())
 
     def _within(self, module: str, names: list[str], seen: set[tuple[str, str]]) -> Iterator[Node]:
-        if module not in self.tree.paths:
-            return
         if not names or names[0] == WHOLE:
             yield from self.whole(module)
             return
         first, *rest = names
+        if module not in self.tree.paths:
+            if any(one.startswith(f"{module}.") for one in self.tree.paths):  # has no __init__
+                yield from self._within(f"{module}.{first}", rest, seen)
+            return
         facts = self.tree.facts(module)
         if (module, first) in seen:
             return
@@ -105,11 +107,12 @@ class Reach:
                 yield from self.whole(star)
 
     def whole(self, module: str) -> Iterator[Node]:
-        """Name all definitions of a module."""
-        if module in self.tree.paths:
-            for name in self.tree.facts(module).definitions:
-                yield Node(module, name)
-            yield Node(module, STATEMENTS)
+        """Name all definitions of a module; of a package, of all in it."""
+        for each in self.tree.paths:
+            if each == module or each.startswith(f"{module}."):
+                for name in self.tree.facts(each).definitions:
+                    yield Node(each, name)
+                yield Node(each, STATEMENTS)
 
     def plumbing_of(self, node: Node) -> str | None:
         """Return the place of the boundary that a definition belongs to."""

@@ -92,6 +92,11 @@ LEADS = (
         "the column sampling",
     ),
     Lead(
+        "cosmo_assets.algorithms.topics.labelling:Override",
+        ("cosmo_assets.config.schema:Settings.key",),
+        "what people say of a topic",
+    ),
+    Lead(
         "resources.models.trainer:_card",
         ("cosmo_assets.config.schema:Settings.key",),
         "the settings on a model card",
@@ -120,12 +125,8 @@ HARMLESS = {
     "fsspec": "brings bytes whose digest is the version",
     "datasets": "reads rows of a revision that is in the version",
     "zstandard": "unpacks",
-    "botocore": "brings bytes whose digest is the version",
     "huggingface_hub": "brings files of a revision that is in the version",
-    "aiohttp": "carries requests",
-    "yarl": "carries requests",
     "text_generation": "words a request whose fields its protocol fixes",
-    "matplotlib": "draws pictures, in no version",
 }
 # The same of one table alone.
 HARMLESS_FOR = {
