@@ -17,7 +17,9 @@ from cosmo_assets.incremental import snapshot
 from cosmo_assets.incremental.adoption import adopt
 from cosmo_assets.incremental.build import make
 from cosmo_assets.incremental.code_fingerprint import Codes
-from cosmo_assets.incremental.plan import RUN, explain, plan_tables
+from cosmo_assets.incremental.explain import explain
+from cosmo_assets.incremental.plan import RUN
+from cosmo_assets.incremental.planner import plan_tables
 from cosmo_assets.incremental.run_history import by_run, read_history
 from cosmo_assets.pipeline import code_boundary
 from cosmo_assets.pipeline.code_boundary import project_codes
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from cosmo_assets.incremental.build import Step
+    from cosmo_assets.incremental.context import Step
     from cosmo_assets.incremental.snapshot import World
     from cosmo_assets.incremental.table import Made, Table
     from resources.storage.catalog import Catalog

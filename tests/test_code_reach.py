@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import CodeType, FrameType
 
-    from cosmo_assets.incremental.build import Step
+    from cosmo_assets.incremental.context import Step
     from cosmo_assets.incremental.table import Made, Table
 
 # What steps are handed, and call without a name of the source that leads there.

@@ -39,10 +39,10 @@ def adopt(
 
     def body() -> int:
         from cosmo_assets.incremental.adoption import adopt  # noqa: PLC0415
-        from cosmo_assets.incremental.snapshot import look  # noqa: PLC0415
-        from cosmo_assets.pipeline.graph import select_tables  # noqa: PLC0415
+        from cosmo_assets.pipeline.graph import GRAPH  # noqa: PLC0415
+        from cosmo_assets.pipeline.project import look  # noqa: PLC0415
 
-        (table,) = select_tables([asset])
+        (table,) = GRAPH.select([asset])
         world = look()
         if not as_json:
             tell_branch(world.lake.branch)

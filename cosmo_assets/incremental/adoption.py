@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from cosmo_assets.core.digest import digest_bytes, share_of
 from cosmo_assets.core.errors import BadInputError, ContractError, CosmoError
 from cosmo_assets.core.row_digest import rows_digest
-from cosmo_assets.incremental.build import Step, beside, facets_of, version_of
+from cosmo_assets.incremental.context import Step, beside, facets_of, version_of
 from cosmo_assets.incremental.failures import note_failures
 from cosmo_assets.incremental.plan import Planned, TablePlan
 from cosmo_assets.incremental.run_record import recording, tell_selection
