@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from typing import TYPE_CHECKING, Protocol
 
@@ -9,6 +10,7 @@ from cosmo_assets.incremental.cost import Limit, Prices, Spent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
     from cosmo_assets.incremental.snapshot import World
     from resources.storage.catalog import Catalog
@@ -49,4 +51,6 @@ class Accounts:
     # what one edit may lead to, and what a day may cost
     limits: Callable[[World], tuple[Limit, Limit]] = lambda _world: (Limit("edit"), Limit("day"))
     spent_since: Callable[[Catalog, str], Spent] = lambda _catalog, _at: Spent(0, 0.0)
+    # held while nothing may be asked that costs: what wants to is told the reason
+    closed: Callable[[str], AbstractContextManager[object]] = contextlib.nullcontext
     spent_by: SpentBy = lambda _catalog, **_which: Spent(0, 0.0)

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from cosmo_assets.core.digest import digest_bytes, share_of
 from cosmo_assets.core.errors import BadInputError, ContractError, CosmoError
 from cosmo_assets.core.row_digest import rows_digest
-from cosmo_assets.incremental.context import Step, beside, facets_of, version_of
+from cosmo_assets.incremental.build import facets_of, version_of
+from cosmo_assets.incremental.context import Step, beside, open_step
 from cosmo_assets.incremental.failures import note_failures
 from cosmo_assets.incremental.plan import Planned, TablePlan
 from cosmo_assets.incremental.run_record import recording, tell_selection
-from resources.generation.generator import no_generators
 from resources.storage.lake import BRANCH_LOCK
 
 if TYPE_CHECKING:
@@ -143,10 +143,10 @@ def _compare(
     world: World, table: Table, chosen: Mapping[str, _Stale], say: Callable[[int, int], None]
 ) -> Differing | None:
     """Make partitions anew until one differs."""
-    step = Step(table, world, tuple(chosen), lambda _done, _of: None)
+    step = open_step(table, world, {name: one.recipe for name, one in chosen.items()})
     left = dict.fromkeys(chosen)
     try:
-        with no_generators(NOTHING_ASKED):
+        with world.graph.accounts.closed(NOTHING_ASKED):
             for name, made in _made(step):
                 left.pop(name)
                 told = _differences(world, table, name, chosen[name].trace, made)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from cosmo_assets.incremental.accounts import Accounts
 from cosmo_assets.incremental.cost import Limit, Prices, Spent
 from resources.generation import usage_log
+from resources.generation.generator import no_generators
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,4 +45,4 @@ def _spent_by(
     return Spent(*found)
 
 
-ACCOUNTS = Accounts(_prices, _limits, _spent_since, _spent_by)
+ACCOUNTS = Accounts(_prices, _limits, _spent_since, no_generators, _spent_by)
