@@ -11,14 +11,14 @@ import pytest
 from cosmo_assets.definitions import ASSETS, defs
 from cosmo_assets.orchestration.assets import manifest_name
 from cosmo_assets.orchestration.observed_assets import OUTSIDE
+from cosmo_assets.orchestration.partitions import FAN_IN
 from cosmo_assets.pipeline.code_boundary import project_codes
 from cosmo_assets.pipeline.graph import BY_NAME, GRAPH, TABLES
-from cosmo_assets.pipeline.keys import FAN_IN
 
 SPECS = {spec.key.to_user_string(): spec for asset in ASSETS for spec in asset.specs}
 GROUPS = ["seeds", "topics", "prompts", "generation", "quality", "tokens", "training", "evals"]
 # Cuts that can never hold more partitions than Dagster compares.
-BOUNDED = {"source_shards", "styles", "corpora", "benchmarks", "groups", "taxonomies", "recipes"}
+BOUNDED = {"styles", "corpora", "benchmarks", "groups", "taxonomies", "recipes"}
 
 
 @pytest.mark.parametrize("name", SPECS)

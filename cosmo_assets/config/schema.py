@@ -79,7 +79,7 @@ class SourceHow(How):
     path: str  # a path, a glob, s3://…, hub:NAME, package:… or python:docs / python:code
     hub_config: str | None = None
     hub_split: str = "train"
-    max_files_apart: int = Field(default=24, ge=1, le=90)  # more files share hashed shards
+    max_files_apart: int = Field(default=24, ge=1)  # more files share hashed shards
 
 
 class Source(Settings):

@@ -26,10 +26,9 @@ from cosmo_assets.orchestration.dagster_internals.event_log import PROCESS_TAG
 from cosmo_assets.orchestration.dagster_internals.step_events import allow_no_output
 from cosmo_assets.orchestration.events import Pulse, Teller
 from cosmo_assets.orchestration.observed_assets import OUTSIDE
-from cosmo_assets.orchestration.partitions import PARTITIONS, sync_partitions
+from cosmo_assets.orchestration.partitions import PARTITIONS, members_of, sync_partitions
 from cosmo_assets.pipeline.code_boundary import project_codes
 from cosmo_assets.pipeline.graph import BY_NAME, GRAPH
-from cosmo_assets.pipeline.keys import group_of
 from cosmo_assets.pipeline.project import look
 from resources.generation.monitor import hearing
 from resources.project import find_lake
@@ -284,9 +283,8 @@ def _report_manifests(instance: dg.DagsterInstance, table: str, world: World) ->
     """Tell Dagster the groups whose manifest changed."""
     name = manifest_name(table)
     known = latest_versions(instance, name, observed=True)
-    live = world.partitions(BY_NAME[table].by)
     for group in world.partitions("groups"):
-        members = world.versions(table, [one for one in live if group_of(one) == group])
+        members = world.versions(table, members_of(world, BY_NAME[table].by, group))
         version = digest(members)
         if members and known.get(group) != version:
             instance.report_runless_asset_event(

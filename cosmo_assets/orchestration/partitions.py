@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from cosmo_assets.pipeline.graph import GRAPH
+from cosmo_assets.pipeline.keys import group_of, shards_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,6 +17,17 @@ if TYPE_CHECKING:
 PARTITIONS: Mapping[str, dg.DynamicPartitionsDefinition] = {
     by: dg.DynamicPartitionsDefinition(name=by) for by in GRAPH.dimensions
 }
+
+# Dagster compares the versions of at most this many upstream partitions, and calls what reads more
+# fresh; so of what there may be more of it is told one version a dataset group.
+FAN_IN = 99
+
+
+def members_of(world: World, by: str, group: str) -> tuple[str, ...]:
+    """List the partitions of a cut that Dagster is told of as one: those of a dataset group."""
+    if by == "source_shards":
+        return shards_of(world, group)
+    return tuple(name for name in world.partitions(by) if group_of(name) == group)
 
 
 def sync_partitions(instance: dg.DagsterInstance, world: World) -> dict[str, tuple[int, int]]:

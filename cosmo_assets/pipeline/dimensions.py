@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cosmo_assets.core.errors import BadInputError
 from cosmo_assets.incremental.dimension import Dimension
 from cosmo_assets.pipeline import removals
-from cosmo_assets.pipeline.keys import FAN_IN, corpora_in_use, corpora_of, group_of
+from cosmo_assets.pipeline.keys import corpora_in_use, corpora_of, group_of
 
 if TYPE_CHECKING:
     from cosmo_assets.incremental.planned_snapshot import Supposed
@@ -15,16 +14,9 @@ if TYPE_CHECKING:
 
 
 def _source_shards(world: World) -> list[str]:
-    shards = [
+    return [
         f"{source}:{shard}" for source, shards in world.outside.shards.items() for shard in shards
     ]
-    if len(shards) > FAN_IN:
-        msg = (
-            f"{len(shards)} source shards, at most {FAN_IN} are tracked: "
-            "lower sources.NAME.how.max_files_apart so that files share shards"
-        )
-        raise BadInputError(msg)
-    return shards
 
 
 def _taxonomies(world: World) -> list[str]:

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from cosmo_assets.incremental.snapshot import World
 
-FAN_IN = 99  # Dagster compares the versions of at most this many upstream partitions
-
 
 def group_of(name: str) -> str:
     """Return the dataset group of a topic or a cell."""

@@ -434,7 +434,7 @@ CELLS = Table(
     key=("doc_id",),
     work=_cells,
     parents=(
-        Parent("topic_assignments", _topic_members),
+        Parent("topic_assignments", _topic_members, manifest=True),
         Parent("topics", keyed("topics", lambda cell: part(cell, 0)).read, manifest=True),
         keyed("prompt_templates", lambda cell: part(cell, 1)),
     ),

@@ -216,8 +216,8 @@ TOPIC_MODEL = Table(
     key=("topic_id",),
     work=_model,
     parents=(
-        every("embeddings", among=shards_of),
-        every("seed_documents", among=shards_of),
+        every("embeddings", among=shards_of, manifest=True),
+        every("seed_documents", among=shards_of, manifest=True),
     ),
     settings=lambda config, _: {f"clustering.{k}": v for k, v in config.clustering.key().items()},
     libraries=("umap-learn", "hdbscan", "scikit-learn", "numba"),
