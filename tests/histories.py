@@ -16,6 +16,7 @@ from edits import drop, put, rename
 from oracle import compare, hold, holdings, say
 from stand_ins import STAND_INS
 from states import (
+    CODE,
     QUIZ,
     SHORES,
     TRIVIA,
@@ -374,6 +375,15 @@ def _ground_template(files: Files, _: Tree, pick: Pick) -> None:
 
 
 @_edit
+def _edit_code(files: Files, _: Tree, pick: Pick) -> None:
+    """Edit a definition, in one of two ways, or undo that."""
+    name, way = f"code/{pick(CODE)}", pick(("one", "other", ""))
+    files.pop(name, None)
+    if way:
+        files[name] = way
+
+
+@_edit
 def _count_passages(files: Files, _: Tree, pick: Pick) -> None:
     _toggle(files, pick(_templates(files)), "passages: 1", "passages: 2")
 
@@ -382,11 +392,20 @@ def draw(chance: random.Random) -> list[Act]:
     """Draw a history: rounds of edits or a revert, after most of which somebody runs."""
     acts: list[Act] = []
     for _ in range(chance.randint(1, 4)):
-        words = chance.choices(sorted(EDITS), k=chance.choice((1, 1, 2, 3)))
+        words = chance.choices(sorted(EDITS.keys() - {"edit_code"}), k=chance.choice((1, 1, 2, 3)))
         if chance.random() < 0.25:
             words = ["revert"]
         words += chance.choice((["run"], ["kill"], ["kill"], ["kill", "kill"], []))
         acts += [Act(word, tuple(chance.randrange(8) for _ in range(3))) for word in words]
+    return acts
+
+
+def draw_with_code(chance: random.Random) -> list[Act]:
+    """Draw a history in which definitions of the source are edited, too."""
+    acts = draw(chance)
+    for _ in range(chance.randint(1, 3)):
+        numbers = tuple(chance.randrange(8) for _ in range(3))
+        acts.insert(chance.randint(0, len(acts)), Act("edit_code", numbers))
     return acts
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import polars as pl
 import yaml
 from stand_ins import STAND_INS
-from states import Files, Place, Project, Tree, close_catalog, run
+from states import CODE, Files, Place, Project, Tree, close_catalog, run
 
 from cosmo_assets.core.digest import digest, digest_bytes
 from cosmo_assets.incremental.build import make
@@ -78,7 +78,12 @@ class Reads:
 
     def of(self, table: str) -> dict[str, str]:
         """Return ``{partition: name of what it reads}``."""
-        return {name: digest(read) for name, read in getattr(self, f"_{table}")().items()}
+        code = {
+            name: self.files[f"code/{name}"]
+            for name, (_, _, tables) in CODE.items()
+            if table in tables and f"code/{name}" in self.files
+        }
+        return {name: digest([read, code]) for name, read in getattr(self, f"_{table}")().items()}
 
     def _bytes(self, table: str, among: Iterable[str]) -> dict[str, str]:
         held = self.contents[table]

@@ -24,6 +24,7 @@ from cosmo_assets.core.digest import digest
 from cosmo_assets.incremental import checks as verdicts
 from cosmo_assets.incremental.build import make
 from cosmo_assets.orchestration.runner import drop_orphans
+from cosmo_assets.pipeline.code_boundary import project_codes
 from cosmo_assets.pipeline.generation import completions
 from cosmo_assets.pipeline.project import snapshot_of
 from resources.generation.generator import Completion, Generator
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     import pytest
 
     from cosmo_assets.config import schema as config
+    from cosmo_assets.incremental.code_fingerprint import Codes
     from cosmo_assets.incremental.snapshot import World
     from cosmo_assets.incremental.table import Table
     from resources.generation.generator import Ask, OnReply
@@ -62,6 +64,42 @@ WIKI = {
     "wiki/maths.jsonl": ["Algebra asks what a group is.", "Rings have ideals and fields none."],
     "wiki/nature.jsonl": ["Reeds grow in lakes and rivers.", "Botany looks at reeds and petals."],
 }
+
+
+# Definitions that people edit: name → the file, words of it, and what reaches it by hand. What runs
+# stays as it is: code that is another one and makes the same.
+QUALITY = "cosmo_assets/algorithms/quality"
+CODE = {
+    "clean": (f"{QUALITY}/cleaning.py", "    return ", {"documents"}),
+    "draw_documents": (
+        "cosmo_assets/pipeline/prompts/tables.py",
+        "    sources = pl.DataFrame(",
+        {"cells"},
+    ),
+    "tokenize": (
+        f"{QUALITY}/ngrams.py",
+        "    return ",
+        {"passages", "groundings", "duplicates", "benchmark_index", "contamination"},
+    ),
+}
+
+
+@functools.cache
+def codes_with(edited: tuple[tuple[str, str], ...]) -> Codes:
+    """Return the code of the tables where definitions are edited, each in one of several ways."""
+    codes = project_codes()
+    if not edited:
+        return codes
+    for table in STAND_INS:
+        codes.of(table)  # so that the files of stand-ins are known
+    changes: dict[str, str | None] = {}
+    for name, way in edited:
+        path, words, _ = CODE[name]
+        text = codes.tree.text(path)
+        head, found, tail = text.partition(f"def {name}(")
+        assert words in tail, f"{path} no longer says {words!r} in {name}"
+        changes[path] = head + found + tail.replace(words, f"    assert {way!r}\n{words}", 1)
+    return codes.edited(changes)
 
 
 def write_csv(rows: Sequence[tuple[str, str]]) -> str:
@@ -198,11 +236,18 @@ class Place:
     def look_at(self, project: Project) -> None:
         """Take the folder for one that is in a state."""
         self._config = check_tree(json.dumps(project.tree).replace("ROOT", str(self.root)))
+        self._codes = codes_with(
+            tuple(
+                (name.removeprefix("code/"), text)
+                for name, text in sorted(project.files.items())
+                if name.startswith("code/")
+            )
+        )
         self._outside = observe(self._config, memory=self.lake / "file_digests.json")
 
     def look(self) -> World:
         """Take a snapshot, as ``cosmo run`` does before each table."""
-        return snapshot_of(self._config, Lake(self.lake), self._outside)
+        return snapshot_of(self._config, Lake(self.lake), self._outside, codes=self._codes)
 
 
 Made = set[tuple[str, str]]  # (table, partition)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 import states
-from histories import Act, History, draw
+from histories import Act, History, draw, draw_with_code
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from oracle import Oracle
@@ -34,6 +34,7 @@ from states import Place, close_catalog, first_state, quicken, run
 from cosmo_assets.core.build_record import Trace
 from cosmo_assets.core.digest import digest
 from cosmo_assets.incremental import build as batch
+from cosmo_assets.incremental.code_fingerprint import Codes
 from cosmo_assets.incremental.table import Parent
 from resources.storage.lake import Lake
 
@@ -117,6 +118,28 @@ def test_in_any_history_a_run_makes_what_it_must_and_it_comes_out_so(bench: Benc
     print(f"{dict(told)} in {SEQUENCES or CI_SEQUENCES} histories")  # noqa: T201 - for pytest -s
 
 
+def test_the_same_where_code_is_edited_too(bench: Bench) -> None:
+    @settings(
+        max_examples=SEQUENCES or CI_SEQUENCES // 4,
+        derandomize=not SEQUENCES,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+    )
+    @given(chance=st.randoms(use_true_random=True))
+    def check(chance: random.Random) -> None:
+        acts = draw_with_code(chance)
+        try:
+            bench.play(acts)
+        except AssertionError as error:
+            error.add_note(f"the shortest history that fails so: {bench.shorten(acts)}")
+            raise
+
+    bench.told.clear()
+    check()
+    assert min(bench.told["restored"], bench.told["made"]) > CI_SEQUENCES, bench.told
+
+
 def _without(name: str, part: str, kept: Callable[[Any], Any]) -> tuple[Table, ...]:
     """Return the tables, one of them with less."""
     return tuple(
@@ -180,6 +203,10 @@ FAULTS = {
     "a parent is no part of a recipe": Fault(
         [Act("edit_setting", (4, 1))],
         _without("token_shards", "parents", lambda parents: parents[:2]),
+    ),
+    "code is no part of a recipe": Fault(
+        [Act("edit_code")],
+        patches=((Codes, "is_same", lambda *_: True),),
     ),
     "a corpus is no part of a recipe": Fault(
         [Act("edit_corpus_file", (0, 1))],

@@ -11,6 +11,7 @@ from resources.project import open_project
 
 if TYPE_CHECKING:
     from cosmo_assets.config.schema import Config
+    from cosmo_assets.incremental.code_fingerprint import Codes
     from resources.inputs.files import Outside
     from resources.storage.lake import Lake
 
@@ -21,9 +22,10 @@ def snapshot_of(
     outside: Outside,
     *,
     retracted: frozenset[tuple[str, str]] | None = None,
+    codes: Codes | None = None,
 ) -> World:
     """Take a snapshot of the pipeline over some lake."""
-    return World(GRAPH, config, lake, outside, retracted=retracted)
+    return World(GRAPH, config, lake, outside, retracted=retracted, codes=codes)
 
 
 def look() -> World:
