@@ -24,7 +24,8 @@ from cosmo_assets.core.digest import digest, digest_bytes
 from cosmo_assets.incremental.build import make
 from cosmo_assets.incremental.snapshot import drop_orphans
 from cosmo_assets.incremental.table import Made, part
-from cosmo_assets.pipeline.graph import TABLES
+from cosmo_assets.pipeline.code_boundary import project_codes
+from cosmo_assets.pipeline.graph import BY_NAME, TABLES
 from cosmo_assets.pipeline.keys import shards_of
 from cosmo_assets.pipeline.project import snapshot_of
 from cosmo_assets.pipeline.training import mixture_cells
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
+    from cosmo_assets.incremental.code_fingerprint import Codes
     from cosmo_assets.incremental.context import Step
     from cosmo_assets.incremental.snapshot import World
     from cosmo_assets.incremental.table import Table
@@ -192,6 +194,16 @@ WORKS = {
 STAND_INS: tuple[Table, ...] = tuple(
     dataclasses.replace(table, work=WORKS[table.name]) if table.apart else table for table in TABLES
 )
+
+
+def with_stand_ins(codes: Codes) -> Codes:
+    """Let the code of stand-ins be that of the real tables: commands then find their rows fresh."""
+    for table in STAND_INS:
+        codes._of[id(table)] = (table, codes.of(BY_NAME[table.name]))
+    return codes
+
+
+with_stand_ins(project_codes())
 # Words that stand for every table of a cut.
 TOGETHER = {
     word: [table.name for table in STAND_INS if table.by == by]

@@ -15,7 +15,7 @@ import sqlite3
 from typing import TYPE_CHECKING, Any
 
 import duckdb
-from stand_ins import STAND_INS
+from stand_ins import STAND_INS, with_stand_ins
 from tiny import LEAK, TEMPLATE, with_passages
 
 from cosmo_assets.algorithms.generation.rehearsal import quoted_passage
@@ -90,8 +90,6 @@ def codes_with(edited: tuple[tuple[str, str], ...]) -> Codes:
     codes = project_codes()
     if not edited:
         return codes
-    for table in STAND_INS:
-        codes.of(table)  # so that the files of stand-ins are known
     changes: dict[str, str | None] = {}
     for name, way in edited:
         path, words, _ = CODE[name]
@@ -99,7 +97,7 @@ def codes_with(edited: tuple[tuple[str, str], ...]) -> Codes:
         head, found, tail = text.partition(f"def {name}(")
         assert words in tail, f"{path} no longer says {words!r} in {name}"
         changes[path] = head + found + tail.replace(words, f"    assert {way!r}\n{words}", 1)
-    return codes.edited(changes)
+    return with_stand_ins(codes.edited(changes))
 
 
 def write_csv(rows: Sequence[tuple[str, str]]) -> str:

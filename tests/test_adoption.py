@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pytest
 from code_edits import replaced
-from stand_ins import STAND_INS, look_at, remake, standing
+from stand_ins import STAND_INS, look_at, remake, standing, with_stand_ins
 
 from cosmo_assets.core.errors import BadInputError
 from cosmo_assets.incremental import snapshot
@@ -47,9 +47,7 @@ def mine(name: str) -> Table:
 def edited(path: str, old: str, new: str) -> Codes:
     """Return the code of the tables as it is where a file says something else."""
     codes = project_codes()
-    for table in STAND_INS:
-        codes.of(table)  # so that the files of stand-ins are known
-    return codes.edited(replaced(codes.tree, path, old, new))
+    return with_stand_ins(codes.edited(replaced(codes.tree, path, old, new)))
 
 
 @pytest.fixture
@@ -265,7 +263,7 @@ def old(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     tree: dict[str, Any] = {
         table.name: code_boundary.Released(("3",), codes.of(table)) for table in STAND_INS
     }
-    known = Codes(codes.tree, codes.boundary, tree)
+    known = with_stand_ins(Codes(codes.tree, codes.boundary, tree))
     monkeypatch.setattr(snapshot, "project_codes", lambda _root: known)
     relabel(look_at(project).lake.catalog, dict.fromkeys(tree, "3"))
     return project
@@ -286,7 +284,7 @@ def test_what_the_last_release_made_is_told_by_its_definitions_and_found_again(
     known = look_at(old).codes
     edit = replaced(known.tree, CLEANING, "    return ", "    rows = rows\n    return ")
     with monkeypatch.context() as patch:
-        newer = known.edited(edit)
+        newer = with_stand_ins(known.edited(edit))
         patch.setattr(snapshot, "project_codes", lambda _root: newer)
         assert planned(look_at(old))["documents"] == {NAMED}
         world = look_at(old)
