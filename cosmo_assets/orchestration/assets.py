@@ -5,6 +5,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Generator, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,8 +51,9 @@ def manifest_name(table: str) -> str:
     return f"{table}_manifest"
 
 
+@cache
 def _lake_root() -> Path | None:
-    """Return where the lake lies; a wrong configuration is told by whatever runs on it."""
+    """Find the lake, once; a wrong configuration is told by whatever runs on it."""
     with contextlib.suppress(BadInputError):
         return find_lake().root
     return None
