@@ -199,8 +199,14 @@ STAND_INS: tuple[Table, ...] = tuple(
 def with_stand_ins(codes: Codes) -> Codes:
     """Let the code of stand-ins be that of the real tables: commands then find their rows fresh."""
     for table in STAND_INS:
-        codes._of[id(table)] = (table, codes.of(BY_NAME[table.name]))
+        let_stand_for(table, codes)
     return codes
+
+
+def let_stand_for(table: Table, codes: Codes) -> Table:
+    """Let the code of a table be that of the real one of its name."""
+    codes._of[id(table)] = (table, codes.of(BY_NAME[table.name]))
+    return table
 
 
 with_stand_ins(project_codes())

@@ -14,6 +14,7 @@ import dagster as dg
 import polars as pl
 import pytest
 from edits import put, settle, template
+from stand_ins import let_stand_for
 from typer.testing import CliRunner
 
 from cosmo_assets.cli.app import app
@@ -25,6 +26,7 @@ from cosmo_assets.incremental.run_record import SCHEMA
 from cosmo_assets.orchestration import assets as steps
 from cosmo_assets.orchestration.partitions import sync_partitions
 from cosmo_assets.orchestration.runner import hull, open_instance, run_config
+from cosmo_assets.pipeline.code_boundary import project_codes
 from cosmo_assets.pipeline.generation import completions
 from cosmo_assets.pipeline.graph import BY_NAME, GRAPH
 from cosmo_assets.pipeline.project import look
@@ -90,7 +92,7 @@ def ending(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], 
                     happen()
                 yield partition, thunk
 
-        changed = dataclasses.replace(documents, work=work)
+        changed = let_stand_for(dataclasses.replace(documents, work=work), project_codes())
 
         def make(table: Table, *args: Any, **named: Any) -> Iterator[batch.Outcome]:
             return batch.make(changed if table is documents else table, *args, **named)
