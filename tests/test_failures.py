@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pytest
 from edits import put, replaced, settle
-from stand_ins import STAND_INS, look_at
+from stand_ins import STAND_INS, let_stand_for, look_at
 from tiny import write_lines
 
 import resources.models.evaluator
@@ -16,6 +16,7 @@ from cosmo_assets.core.errors import ContractError
 from cosmo_assets.incremental.build import make
 from cosmo_assets.incremental.failures import read_failures
 from cosmo_assets.orchestration.runner import open_instance, run_graph
+from cosmo_assets.pipeline.code_boundary import project_codes
 from cosmo_assets.pipeline.graph import BY_NAME
 from cosmo_assets.pipeline.project import look
 
@@ -140,7 +141,7 @@ def test_a_forced_partition_that_fails_is_listed_and_its_last_good_version_stays
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     documents = BY_NAME["documents"]
-    broken = dataclasses.replace(documents, work=failing)
+    broken = let_stand_for(dataclasses.replace(documents, work=failing), project_codes())
     before = look().traces("documents")
     monkeypatch.setattr(
         "cosmo_assets.orchestration.assets.make", lambda _table, *a, **k: make(broken, *a, **k)
