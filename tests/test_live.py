@@ -454,9 +454,9 @@ def test_a_tracker_that_breaks_is_told_once_and_stops_nothing(
 # The page.
 
 
-def drawn(sample: Sample) -> str:
-    console = Console(record=True, width=100, file=io.StringIO())
-    console.print(panel_of(sample))
+def drawn(sample: Sample, width: int = 100) -> str:
+    console = Console(record=True, width=width, file=io.StringIO())
+    console.print(panel_of(sample, width))
     return console.export_text()
 
 

@@ -16,6 +16,7 @@ from cosmo_assets.cli.console import (
     FAILED,
     ConfigOption,
     JsonOption,
+    WideOption,
     guard,
     print_json,
     tell_branch,
@@ -24,6 +25,7 @@ from cosmo_assets.cli.console import (
 if TYPE_CHECKING:
     import dagster as dg
 
+    from cosmo_assets.cli.tables import Screen
     from cosmo_assets.incremental.table_result import Layer
 
 app = typer.Typer(
@@ -67,6 +69,7 @@ def run(
         int | None, typer.Option(min=1, help="Partitions of one Dagster run. Default: all.")
     ] = None,
     force: ForceOption = False,
+    wide: WideOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make what is missing or stale, layer by layer, and nothing else."""
@@ -76,6 +79,7 @@ def run(
 
         from cosmo_assets.cli.display import show_failures, show_run, watch  # noqa: PLC0415
         from cosmo_assets.cli.plan_display import summary_line  # noqa: PLC0415
+        from cosmo_assets.cli.tables import Screen  # noqa: PLC0415
         from cosmo_assets.incremental.quiet import wait_until_quiet  # noqa: PLC0415
         from cosmo_assets.incremental.run_record import recording, tell_selection  # noqa: PLC0415
         from cosmo_assets.incremental.selection import matches, plan_selection  # noqa: PLC0415
@@ -97,7 +101,7 @@ def run(
         plans, waiting = plan_selection(world, select or (), partitions or (), force=force)
         if not as_json:
             tell_branch(world.lake.branch)
-            typer.echo(summary_line(plans, world, waiting), err=True)
+            Screen(wide=wide, stderr=True).say(summary_line(plans, world, waiting), indent=2)
         running = run_graph(
             instance, tables, patterns=partitions or (), force=force, per_run=per_run
         )
@@ -112,10 +116,12 @@ def run(
             told = [_layer_json(layer) for layer in layers]
             print_json({"branch": world.lake.branch, "layers": told, "failed": failed})
         else:
-            show_run(layers, record.rows(), currency=look().config.generator.how.currency)
+            screen = Screen(wide=wide)
+            currency = look().config.generator.how.currency
+            show_run(layers, record.rows(), screen, currency=currency)
             show_failures(layers)
             if not select and not failed:
-                _where_next()
+                _where_next(screen)
         return FAILED if failed else 0
 
     guard(config, body)
@@ -129,12 +135,14 @@ def status(
     partitions: Annotated[
         bool, typer.Option(help="One line a partition that is not fresh.")
     ] = False,
+    wide: WideOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Say what is fresh, stale, missing or failed. Nothing runs."""
 
     def body() -> int:
         from cosmo_assets.cli.display import show_marks, show_status  # noqa: PLC0415
+        from cosmo_assets.cli.tables import Screen  # noqa: PLC0415
         from cosmo_assets.incremental.failures import read_failures  # noqa: PLC0415
         from cosmo_assets.incremental.retraction.flags import read_marks  # noqa: PLC0415
         from cosmo_assets.incremental.snapshot import states  # noqa: PLC0415
@@ -158,8 +166,9 @@ def status(
             print_json({**told, "built_on_retracted": marks})
         else:
             tell_branch(world.lake.branch)
-            show_status(found, failures, partitions=partitions)
-            show_marks(marks)
+            screen = Screen(wide=wide)
+            show_status(found, failures, screen, cells=partitions)
+            show_marks(marks, screen)
         return 0
 
     guard(config, body)
@@ -175,6 +184,7 @@ def plan(
     partitions: PartitionsOption = None,
     force: ForceOption = False,
     cells: Annotated[bool, typer.Option(help="One line a partition that is not fresh.")] = False,
+    wide: WideOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Say what `cosmo run` with these options would do, why, and what it costs. Nothing runs."""
@@ -184,6 +194,7 @@ def plan(
         import time  # noqa: PLC0415
 
         from cosmo_assets.cli.plan_display import show_mixture, show_plan  # noqa: PLC0415
+        from cosmo_assets.cli.tables import Screen  # noqa: PLC0415
         from cosmo_assets.incremental.cost import Cost  # noqa: PLC0415
         from cosmo_assets.incremental.quiet import waiting_for  # noqa: PLC0415
         from cosmo_assets.incremental.selection import matches, plan_selection  # noqa: PLC0415
@@ -201,9 +212,10 @@ def plan(
             print_json(found)
         else:
             tell_branch(world.lake.branch)
+            screen = Screen(wide=wide)
             if is_asked_for(world, plans):
-                show_mixture(tell_mixture(read_mixture(world)))
-            show_plan(plans, waiting, world, cells=cells)
+                show_mixture(tell_mixture(read_mixture(world)), screen)
+            show_plan(plans, waiting, world, screen, cells=cells)
             young = waiting_for(
                 world,
                 time.time(),
@@ -223,11 +235,13 @@ def why(
     partition: Annotated[str, typer.Argument(help="Its partition.")],
     *,
     config: ConfigOption = None,
+    wide: WideOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Say why a partition is not fresh, or what it was made from."""
 
     def body() -> int:
+        from cosmo_assets.cli.tables import Screen  # noqa: PLC0415
         from cosmo_assets.incremental.explain import explain  # noqa: PLC0415
         from cosmo_assets.incremental.retraction.flags import read_marks, tell_mark  # noqa: PLC0415
         from cosmo_assets.pipeline.graph import GRAPH  # noqa: PLC0415
@@ -241,7 +255,7 @@ def why(
         if as_json:
             print_json({"asset": asset, "partition": partition, "why": lines})
         else:
-            typer.echo("\n".join(lines))
+            Screen(wide=wide).say("\n".join(lines), indent=4)
         return 0
 
     guard(config, body)
@@ -254,12 +268,14 @@ def report(
     name: Annotated[str, typer.Argument(help="scores, contamination, corpus or topics.")] = "all",
     *,
     config: ConfigOption = None,
+    wide: WideOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Print the tables people ask for: scores, contamination, corpus, topics."""
 
     def body() -> int:
-        from cosmo_assets.cli.display import show_frame  # noqa: PLC0415
+        from cosmo_assets.cli.reports import show_reports  # noqa: PLC0415
+        from cosmo_assets.cli.tables import Screen  # noqa: PLC0415
         from cosmo_assets.pipeline.project import look  # noqa: PLC0415
         from cosmo_assets.pipeline.reports import read_reports  # noqa: PLC0415
 
@@ -267,8 +283,7 @@ def report(
         if as_json:
             print_json({title: frame.to_dicts() for title, frame in found.items()})
         else:
-            for title, frame in found.items():
-                show_frame(title, frame)
+            show_reports(found, Screen(wide=wide))
         return 0
 
     guard(config, body)
@@ -283,12 +298,15 @@ def history(
     generation: Annotated[
         bool, typer.Option("--generation", help="How generators did, step by step.")
     ] = False,
+    wide: WideOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Print what runs were expected to take, and what they took; or how generators did."""
 
     def body() -> int:
-        from cosmo_assets.cli.display import show_frame, show_history  # noqa: PLC0415
+        from cosmo_assets.cli.display import show_history  # noqa: PLC0415
+        from cosmo_assets.cli.reports import GENERATION_COLUMNS  # noqa: PLC0415
+        from cosmo_assets.cli.tables import Screen, frame_table  # noqa: PLC0415
         from cosmo_assets.incremental.run_history import (  # noqa: PLC0415
             by_run,
             read_history,
@@ -307,14 +325,15 @@ def history(
             if as_json:
                 print_json({"branch": lake.branch, "generations": found})
             else:
-                show_frame("Generations", generations_told(found))
+                told = generations_told(found)
+                Screen(wide=wide).show(frame_table("Generations", told, GENERATION_COLUMNS))
             return 0
         rows = read_history(lake, GRAPH)
         if as_json:
             print_json({"branch": lake.branch, "history": rows.to_dicts()})
         else:
             tell_branch(lake.branch)
-            show_history(runs_told(by_run(rows)))
+            show_history(runs_told(by_run(rows)), Screen(wide=wide))
         return 0
 
     guard(config, body)
@@ -356,15 +375,14 @@ def _layer_json(layer: Layer) -> dict[str, Any]:
     return {**dataclasses.asdict(layer), "made": layer.made, "fresh": layer.fresh}
 
 
-def _where_next() -> None:
-    from cosmo_assets.cli.display import show_frame  # noqa: PLC0415
+def _where_next(screen: Screen) -> None:
+    from cosmo_assets.cli.reports import show_reports  # noqa: PLC0415
     from cosmo_assets.pipeline.project import look  # noqa: PLC0415
     from cosmo_assets.pipeline.reports import read_reports  # noqa: PLC0415
 
     world = look()
     if world.traces("eval_scores"):
-        for title, frame in read_reports(world, "scores").items():
-            show_frame(title, frame)
+        show_reports(read_reports(world, "scores"), screen)
     typer.echo("Where to look next:")
     typer.echo(f"  tables    {world.lake.root}/tables (Parquet)")
     typer.echo("  reports   cosmo report")

@@ -9,6 +9,7 @@ import typer
 from cosmo_assets.cli.console import (
     ConfigOption,
     JsonOption,
+    WideOption,
     guard,
     print_json,
 )
@@ -62,11 +63,14 @@ def switch(name: NameArgument, *, config: ConfigOption = None) -> None:
 
 
 @app.command("list", epilog="Examples: `cosmo branch list` · `cosmo branch list --json`")
-def list_(*, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+def list_(
+    *, config: ConfigOption = None, wide: WideOption = False, as_json: JsonOption = False
+) -> None:
     """List the branches, what they set, and how many partitions differ from the main one."""
 
     def body() -> int:
         from cosmo_assets.cli.display import show_branches  # noqa: PLC0415
+        from cosmo_assets.cli.tables import Screen  # noqa: PLC0415
         from cosmo_assets.pipeline.branches import open_branches  # noqa: PLC0415
 
         branches = open_branches()
@@ -76,7 +80,7 @@ def list_(*, config: ConfigOption = None, as_json: JsonOption = False) -> None:
                 {"branch": branches.lake.branch, "branches": [one._asdict() for one in lines]}
             )
         else:
-            show_branches(lines)
+            show_branches(lines, Screen(wide=wide))
         return 0
 
     guard(config, body)
@@ -91,12 +95,14 @@ def diff(
     *,
     cells: Annotated[bool, typer.Option(help="One line a partition that differs.")] = False,
     config: ConfigOption = None,
+    wide: WideOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Say how branch B differs from branch A: settings, partitions, rows, scores."""
 
     def body() -> int:
         from cosmo_assets.cli.display import show_diff  # noqa: PLC0415
+        from cosmo_assets.cli.tables import Screen  # noqa: PLC0415
         from cosmo_assets.pipeline.branches import compare  # noqa: PLC0415
         from resources.project import find_lake  # noqa: PLC0415
 
@@ -105,7 +111,7 @@ def diff(
         if as_json:
             print_json(found.to_json())
         else:
-            show_diff(found, cells=cells)
+            show_diff(found, Screen(wide=wide), cells=cells)
         return 0
 
     guard(config, body)

@@ -19,6 +19,9 @@ ConfigOption = Annotated[
     typer.Option("--config", "-c", help="Configuration file (or COSMO_CONFIG). Default: embedded."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+WideOption = Annotated[
+    bool, typer.Option("--wide", help="All columns and whole lines, wider than the terminal too.")
+]
 
 
 def guard(config: Path | None, body: Callable[[], int]) -> NoReturn:

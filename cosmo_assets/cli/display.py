@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import threading
 from collections import Counter
@@ -9,12 +10,11 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 from polars import selectors
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table as Grid
 
 from cosmo_assets.cli.live_page import RunPage
+from cosmo_assets.cli.reports import BRANCH_COLUMNS
+from cosmo_assets.cli.tables import Column, Screen, TextTable, frame_table, number
 from cosmo_assets.incremental.progress import read_progress
 from cosmo_assets.incremental.retraction.flags import tell_mark
 from resources.project import open_lake, read_config
@@ -31,8 +31,28 @@ if TYPE_CHECKING:
     from cosmo_assets.pipeline.branches import Comparison
 
 FAILURES_SHOWN = 20
-SELECTION_WIDTH = 16  # at least, where a terminal is narrow
+INDENT = 2  # of a line that goes on below
+STATUS_INDENT = 9
 SHADES = {"fresh": "green", "stale": "yellow", "missing": "blue", "waiting": "magenta"}
+STATUS_RANKS = {"fresh": 1, "stale": 0, "missing": 0, "waiting": 1}
+DIFF_COLUMNS: dict[str, tuple[Column, ...]] = {
+    "Settings": (
+        *(Column("setting"), Column("a", prose=True), Column("b", prose=True)),
+        *(Column("where", 1), number("partitions", 2)),
+    ),
+    "Partitions": (
+        *(Column("table"), number("changed"), number("only_a", 1), number("only_b", 1)),
+        *(number("rows_a", 2), number("rows_b", 2), number("same", 3)),
+    ),
+    "Partitions that differ": (
+        *(Column("table", 1), Column("partition"), Column("change")),
+        *(number("rows_a", 2), number("rows_b", 2)),
+    ),
+    "Scores": (
+        *(Column("recipe"), Column("task"), Column("metric", 1), number("a", 1), number("b", 1)),
+        *(number("stderr_a", 3), number("stderr_b", 3), number("difference"), Column("verdict")),
+    ),
+}
 
 
 def watch(events: Iterator[tuple[Table, Layer | None]], *, quiet: bool) -> list[Layer]:
@@ -82,7 +102,21 @@ def _told(layer: Layer) -> str:
     return ", ".join(parts)
 
 
-def show_run(layers: list[Layer], record: pl.DataFrame, *, currency: str) -> None:
+# What a run did, in the order it is shown: a rank each. What is nowhere is not shown, but ``made``.
+RUN_RANKS = {
+    "planned": 2,
+    "made": 0,
+    "fresh": 3,
+    "restored": 3,
+    "failed": 0,
+    "waiting": 1,
+    "dropped": 4,
+    "left": 1,
+    "rows": 3,
+}
+
+
+def show_run(layers: list[Layer], record: pl.DataFrame, screen: Screen, *, currency: str) -> None:
     """Print what a run did beside what it was expected to do, asset by asset."""
     expected = {row["table"]: row for row in record.iter_rows(named=True)}
     counts: dict[str, list[int]] = {
@@ -97,31 +131,28 @@ def show_run(layers: list[Layer], record: pl.DataFrame, *, currency: str) -> Non
         "rows": [one.rows for one in layers],
     }
     shown = {name: all_ for name, all_ in counts.items() if any(all_) or name == "made"}
-    grid = Grid(title="Run", title_justify="left", box=SIMPLE_HEAD, collapse_padding=True)
-    grid.add_column("asset", no_wrap=True)
-    for name in (*shown, "s plan", "s taken", "error"):
-        grid.add_column(name, justify="right", no_wrap=True)
+    rows: list[tuple[object, ...]] = []
     for place, one in enumerate(layers):
         row = expected[one.table]
-        cells = (f"{all_[place]:,}" for all_ in shown.values())
-        grid.add_row(
-            one.table, *cells, *_expected_and_taken(row["seconds_expected"], row["seconds"])
-        )
+        seconds = _expected_and_taken(row["seconds_expected"], row["seconds"])
+        rows.append((one.table, *(all_[place] for all_ in shown.values()), *seconds))
     total = record.select(selectors.numeric().sum()).row(0, named=True)
-    grid.add_section()
-    sums = (f"{sum(all_):,}" for all_ in shown.values())
-    grid.add_row("total", *sums, *_expected_and_taken(total["seconds_expected"], total["seconds"]))
-    console = Console()
-    console.print(grid)
+    seconds = _expected_and_taken(total["seconds_expected"], total["seconds"])
+    rows.append(("total", *(sum(all_) for all_ in shown.values()), *seconds))
+    columns = (
+        Column("asset"),
+        *(number(name, RUN_RANKS[name]) for name in shown),
+        *(number("s planned", 4), number("s taken", 2), number("off by", 5)),
+    )
+    screen.show(TextTable("Run", columns, rows, sections=frozenset({len(layers)})))
     for what, unit in (("tokens", ""), ("money", currency), ("gpu_hours", "")):
         if total[what] or total[f"{what}_expected"]:
             planned, taken, error = _expected_and_taken(
                 total[f"{what}_expected"], total[what], digits=0 if what == "tokens" else 2
             )
-            told = (
+            screen.say(
                 f"{what.replace('_', ' ')}: {unit}{planned} planned, {unit}{taken} used ({error})"
             )
-            console.print(told, markup=False, highlight=False)
 
 
 def _expected_and_taken(expected: float, taken: float, *, digits: int = 1) -> tuple[str, str, str]:
@@ -133,86 +164,56 @@ def _expected_and_taken(expected: float, taken: float, *, digits: int = 1) -> tu
 
 def show_failures(layers: list[Layer]) -> None:
     """Print each failed partition with its error, the first of many."""
-    console = Console(stderr=True)
+    screen = Screen(stderr=True)
     for layer in layers:
         by_error: dict[str, list[str]] = {}
         for name, error in layer.failed.items():
             by_error.setdefault(error, []).append(name)
         for error, names in list(by_error.items())[:FAILURES_SHOWN]:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            console.print(f"[red]failed[/red] {layer.table}\\[{names[0]}]{more}: ", end="")
-            console.print(error, markup=False, highlight=False)
+            told = f"failed {layer.table}[{names[0]}]{more}: {error}"
+            screen.say(told, indent=INDENT, shade="red")
         if len(by_error) > FAILURES_SHOWN:
-            console.print(f"… and {len(by_error) - FAILURES_SHOWN} more errors in {layer.table}")
+            screen.say(f"… and {len(by_error) - FAILURES_SHOWN} more errors in {layer.table}")
 
 
 def show_status(
     found: Mapping[str, Mapping[str, State]],
     failures: Mapping[str, Mapping[str, str]],
+    screen: Screen,
     *,
-    partitions: bool,
+    cells: bool,
 ) -> None:
-    """Print how many partitions of each asset stand how."""
-    grid = Grid(title="Status", title_justify="left")
-    grid.add_column("asset")
-    for status, shade in SHADES.items():
-        grid.add_column(status, justify="right", style=shade)
-    grid.add_column("failed", justify="right", style="red")
+    """Print how many partitions of each asset stand how, and those that are not fresh."""
+    rows: list[tuple[object, ...]] = []
     for name, parts in found.items():
         counts = Counter(state.status for state in parts.values())
         failed = sum(one in parts for one in failures[name])
-        grid.add_row(name, *(str(counts[status]) for status in SHADES), str(failed))
-    console = Console()
-    console.print(grid)
-    if partitions:
-        for name, parts in found.items():
-            for one, state in parts.items():
-                if state.status != "fresh":
-                    told = failures[name].get(one) or "; ".join(state.reasons)
-                    console.print(f"{state.status:8} {name}[{one}]: {told}", markup=False)
-
-
-def show_history(runs: pl.DataFrame) -> None:
-    """Print runs, a line each; what was asked for is cut to what a line has room for."""
-    others = runs.drop("run").cast(pl.String)
-    taken = sum(max([len(name), *others[name].str.len_chars()]) for name in others.columns)
-    taken += 2 * (runs.width + 1)
-    room = max(Console().width - taken, SELECTION_WIDTH)
-    long = pl.col("run").str.len_chars() > room
-    cut = pl.when(long).then(pl.col("run").str.head(room - 1) + "…").otherwise("run")
-    grid = Grid(
-        title="Runs: taken/planned", title_justify="left", box=SIMPLE_HEAD, collapse_padding=True
+        rows.append((name, *(counts[status] for status in SHADES), failed))
+    columns = (
+        Column("asset"),
+        *(number(status, STATUS_RANKS[status], shade=shade) for status, shade in SHADES.items()),
+        number("failed", shade="red"),
     )
-    for name in runs.columns:
-        left = name in {"began", "standing", "run"}
-        grid.add_column(name, justify="left" if left else "right", no_wrap=True)
-    for row in runs.with_columns(run=cut).iter_rows():
-        grid.add_row(*(cell_text(value) for value in row))
-    Console(width=taken + room).print(grid)
+    screen.show(TextTable("Status", columns, rows))
+    for name, parts in found.items() if cells else ():
+        for one, state in parts.items():
+            if state.status != "fresh":
+                told = failures[name].get(one) or "; ".join(state.reasons)
+                screen.say(f"{state.status:8} {name}[{one}]: {told}", indent=STATUS_INDENT)
 
 
-def show_frame(title: str, frame: pl.DataFrame) -> None:
-    """Print a frame as a table."""
-    grid = Grid(title=title, title_justify="left")
-    for name, dtype in frame.schema.items():
-        grid.add_column(name, justify="right" if dtype.is_numeric() else "left", overflow="fold")
-    for row in frame.iter_rows():
-        grid.add_row(*(cell_text(value) for value in row))
-    Console().print(grid)
+def show_history(runs: pl.DataFrame, screen: Screen) -> None:
+    """Print runs, a row each."""
+    columns = (
+        *(Column("began"), Column("ended", 5), Column("standing"), Column("run", prose=True)),
+        *(number("made", 1), number("failed", 1), number("s", 2)),
+        *(number("M tokens", 4), number("money", 3)),
+    )
+    screen.show(frame_table("Runs: taken/planned", runs, columns))
 
 
-def cell_text(value: object) -> str:
-    """Write a value of a table for people."""
-    if value is None:
-        return "-"
-    if isinstance(value, float):
-        return f"{value:.3f}"
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}"
-    return escape(str(value))  # a list in brackets is no markup
-
-
-def show_branches(lines: list[Line]) -> None:
+def show_branches(lines: list[Line], screen: Screen) -> None:
     """Print the branches; a star marks the one switched to."""
     rows = [
         {
@@ -224,10 +225,10 @@ def show_branches(lines: list[Line]) -> None:
         }
         for one in lines
     ]
-    show_frame("Branches", pl.DataFrame(rows))
+    screen.show(frame_table("Branches", pl.DataFrame(rows), BRANCH_COLUMNS))
 
 
-def show_diff(diff: Comparison, *, cells: bool) -> None:
+def show_diff(diff: Comparison, screen: Screen, *, cells: bool) -> None:
     """Print how two branches differ, the parts in which they do."""
     named = {"a": diff.a, "b": diff.b}
     named |= {f"{one}_{side}": f"{one} {named[side]}" for one in ("rows", "only") for side in "ab"}
@@ -240,14 +241,17 @@ def show_diff(diff: Comparison, *, cells: bool) -> None:
     }
     shown = {title: frame for title, frame in parts.items() if frame.height}
     for title, frame in shown.items():
-        show_frame(title, frame.rename(named, strict=False))
+        columns = [
+            dataclasses.replace(one, head=named.get(one.head, one.head))
+            for one in DIFF_COLUMNS[title]
+        ]
+        screen.show(frame_table(title, frame.rename(named, strict=False), columns))
     if not shown:
-        Console().print(f"{diff.a} and {diff.b} do not differ")
+        screen.say(f"{diff.a} and {diff.b} do not differ")
 
 
-def show_marks(marks: Mapping[str, Mapping[str, list[str]]]) -> None:
+def show_marks(marks: Mapping[str, Mapping[str, list[str]]], screen: Screen) -> None:
     """Print which current checkpoints and scores are built on retracted data."""
     for table, found in marks.items():
         for name, each in found.items():
-            told = f"{table}[{name}]: {tell_mark(each)}"
-            Console().print(told, markup=False, highlight=False, style="yellow")
+            screen.say(f"{table}[{name}]: {tell_mark(each)}", indent=INDENT, shade="yellow")

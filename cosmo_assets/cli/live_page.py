@@ -6,13 +6,15 @@ import contextlib
 import time
 from typing import TYPE_CHECKING
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Group
+from rich.padding import Padding
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress_bar import ProgressBar
+from rich.table import Column as ProgressCell
 from rich.table import Table as Grid
 from rich.text import Text
 
+from cosmo_assets.cli.tables import Column, TextTable, draw, lay_out, number
 from resources.generation.monitor import hearing
 from resources.generation.progress_sample import told_failures
 
@@ -24,8 +26,11 @@ if TYPE_CHECKING:
     from resources.generation.progress_sample import Sample
 
 SAID_EVERY_S = 30.0  # where there is no page
-BAR = 40  # characters
+BAR, BAR_LEAST = 40, 8  # characters
+LAYER_BAR = 30
+LAYER_TAKES = 72  # characters of a layer's line beside its bar
 ENDPOINTS_SHOWN = 16
+INDENT = 2
 PANEL_LINES = 10  # of a panel, without its endpoints, at most
 SHADES = {"up": "green", "new": "blue", "doubted": "yellow", "out": "red"}
 
@@ -51,8 +56,8 @@ class RunPage(Progress):
         super().__init__(
             SpinnerColumn(),
             TextColumn("{task.description:<21}"),
-            BarColumn(bar_width=30),
-            TextColumn("{task.fields[told]}"),
+            BarColumn(bar_width=_between(console.width - LAYER_TAKES, LAYER_BAR)),
+            TextColumn("{task.fields[told]}", table_column=ProgressCell()),  # between words
             TimeElapsedColumn(),
             console=console,
         )
@@ -88,21 +93,23 @@ class RunPage(Progress):
         taken = sum(PANEL_LINES + min(len(one.stats.endpoints), ENDPOINTS_SHOWN) for one in samples)
         room = max(self.console.height - taken, 1) if samples else 0
         yield self.make_tasks_table(self.tasks[-room:])
-        yield from (panel_of(one) for one in samples)
+        yield from (panel_of(one, self.console.width) for one in samples)
 
 
-def panel_of(sample: Sample) -> RenderableType:
-    """Draw how a generation stands, some ten lines of up to 100 characters."""
+def _between(room: int, most: int) -> int:
+    return min(max(room, BAR_LEAST), most)
+
+
+def panel_of(sample: Sample, width: int) -> RenderableType:
+    """Draw how a generation stands, some ten lines of up to 100 characters, or ``width``."""
     now = sample.stats
     share = now.done / now.total if now.total else 0.0
+    name = f"  {sample.table}"
+    told = (f"{share:4.0%}", f"{now.done:,}/{now.total:,}", f"{sample.eta()} left")
+    room = width - len(name) - sum(len(text) + 1 for text in told) - 1
+    bar = ProgressBar(total=max(now.total, 1), completed=now.done, width=_between(room, BAR))
     top = Grid.grid(padding=(0, 1))
-    top.add_row(
-        Text(f"  {sample.table}", style="bold"),
-        ProgressBar(total=max(now.total, 1), completed=now.done, width=BAR),
-        f"{share:4.0%}",
-        f"{now.done:,}/{now.total:,}",
-        f"{sample.eta()} left",
-    )
+    top.add_row(Text(name, style="bold"), bar, *told)
     read, written = now.prompt_tokens / 1e6, now.completion_tokens / 1e6
     told = f"  {now.tokens_s:,.0f} tokens/s · {read:,.2f} M read, {written:,.2f} M written"
     told += f" · {sample.spent()}" if now.money or sample.max_money else ""
@@ -115,23 +122,25 @@ def panel_of(sample: Sample) -> RenderableType:
     if sample.trouble:
         lines.append(Text(f"  {sample.trouble}", style="red"))
     if now.endpoints:
-        lines.append(_endpoints(sample))
+        lines.append(_endpoints(sample, width))
     return Group(*lines)
 
 
-def _endpoints(sample: Sample) -> Grid:
-    grid = Grid(box=SIMPLE_HEAD, padding=(0, 1))
-    grid.add_column("endpoint", overflow="fold")
-    grid.add_column("state")
-    grid.add_column("in flight", justify="right", no_wrap=True)
-    grid.add_column("answered", justify="right", no_wrap=True)
+def _endpoints(sample: Sample, width: int) -> RenderableType:
     all_ = sample.stats.endpoints
     # Where there are many, those in trouble are what one looks for.
     shown = sorted(all_, key=lambda one: one.state == "up")[:ENDPOINTS_SHOWN]
-    for each in shown:
-        state = Text(each.state, style=SHADES[each.state])
-        flying = f"{each.in_flight:,}/{each.limit:,}"
-        grid.add_row(Text(each.url), state, flying, f"{each.answered:,}")
+    rows: list[tuple[object, ...]] = [
+        (each.url, each.state, f"{each.in_flight:,}/{each.limit:,}", each.answered)
+        for each in shown
+    ]
+    shades = [SHADES[each.state] for each in shown]
     if rest := len(all_) - len(shown):
-        grid.add_row(f"… and {rest} more", "", "", "")
-    return grid
+        rows.append((f"… and {rest} more", "", "", ""))
+        shades.append("")
+    columns = (Column("endpoint"), Column("state"), number("in flight", 1), number("answered", 1))
+    table = TextTable("", columns, rows, shades)
+    layout = lay_out(table, width - INDENT)
+    if layout is None:  # not even a URL and its state fit
+        return Text("\n".join(" ".join(map(str, row)) for row in rows))
+    return Padding(draw(table, layout), (0, 0, 0, INDENT))

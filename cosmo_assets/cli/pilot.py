@@ -12,6 +12,7 @@ from cosmo_assets.cli.console import (
     FAILED,
     ConfigOption,
     JsonOption,
+    WideOption,
     guard,
     print_json,
     tell_branch,
@@ -60,6 +61,7 @@ def pilot(
     samples: SamplesOption = 6,
     stock: StockOption = 0.2,
     config: ConfigOption = None,
+    wide: WideOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Answer some prompts of each cell, and say how every style reads. A run reuses the answers."""
@@ -76,7 +78,7 @@ def pilot(
         prompts = choose_prompts(world, count, styles=_split(styles), cells=cells or ())
         generator = world.config.generator
         models = [Model(generator.model, generator)]
-        bought = _buy(world, prompts, models, yes=yes, quiet=as_json)
+        bought = _buy(world, prompts, models, yes=yes, quiet=as_json, wide=wide)
         if bought is None:
             return 0
         answers, expected, problem = bought
@@ -92,7 +94,7 @@ def pilot(
             told = {**report.tree(), "samples": [one.to_dicts() for one in beside]}
             print_json({"branch": world.lake.branch, "expected": _tree(expected), **told})
         else:
-            report.show(report.sheets(), answers, html)
+            report.show(report.sheets(), answers, html, wide=wide)
         return 0
 
     guard(config, body)
@@ -112,6 +114,7 @@ def compare(
     samples: SamplesOption = 6,
     stock: StockOption = 0.2,
     config: ConfigOption = None,
+    wide: WideOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Have models answer the same prompts, and say where they differ beyond chance."""
@@ -134,7 +137,7 @@ def compare(
         prompts = choose_prompts(world, count, styles=_split(styles), cells=cells or ())
         with open_ledger(world.config, world.lake) as ledger:
             known = count_known(world, found, ledger)
-        bought = _buy(world, prompts, found, yes=yes, quiet=as_json)
+        bought = _buy(world, prompts, found, yes=yes, quiet=as_json, wide=wide)
         if bought is None:
             return 0
         answers, expected, problem = bought
@@ -166,7 +169,7 @@ def compare(
             told["samples"] = [one.to_dicts() for one in beside]
             print_json({"branch": world.lake.branch, "expected": _tree(expected), **told})
         else:
-            report.show(sheets, answers, html)
+            report.show(sheets, answers, html, wide=wide)
         return 0
 
     guard(config, body)
@@ -210,24 +213,28 @@ class _Report:
             "breaches": self._breaches.to_dicts(),
         }
 
-    def show(self, sheets: Sequence[Sheet], answers: pl.DataFrame, html: Path | None) -> None:
+    def show(
+        self, sheets: Sequence[Sheet], answers: pl.DataFrame, html: Path | None, *, wide: bool
+    ) -> None:
         """Print tables, what was paid, and how to go on."""
         from cosmo_assets.cli.pilot_display import show_sheet  # noqa: PLC0415
+        from cosmo_assets.cli.tables import Screen  # noqa: PLC0415
 
+        screen = Screen(wide=wide)
         for sheet in sheets:
-            show_sheet(sheet)
+            show_sheet(sheet, screen)
         paid = answers.filter("asked")
         told = f"{paid.height:,} completions asked for now, {self._currency}"
         told += f"{paid['money'].sum():,.2f}; {answers.height - paid.height:,} were known"
-        typer.echo(told)
+        screen.say(told)
         stock = self._styles.filter("stock").rows(named=True)
         for row in stock:
             name = f"{row['style']} ({row['model']})" if self._models else row["style"]
             texts = round(row["opening_share"] * row["answered"])
             shown = f"{texts:,} of {row['answered']:,} texts begin {row['opening']!r}"
-            typer.echo(f"stock opening: {name}: {shown}")
+            screen.say(f"stock opening: {name}: {shown}", indent=2)
         if html:
-            typer.echo(f"page: {html}")
+            screen.say(f"page: {html}")
 
     def write(
         self,
@@ -246,7 +253,13 @@ class _Report:
 
 
 def _buy(
-    world: World, prompts: pl.DataFrame, models: Sequence[Model], *, yes: bool, quiet: bool
+    world: World,
+    prompts: pl.DataFrame,
+    models: Sequence[Model],
+    *,
+    yes: bool,
+    quiet: bool,
+    wide: bool,
 ) -> tuple[pl.DataFrame, list[Expected], str] | None:
     """Say what answering takes, ask a person where it costs money, and have models answer.
 
@@ -257,6 +270,7 @@ def _buy(
 
     from cosmo_assets.cli.pilot_display import watch_generators  # noqa: PLC0415
     from cosmo_assets.cli.pilot_sheets import tell_expected  # noqa: PLC0415
+    from cosmo_assets.cli.tables import Screen  # noqa: PLC0415
     from cosmo_assets.core.errors import GeneratorError  # noqa: PLC0415
     from cosmo_assets.pipeline.generation.pilots import answer_prompts, expect  # noqa: PLC0415
     from resources.ledger.ledger import open_ledger  # noqa: PLC0415
@@ -267,7 +281,7 @@ def _buy(
             tell_branch(world.lake.branch)
         for one, model in zip(expected, models, strict=True):
             told = tell_expected(one, model.settings.how.currency)
-            typer.echo(told, err=True)
+            Screen(wide=wide, stderr=True).say(told, indent=2)
         if not yes and any(one.cost.money.most for one in expected) and not _is_sure():
             typer.echo("Nothing was asked for: --yes goes on without a question.", err=True)
             return None

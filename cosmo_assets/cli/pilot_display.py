@@ -6,7 +6,6 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -17,13 +16,37 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
-from rich.table import Table as Grid
+from rich.table import Column as ProgressCell
+
+from cosmo_assets.cli.tables import Column, TextTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from cosmo_assets.algorithms.reports.sample_page import Sheet
+    from cosmo_assets.cli.tables import Screen
     from resources.generation.generator import Generator
+
+# Of the heads of sheets: keys, and what goes first where there is no room for all.
+RANKS = {
+    **dict.fromkeys(("style", "topic", "measure", "rule", "opening"), 0),
+    **dict.fromkeys(("model", "n", "failed", "texts", "difference", "verdict", "diff"), 0),
+    "share": 1,
+    " ": 1,
+    "money": 2,
+    "lake in ledger": 2,
+    "95% interval": 2,
+    "words": 3,
+    "worse has": 1,
+    "repeat": 4,
+    "near other": 4,
+    "a 1,000": 4,
+    "read": 3,
+    "written": 3,
+}
+NARROW = 100  # characters of a terminal
+OTHERS = 1  # kinds of faults, and models that are compared
+PROSE = ("opening", "worse has")
 
 
 @contextlib.contextmanager
@@ -33,8 +56,8 @@ def watch_generators(*, quiet: bool) -> Iterator[Callable[[Generator], None]]:
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
-        BarColumn(bar_width=30),
-        TextColumn("{task.fields[told]}"),
+        BarColumn(bar_width=30 if console.width > NARROW else 10),
+        TextColumn("{task.fields[told]}", table_column=ProgressCell()),
         TimeElapsedColumn(),
     )
     ended = threading.Event()
@@ -66,22 +89,20 @@ def watch_generators(*, quiet: bool) -> Iterator[Callable[[Generator], None]]:
             update()
 
 
-def show_sheet(sheet: Sheet) -> None:
+def show_sheet(sheet: Sheet, screen: Screen) -> None:
     """Print a table whose cells are text already; rows that want attention in yellow."""
-    grid = Grid(title=sheet.title, title_justify="left", box=SIMPLE_HEAD, collapse_padding=True)
-    for name in sheet.rows.columns:
-        words = name in sheet.left
-        grid.add_column(
-            escape(name),
-            justify="left" if words else "right",
-            overflow="fold",
-            no_wrap=not words,
+    if not sheet.rows.height:
+        screen.say(sheet.title, shade="italic")
+        screen.say(f"{sheet.note}\n", shade="dim")
+        return
+    columns = [
+        Column(
+            head,
+            RANKS.get(head, OTHERS),
+            "left" if head in sheet.left else "right",
+            prose=head in PROSE,
         )
-    marks = sheet.marked or (False,) * sheet.rows.height
-    for row, marked in zip(sheet.rows.iter_rows(), marks, strict=True):
-        grid.add_row(*(escape(str(value)) for value in row), style="yellow" if marked else None)
-    console = Console()
-    console.print(grid if marks else f"[italic]{escape(sheet.title)}[/italic]")
-    if sheet.note:
-        console.print(sheet.note, markup=False, highlight=False, style="dim")
-        console.print()
+        for head in sheet.rows.columns
+    ]
+    shades = ["yellow" if marked else "" for marked in sheet.marked]
+    screen.show(TextTable(sheet.title, columns, sheet.rows.rows(), shades, note=sheet.note))

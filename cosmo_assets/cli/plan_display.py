@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table as Grid
-
-from cosmo_assets.cli.display import cell_text
+from cosmo_assets.cli.display import INDENT, STATUS_INDENT
+from cosmo_assets.cli.tables import Column, TextTable, number
 from cosmo_assets.incremental.cost import Cost, Forecast
 from cosmo_assets.incremental.forecast import price
 from cosmo_assets.incremental.plan import MAKE
@@ -18,98 +15,99 @@ from cosmo_assets.pipeline.graph import BY_NAME
 if TYPE_CHECKING:
     import polars as pl
 
+    from cosmo_assets.cli.tables import Screen
     from cosmo_assets.incremental.plan import Planned, TablePlan, Word
     from cosmo_assets.incremental.snapshot import World
 
 WHYS_SHOWN = 2
 EDITS_SHOWN = 20
-WIDEST = 1_000
+MIXTURE_RANKS = {"now": 2, "planned": 0, "wanted (off)": 0, "cap": 1}
 NOTHING = "Everything is fresh: nothing would run."
 IDLE = Waiting()
 PLANNED: tuple[Word, ...] = (
     *("stale", "maybe", "missing", "forced", "restored", "held", "waiting", "orphan"),
 )
+WORD_RANKS: dict[Word, int] = {"stale": 0, "maybe": 0, "missing": 0}
 
 
-def show_plan(plans: list[TablePlan], waiting: Waiting, world: World, *, cells: bool) -> None:
+def show_plan(
+    plans: list[TablePlan], waiting: Waiting, world: World, screen: Screen, *, cells: bool
+) -> None:
     """Print which edits lead to what, what would run, and what it would cost."""
-    console = Console()
     if any(one.planned for one in plans):
-        console.print(_edits_grid(plans, world))
-        whole = _assets_grid(plans, rows=True)
-        wide = console.options.update(max_width=WIDEST)
-        fits = console.measure(whole, options=wide).maximum <= console.width
-        console.print(whole if fits else _assets_grid(plans, rows=False))
-    if cells:
-        for one in plans:
-            for each in one.planned:
-                told = f"{each.status:8} {one.table}[{each.partition}]: {'; '.join(each.why)}"
-                told += f", {each.calls:,} calls" if each.calls else ""
-                told += f" ({each.held})" if each.held else ""
-                console.print(told, markup=False, highlight=False)
+        screen.show(_edits_table(plans, world))
+        screen.show(_assets_table(plans))
+    for one in plans if cells else ():
+        for each in one.planned:
+            told = f"{each.status:8} {one.table}[{each.partition}]: {'; '.join(each.why)}"
+            told += f", {each.calls:,} calls" if each.calls else ""
+            told += f" ({each.held})" if each.held else ""
+            screen.say(told, indent=STATUS_INDENT)
     known = world.partitions("topics")
     if strange := sorted(set(world.outside.overrides) - set(known)):
         told = f"{world.config.labelling.how.overrides}: no such topics now: {', '.join(strange)}"
-        console.print(told, markup=False, highlight=False, style="yellow")
-    console.print(summary_line(plans, world, waiting), markup=False, highlight=False)
+        screen.say(told, indent=INDENT, shade="yellow")
+    screen.say(summary_line(plans, world, waiting), indent=INDENT)
 
 
-def show_mixture(told: pl.DataFrame) -> None:
+def show_mixture(told: pl.DataFrame, screen: Screen) -> None:
     """Print which share of the prompts is of what."""
-    grid = Grid(title="Mixture", title_justify="left", box=SIMPLE_HEAD, collapse_padding=True)
-    for name in told.columns[1:]:
-        grid.add_column(name, justify="left" if name == "name" else "right", no_wrap=True)
-    for (by,), rows in told.group_by("by", maintain_order=True):
-        grid.add_row(f"[dim]{by}[/dim]")
-        for _, *cells in rows.iter_rows():
-            shade = "red" if str(cells[-1]).endswith(", over") else None
-            grid.add_row(*(cell_text(value) for value in cells), style=shade)
-        grid.add_section()
-    Console().print(grid)
+    rows: list[tuple[object, ...]] = []
+    shades: list[str] = []
+    sections: set[int] = set()
+    for (by,), found in told.group_by("by", maintain_order=True):
+        sections.add(len(rows))
+        for at, row in enumerate(found.rows()):
+            rows.append(("" if at else by, *row[1:]))
+            shades.append("red" if str(row[-1]).endswith(", over") else "")
+    columns = (
+        *(Column("by"), Column("name")),
+        *(number(name, MIXTURE_RANKS[name]) for name in told.columns[2:]),
+    )
+    screen.show(TextTable("Mixture", columns, rows, shades, frozenset(sections - {0})))
 
 
-def _edits_grid(plans: list[TablePlan], world: World) -> Grid:
+def _edits_table(plans: list[TablePlan], world: World) -> TextTable:
     """Say what each edit leads to; what goes back to several is told of the first."""
-    grid = Grid(title="Why", title_justify="left", box=SIMPLE_HEAD, collapse_padding=True)
-    grid.add_column("edit", overflow="fold")
-    for name in ("partitions", "calls", "M tokens", "money"):
-        grid.add_column(name, justify="right", no_wrap=True)
     edits: dict[str, list[tuple[str, Planned]]] = {}
     for plan in plans:
         for one in plan.planned:
             edits.setdefault(one.why[0], []).append((plan.table, one))
     currency = world.config.generator.how.currency
+    rows: list[tuple[object, ...]] = []
     for edit, reached in list(edits.items())[:EDITS_SHOWN]:
         paid = {table for table, _ in reached if BY_NAME[table].calls}
         each = [price(world, BY_NAME[t], [p for u, p in reached if u == t]) for t in sorted(paid)]
         cost = sum(each, start=Cost())
         money = f"{currency}{cost.money.expected:,.2f}"
         tokens = f"{cost.tokens.expected / 1e6:.2f}"
-        grid.add_row(edit, f"{len(reached):,}", f"{cost.calls:,}", tokens, money)
+        rows.append((edit, len(reached), cost.calls, tokens, money))
     if len(edits) > EDITS_SHOWN:
-        grid.add_row(f"… and {len(edits) - EDITS_SHOWN} more", "", "", "", "")
-    return grid
+        rows.append((f"… and {len(edits) - EDITS_SHOWN} more", "", "", "", ""))
+    columns = (
+        *(Column("edit", prose=True), number("partitions"), number("calls", 1)),
+        *(number("M tokens", 2), number("money", 1)),
+    )
+    return TextTable("Why", columns, rows)
 
 
-def _assets_grid(plans: list[TablePlan], *, rows: bool) -> Grid:
-    """Say what becomes of each asset; where there is room, how many rows that is."""
-    grid = Grid(title="Plan", title_justify="left", box=SIMPLE_HEAD, collapse_padding=True)
+def _assets_table(plans: list[TablePlan]) -> TextTable:
+    """Say what becomes of each asset, and how many rows that is."""
     words: list[Word] = [w for w in PLANNED if any(one.count(w) for one in plans)]
-    for name in ("asset", "fresh", *words, *(("kept", "new rows") if rows else ()), "seconds"):
-        grid.add_column(name, justify="left" if name == "asset" else "right", no_wrap=True)
-    quiet = 0
-    for one in plans:
-        if not one.planned:
-            quiet += 1
-            continue
-        counts = (one.fresh, *(one.count(word) for word in words))
-        counts += (one.rows_reused, one.rows_new) if rows else ()
-        shown = (f"{count:,}" if count else "." for count in counts)
-        grid.add_row(one.table, *shown, _interval(one.cost.seconds))
-    if quiet:
-        grid.add_section()
-        grid.add_row(f"{quiet} more: nothing", *("" for _ in grid.columns[1:]))
-    return grid
+    columns = (
+        *(Column("asset"), number("fresh", 4)),
+        *(number(word, WORD_RANKS.get(word, 1)) for word in words),
+        *(number("kept", 3), number("new rows", 3), number("seconds", 2)),
+    )
+    rows: list[tuple[object, ...]] = []
+    busy = [one for one in plans if one.planned]
+    for one in busy:
+        counts = (one.fresh, *(one.count(word) for word in words), one.rows_reused, one.rows_new)
+        shown = (count or "." for count in counts)
+        rows.append((one.table, *shown, _interval(one.cost.seconds)))
+    if quiet := len(plans) - len(busy):
+        rows.append((f"{quiet} more: nothing", *("" for _ in columns[1:])))
+    return TextTable("Plan", columns, rows, sections=frozenset({len(busy)}))
 
 
 def summary_line(plans: list[TablePlan], world: World, waiting: Waiting = IDLE) -> str:

@@ -6,10 +6,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cosmo_assets.cli.console import FAILED, ConfigOption, JsonOption, guard, print_json
+from cosmo_assets.cli.console import (
+    FAILED,
+    ConfigOption,
+    JsonOption,
+    WideOption,
+    guard,
+    print_json,
+)
 
 if TYPE_CHECKING:
+    from cosmo_assets.cli.tables import Screen
     from cosmo_assets.pipeline.prompts.previews import Change
+
+INDENT = 2  # of a line that goes on below
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -18,11 +28,14 @@ app = typer.Typer(
 
 
 @app.command(epilog="Examples: `cosmo prompts lint` · `cosmo prompts lint --json`")
-def lint(*, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+def lint(
+    *, config: ConfigOption = None, wide: WideOption = False, as_json: JsonOption = False
+) -> None:
     """Name what is wrong with the templates; exit code 1 if anything is."""
 
     def body() -> int:
         from cosmo_assets.algorithms.prompts.lint import lint_templates, list_idle  # noqa: PLC0415
+        from cosmo_assets.cli.tables import Screen  # noqa: PLC0415
         from cosmo_assets.pipeline.keys import corpora_in_use  # noqa: PLC0415
         from cosmo_assets.pipeline.project import look  # noqa: PLC0415
         from cosmo_assets.pipeline.prompts.previews import read_texts  # noqa: PLC0415
@@ -35,12 +48,13 @@ def lint(*, config: ConfigOption = None, as_json: JsonOption = False) -> None:
             listed = [one._asdict() for one in problems]
             print_json({"templates": sorted(texts), "problems": listed, "idle": idle})
         else:
+            screen = Screen(wide=wide)
             for file in idle:
                 told = f"{file}: has no cells, since it asks for passages and there is no corpus"
-                typer.echo(told)
+                screen.say(told, indent=INDENT)
             for one in problems:
-                typer.echo(f"{one.file}: {one.rule}: {one.told}")
-            typer.echo(f"{len(texts)} templates, {len(problems)} problems")
+                screen.say(f"{one.file}: {one.rule}: {one.told}", indent=INDENT)
+            screen.say(f"{len(texts)} templates, {len(problems)} problems")
         return FAILED if problems else 0
 
     guard(config, body)
@@ -52,11 +66,13 @@ def preview(
     *,
     count: Annotated[int, typer.Option("--n", min=1, help="How many prompts.")] = 3,
     config: ConfigOption = None,
+    wide: WideOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write a style's prompts of the project's own documents, the same ones at every look."""
 
     def body() -> int:
+        from cosmo_assets.cli.tables import Screen  # noqa: PLC0415
         from cosmo_assets.pipeline.project import look  # noqa: PLC0415
         from cosmo_assets.pipeline.prompts.previews import preview  # noqa: PLC0415
 
@@ -64,9 +80,10 @@ def preview(
         if as_json:
             print_json({"style": style, "prompts": rows.to_dicts()})
         else:
+            screen = Screen(wide=wide)
             for at, row in enumerate(rows.iter_rows(named=True), start=1):
                 head = f"{at} of {rows.height}: {row['partition']}, document {row['doc_id']}"
-                typer.echo(f"── {head}\n{row['prompt']}\n")
+                screen.say(f"── {head}\n{row['prompt']}\n")
         return 0
 
     guard(config, body)
@@ -79,39 +96,42 @@ def diff(
     ] = None,
     *,
     config: ConfigOption = None,
+    wide: WideOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Say what edited templates change against what the lake's cells were made with."""
 
     def body() -> int:
+        from cosmo_assets.cli.tables import Screen  # noqa: PLC0415
         from cosmo_assets.pipeline.project import look  # noqa: PLC0415
         from cosmo_assets.pipeline.prompts.previews import compare_templates, to_json  # noqa: PLC0415
 
         changes = [one for one in compare_templates(look(), styles or ()) if one.change != "same"]
         if as_json:
             print_json({"changes": [to_json(one) for one in changes]})
+        screen = Screen(wide=wide)
         for one in () if as_json else changes:
-            _show(one)
+            _show(one, screen)
         if not changes and not as_json:
-            typer.echo("no template differs from what the lake's cells were made with")
+            screen.say("no template differs from what the lake's cells were made with")
         return 0
 
     guard(config, body)
 
 
-def _show(change: Change) -> None:
+def _show(change: Change, screen: Screen) -> None:
     """Print one style's change."""
     told = f"{change.touched_cells:,} of {change.cells:,} cells and "
     told += f"{change.touched_prompts:,} of {change.prompts:,} prompts"
     told += " would be others"
     if change.added_prompts:
         told += f", {change.added_cells:,} cells and {change.added_prompts:,} prompts would be new"
-    typer.echo(f"── {change.style}: {change.change}; {told}")
+    screen.say(f"── {change.style}: {change.change}; {told}", indent=INDENT)
     for key, was, now in change.settings:
-        typer.echo(f"{key}: {was!r} → {now!r}")
+        screen.say(f"{key}: {was!r} → {now!r}", indent=INDENT)
     if change.words:
-        typer.echo(change.words)
+        screen.say(change.words, indent=INDENT)
     for title, text in (("before", change.before), ("after", change.after)):
         if text:
-            typer.echo(f"\n{title}:\n{text}")
-    typer.echo("")
+            screen.say(f"\n{title}:\n{text}")
+    screen.say("")

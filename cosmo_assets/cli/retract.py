@@ -11,6 +11,7 @@ from cosmo_assets.cli.console import (
     FAILED,
     ConfigOption,
     JsonOption,
+    WideOption,
     guard,
     print_json,
     tell_branch,
@@ -19,6 +20,7 @@ from cosmo_assets.cli.console import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from cosmo_assets.cli.tables import Screen
     from cosmo_assets.incremental.retraction.retract import Report
 
 NAMES_SHOWN = 3  # of each table
@@ -37,6 +39,7 @@ def retract(
     corpus: Annotated[str | None, typer.Option(help="A reference corpus.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do it, do not ask.")] = False,
     config: ConfigOption = None,
+    wide: WideOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """List all that descends from something, and take it out of the lake for good.
@@ -54,33 +57,35 @@ def retract(
 
     def body() -> int:
         if any(name is not None for name in given.values()):
-            return _retract(given, yes=yes, as_json=as_json)
-        return _finish(as_json=as_json)
+            return _retract(given, yes=yes, as_json=as_json, wide=wide)
+        return _finish(as_json=as_json, wide=wide)
 
     guard(config, body)
 
 
-def _retract(given: dict[str, str | None], *, yes: bool, as_json: bool) -> int:
+def _retract(given: dict[str, str | None], *, yes: bool, as_json: bool, wide: bool) -> int:
+    from cosmo_assets.cli.tables import Screen  # noqa: PLC0415
     from cosmo_assets.incremental.retraction.retract import retract, tell_listing  # noqa: PLC0415
     from cosmo_assets.incremental.retraction.search import find, name_targets  # noqa: PLC0415
     from cosmo_assets.orchestration.event_redaction import redact_events  # noqa: PLC0415
     from cosmo_assets.pipeline.project import look  # noqa: PLC0415
 
+    screen = Screen(wide=wide)
     world = look()
     targets = name_targets(world, given)
     listing = tell_listing(world, find(world, targets))
     if not as_json:
         tell_branch(world.lake.branch)
-        _show_descendants(listing)
+        _show_descendants(listing, screen)
     sure = yes or (not as_json and _is_sure([name for _, name in targets]))
     reports = retract(world, targets, redact=redact_events) if sure else []
     if as_json:
         told = [one._asdict() for one in reports]
         print_json({"retract": targets, **listing, "done": sure, "reports": told})
     elif sure:
-        _show(reports)
+        _show(reports, screen)
     else:
-        typer.echo("Nothing is retracted yet: --yes does it.")
+        screen.say("Nothing is retracted yet: --yes does it.")
     return FAILED if any(one.failed for one in reports) else 0
 
 
@@ -95,8 +100,9 @@ def _is_sure(names: list[str]) -> bool:
     return typed.strip() == wanted
 
 
-def _finish(*, as_json: bool) -> int:
-    from cosmo_assets.cli.display import show_frame  # noqa: PLC0415
+def _finish(*, as_json: bool, wide: bool) -> int:
+    from cosmo_assets.cli.reports import RETRACTION_COLUMNS  # noqa: PLC0415
+    from cosmo_assets.cli.tables import Screen, frame_table  # noqa: PLC0415
     from cosmo_assets.incremental.retraction.retract import finish, list_retractions  # noqa: PLC0415
     from cosmo_assets.orchestration.event_redaction import redact_events  # noqa: PLC0415
     from cosmo_assets.pipeline.project import look  # noqa: PLC0415
@@ -107,37 +113,40 @@ def _finish(*, as_json: bool) -> int:
     if as_json:
         print_json({"retractions": known, "reports": [one._asdict() for one in reports]})
         return FAILED if any(one.failed for one in reports) else 0
-    _show(reports)
+    screen = Screen(wide=wide)
+    _show(reports, screen)
     if known:
         import polars as pl  # noqa: PLC0415
 
-        show_frame("Retracted", pl.DataFrame(known))
+        screen.show(frame_table("Retracted", pl.DataFrame(known), RETRACTION_COLUMNS))
     else:
-        typer.echo("Nothing was ever retracted.")
+        screen.say("Nothing was ever retracted.")
     return FAILED if any(one.failed for one in reports) else 0
 
 
 def finish_begun(*, quiet: bool) -> None:
     """Finish retractions that broke off, before anything else is made."""
+    from cosmo_assets.cli.tables import Screen  # noqa: PLC0415
     from cosmo_assets.incremental.retraction.retract import finish  # noqa: PLC0415
     from cosmo_assets.orchestration.event_redaction import redact_events  # noqa: PLC0415
     from cosmo_assets.pipeline.project import look  # noqa: PLC0415
 
     reports = finish(look(), redact=redact_events)
     if not quiet:
-        _show(reports)
+        _show(reports, Screen())
 
 
-def _show(reports: list[Report]) -> None:
+def _show(reports: list[Report], screen: Screen) -> None:
     for one in reports:
-        _show_retraction(one)
+        _show_retraction(one, screen)
 
 
-def _show_descendants(listing: Mapping[str, Any]) -> None:
+def _show_descendants(listing: Mapping[str, Any], screen: Screen) -> None:
     """Print what a retraction would take, a line a table."""
     import polars as pl  # noqa: PLC0415
 
-    from cosmo_assets.cli.display import show_frame  # noqa: PLC0415
+    from cosmo_assets.cli.reports import DESCENDANT_COLUMNS  # noqa: PLC0415
+    from cosmo_assets.cli.tables import frame_table  # noqa: PLC0415
 
     rows: list[dict[str, object]] = []
     for table, found in listing["tables"].items():
@@ -147,21 +156,21 @@ def _show_descendants(listing: Mapping[str, Any]) -> None:
         others = found["in_other_versions"]
         rows.append({"asset": table, "rows": len(found["rows"]), "older": others, "which": told})
     if rows:
-        show_frame("Descendants", pl.DataFrame(rows))
+        screen.show(frame_table("Descendants", pl.DataFrame(rows), DESCENDANT_COLUMNS))
     told = f"{listing['versions']:,} versions in the lake hold such rows, on any branch"
     told += f"; {listing['rejected']:,} rejected partitions" if listing["rejected"] else ""
-    typer.echo(told)
+    screen.say(told, indent=2)
     for table, names in listing["marked"].items():
         if names:
             told = f"{table} built on them, to be marked: {', '.join(names)}"
-            typer.echo(told)
+            screen.say(told, indent=2)
 
 
-def _show_retraction(one: Report) -> None:
+def _show_retraction(one: Report, screen: Screen) -> None:
     """Print what a retraction did, a line a table."""
     import polars as pl  # noqa: PLC0415
 
-    from cosmo_assets.cli.display import show_frame  # noqa: PLC0415
+    from cosmo_assets.cli.tables import Column, frame_table, number  # noqa: PLC0415
     from cosmo_assets.pipeline.graph import BY_NAME  # noqa: PLC0415
 
     report = one._asdict()
@@ -172,14 +181,18 @@ def _show_retraction(one: Report) -> None:
             {"asset": name} | {part: report[part].get(name, 0) for part in parts} for name in tables
         ]
         titles = {"rows": "rows gone"}
+        ranks = {"rows gone": 0, "rewritten": 1, "kept": 3, "dropped": 1, "remade": 2}
+        columns = [Column("asset"), *(number(head, rank) for head, rank in ranks.items())]
+        columns.append(number("unchanged", 3))
         what = ", ".join(" ".join(target) for target in report["targets"])
-        show_frame(f"Retracted: {what}", pl.DataFrame(rows).rename(titles))
+        frame = pl.DataFrame(rows).rename(titles)
+        screen.show(frame_table(f"Retracted: {what}", frame, columns))
     told = f"{report['versions']:,} versions removed from disk and from every branch, "
     told += f"{report['replies']:,} replies from the ledger"
-    typer.echo(told)
+    screen.say(told, indent=2)
     for table, names in report["marked"].items():
         if names:
             told = f"{table} marked as built on retracted data: {', '.join(names)}"
-            typer.echo(told)
+            screen.say(told, indent=2)
     for name, error in report["failed"].items():
         typer.echo(f"failed {name}: {error}", err=True)
