@@ -176,7 +176,7 @@ def test_more_prompts_hold_the_fewer_and_styles_share_documents(project: Path) -
     ("arguments", "said"),
     [
         (("--styles", "page_yuong"), "did you mean 'page_young'?"),
-        (("--cells", "nothing*"), "no cell is of these names and styles"),
+        (("--partitions", "nothing*"), "no cell is of these names and styles"),
         (("--html", "/no/such/folder/a.html"), "name a file in a folder that exists"),
     ],
 )

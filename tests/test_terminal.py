@@ -59,7 +59,8 @@ READING = {
 }
 EDITED = {
     ("status",): {"Status"},
-    ("status", "--partitions"): {"Status"},
+    ("status", "--cells"): {"Status"},
+    ("status", "-s", "cells", "-p", "web*"): {"Status"},
     ("plan",): {"Mixture", "Why", "Plan"},
     ("plan", "--cells"): {"Mixture", "Why", "Plan"},
     ("why", "cells", "web-bees:page_young"): set[str](),

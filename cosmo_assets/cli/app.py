@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -14,8 +14,11 @@ from cosmo_assets.cli import prompts as prompt_commands
 from cosmo_assets.cli import retract as retract_command
 from cosmo_assets.cli.console import (
     FAILED,
+    CellsOption,
     ConfigOption,
     JsonOption,
+    PartitionsOption,
+    SelectOption,
     WideOption,
     guard,
     print_json,
@@ -23,10 +26,14 @@ from cosmo_assets.cli.console import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import dagster as dg
 
     from cosmo_assets.cli.tables import Screen
     from cosmo_assets.incremental.table_result import Layer
+
+T = TypeVar("T")
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -48,12 +55,6 @@ app.command(epilog=retract_command.RETRACT_EXAMPLES)(retract_command.retract)
 # Of Dagster's about itself, which its own command prints at every start.
 OWN_WARNINGS = "ignore:Function `dev_command`,ignore:Parameter `include_sources`"
 
-SelectOption = Annotated[
-    list[str] | None, typer.Option("--select", "-s", help="Only this asset; may be repeated.")
-]
-PartitionsOption = Annotated[
-    list[str] | None, typer.Option("--partitions", "-p", help="Only these; * stands for anything.")
-]
 ForceOption = Annotated[bool, typer.Option(help="Make partitions even where nothing changed.")]
 
 
@@ -127,14 +128,15 @@ def run(
     guard(config, body)
 
 
-@app.command(epilog="Examples: `cosmo status` · `cosmo status -s prompts --partitions`")
+@app.command(
+    epilog="Examples: `cosmo status` · `cosmo status -s prompts --cells` · `cosmo status -p 'web*'`"
+)
 def status(
     *,
     config: ConfigOption = None,
     select: SelectOption = None,
-    partitions: Annotated[
-        bool, typer.Option(help="One line a partition that is not fresh.")
-    ] = False,
+    partitions: PartitionsOption = None,
+    cells: CellsOption = False,
     wide: WideOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -145,15 +147,25 @@ def status(
         from cosmo_assets.cli.tables import Screen  # noqa: PLC0415
         from cosmo_assets.incremental.failures import read_failures  # noqa: PLC0415
         from cosmo_assets.incremental.retraction.flags import read_marks  # noqa: PLC0415
+        from cosmo_assets.incremental.selection import check_patterns, matches  # noqa: PLC0415
         from cosmo_assets.incremental.snapshot import states  # noqa: PLC0415
         from cosmo_assets.pipeline.graph import GRAPH  # noqa: PLC0415
         from cosmo_assets.pipeline.project import look  # noqa: PLC0415
 
         world = look()
         tables = GRAPH.select(select or ())
-        found = {table.name: states(world, table) for table in tables}
-        failures = {table.name: read_failures(world, table) for table in tables}
-        marks = {name: each for name in found if (each := read_marks(world, name))}
+        patterns = partitions or ()
+        check_patterns(world, tables, patterns)
+
+        def chosen(parts: Mapping[str, T]) -> dict[str, T]:
+            return {name: one for name, one in parts.items() if matches(name, patterns)}
+
+        found = {table.name: chosen(states(world, table)) for table in tables}
+        if patterns:  # what has no such partition is not spoken of
+            found = {name: parts for name, parts in found.items() if parts}
+        tables = [table for table in tables if table.name in found]
+        failures = {table.name: chosen(read_failures(world, table)) for table in tables}
+        marks = {name: each for name in found if (each := chosen(read_marks(world, name)))}
         if as_json:
             tree = {
                 name: {
@@ -167,7 +179,7 @@ def status(
         else:
             tell_branch(world.lake.branch)
             screen = Screen(wide=wide)
-            show_status(found, failures, screen, cells=partitions)
+            show_status(found, failures, screen, cells=cells)
             show_marks(marks, screen)
         return 0
 
@@ -183,7 +195,7 @@ def plan(
     select: SelectOption = None,
     partitions: PartitionsOption = None,
     force: ForceOption = False,
-    cells: Annotated[bool, typer.Option(help="One line a partition that is not fresh.")] = False,
+    cells: CellsOption = False,
     wide: WideOption = False,
     as_json: JsonOption = False,
 ) -> None:

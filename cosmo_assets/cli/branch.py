@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from cosmo_assets.cli.console import (
+    CellsOption,
     ConfigOption,
     JsonOption,
     WideOption,
@@ -93,7 +94,7 @@ def diff(
         str | None, typer.Argument(help="Another.", show_default="the one switched to")
     ] = None,
     *,
-    cells: Annotated[bool, typer.Option(help="One line a partition that differs.")] = False,
+    cells: CellsOption = False,
     config: ConfigOption = None,
     wide: WideOption = False,
     as_json: JsonOption = False,

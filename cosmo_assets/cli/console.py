@@ -19,6 +19,26 @@ ConfigOption = Annotated[
     typer.Option("--config", "-c", help="Configuration file (or COSMO_CONFIG). Default: embedded."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+SelectOption = Annotated[
+    list[str] | None, typer.Option("--select", "-s", help="Only this asset; may be repeated.")
+]
+PartitionsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--partitions",
+        "-p",
+        metavar="PATTERN",
+        help="Only partitions of this name; * stands for anything; may be repeated.",
+    ),
+]
+CellsOption = Annotated[
+    bool,
+    typer.Option("--cells", help="Also a line for each partition that is not fresh, or differs."),
+]
+YesOption = Annotated[bool, typer.Option("--yes", help="Go on without asking.")]
+CountOption = Annotated[
+    int, typer.Option("--n", min=1, help="How many prompts: of each cell, or of a style shown.")
+]
 WideOption = Annotated[
     bool, typer.Option("--wide", help="All columns and whole lines, wider than the terminal too.")
 ]

@@ -11,8 +11,11 @@ import typer
 from cosmo_assets.cli.console import (
     FAILED,
     ConfigOption,
+    CountOption,
     JsonOption,
+    PartitionsOption,
     WideOption,
+    YesOption,
     guard,
     print_json,
     tell_branch,
@@ -36,10 +39,6 @@ OPENINGS = 10  # of a style, in JSON
 StylesOption = Annotated[
     str | None, typer.Option(help="Only these styles, separated by commas. Default: all.")
 ]
-CellsOption = Annotated[
-    list[str] | None, typer.Option(help="Only these cells; * stands for anything; repeatable.")
-]
-YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask before money is spent.")]
 HtmlOption = Annotated[
     Path | None, typer.Option(help="Write the report with texts side by side as a page.")
 ]
@@ -53,9 +52,9 @@ StockOption = Annotated[
 
 def pilot(
     *,
-    count: Annotated[int, typer.Option("--n", min=1, help="Prompts a cell.")] = 200,
+    count: CountOption = 200,
     styles: StylesOption = None,
-    cells: CellsOption = None,
+    partitions: PartitionsOption = None,
     yes: YesOption = False,
     html: HtmlOption = None,
     samples: SamplesOption = 6,
@@ -75,7 +74,7 @@ def pilot(
         _check_page(html)
         world = look()
         require_generator(world)
-        prompts = choose_prompts(world, count, styles=_split(styles), cells=cells or ())
+        prompts = choose_prompts(world, count, styles=_split(styles), cells=partitions or ())
         generator = world.config.generator
         models = [Model(generator.model, generator)]
         bought = _buy(world, prompts, models, yes=yes, quiet=as_json, wide=wide)
@@ -106,9 +105,9 @@ def compare(
         str,
         typer.Option(help="Names in `models`, or model@revision, by commas; one: with the own."),
     ],
-    count: Annotated[int, typer.Option("--n", min=1, help="Prompts a cell.")] = 50,
+    count: CountOption = 50,
     styles: StylesOption = None,
-    cells: CellsOption = None,
+    partitions: PartitionsOption = None,
     yes: YesOption = False,
     html: HtmlOption = None,
     samples: SamplesOption = 6,
@@ -134,7 +133,7 @@ def compare(
         _check_page(html)
         world = look()
         found = find_models(world, _split(models))
-        prompts = choose_prompts(world, count, styles=_split(styles), cells=cells or ())
+        prompts = choose_prompts(world, count, styles=_split(styles), cells=partitions or ())
         with open_ledger(world.config, world.lake) as ledger:
             known = count_known(world, found, ledger)
         bought = _buy(world, prompts, found, yes=yes, quiet=as_json, wide=wide)

@@ -9,6 +9,7 @@ import typer
 from cosmo_assets.cli.console import (
     FAILED,
     ConfigOption,
+    CountOption,
     JsonOption,
     WideOption,
     guard,
@@ -64,7 +65,7 @@ def lint(
 def preview(
     style: Annotated[str, typer.Argument(help="The style.")],
     *,
-    count: Annotated[int, typer.Option("--n", min=1, help="How many prompts.")] = 3,
+    count: CountOption = 3,
     config: ConfigOption = None,
     wide: WideOption = False,
     as_json: JsonOption = False,
