@@ -19,6 +19,7 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
 
 ui: $(STAMP)  ## Open Dagster's UI on the demo's lake
 	$(BIN)/cosmo ui

@@ -54,19 +54,19 @@ def stations_of(world: World, region: str) -> tuple[str, ...]:
 
 
 READINGS = Table(
-    name="readings", group="weather", by="stations", about="One row is a reading.", code="1",
+    name="readings", group="weather", by="stations", about="One row is a reading.",
     columns={"hour": Column(pl.Int64, "since midnight"), "degrees": Column(pl.Float64, "Celsius")},
     key=("hour",), work=read, empty=False, lineage=traced(handling="cut"),
     outside=lambda world, one: {f"file {one}": digest_bytes(world.outside[one].read_bytes())},
 )  # fmt: skip
 MEANS = Table(
-    name="means", group="weather", by="stations", about="One row is a mean.", code="1",
+    name="means", group="weather", by="stations", about="One row is a mean.",
     columns={"station": Column(pl.String, "station"), "mean": Column(pl.Float64, "of the day")},
     key=("station",), work=average, lineage=aggregated(), parents=(same("readings"),),
     settings=lambda config, _: {"scale": config["scale"]},
 )  # fmt: skip
 RANKING = Table(
-    name="ranking", group="weather", by="regions", about="One row is a station.", code="1",
+    name="ranking", group="weather", by="regions", about="One row is a station.",
     columns={"place": Column(pl.UInt32, "1 is the warmest"), "station": Column(pl.String, "name")},
     key=("station",), work=rank, lineage=aggregated(), parents=(every("means", among=stations_of),),
 )  # fmt: skip
@@ -82,7 +82,7 @@ DIMENSIONS = (
     Dimension("stations", lambda world: sorted(world.outside), lambda _, key: (f"no file {key}",)),
     Dimension("regions", lambda world: sorted({one.split("-")[0] for one in world.outside})),
 )
-RETRACTION = Retraction(kinds=("reading",), trace=trace)
+RETRACTION = Retraction(("reading",), frozenset({"readings"}), trace=trace)
 GRAPH = Graph((READINGS, MEANS, RANKING), DIMENSIONS, retraction=RETRACTION)
 
 

@@ -96,13 +96,35 @@ class Graph:
                 if parent.table not in seen:
                     msg = f"{table.name}: reads {parent.table!r}, which does not stand before it"
                     raise ContractError(msg)
-            _check_lineage(table, seen)
+            self._check_lineage(table, seen)
             seen.add(table.name)
         for dimension in self.dimensions.values():
             for name in dimension.defined_by:
                 if name not in self.by_name:
                     msg = f"dimension {dimension.name}: defined_by names no table {name!r}"
                     raise ContractError(msg)
+
+    def _check_lineage(self, table: Table, before: set[str]) -> None:
+        lineage, name = table.lineage, f"{table.name}: lineage"
+        if lineage is None:
+            msg = f"{name} is not set: say what of it goes with a retraction"
+            raise ContractError(msg)
+        if not lineage.parent:
+            if lineage.columns is not None and table.name not in self.retraction.traces:
+                msg = f"{name}: traced, and the graph's retraction does not trace it"
+                raise ContractError(msg)
+            return
+        parent = self.by_name.get(lineage.parent)
+        if parent is None or parent.name not in before or parent.by != table.by:
+            msg = f"{name}: {lineage.parent!r} is no table before it that is cut by {table.by}"
+            raise ContractError(msg)
+        if parent.lineage is None or parent.lineage.columns is None:
+            msg = f"{name}: rows of {parent.name} are not traced, so nothing can follow from them"
+            raise ContractError(msg)
+        traced = {*parent.key, *parent.lineage.columns}
+        if absent := sorted(set(lineage.on) - (table.columns.keys() & traced)):
+            msg = f"{name}: {absent[0]!r} is no column of both that {parent.name} is traced by"
+            raise ContractError(msg)
 
     def up_to(self, table: Table) -> tuple[Table, ...]:
         """List the tables before one, and itself."""
@@ -137,12 +159,3 @@ class Graph:
         """The tables that Dagster is told of through one version a group (``Parent.manifest``)."""
         parents = (parent for table in self.tables for parent in table.parents)
         return tuple(sorted({parent.table for parent in parents if parent.manifest}))
-
-
-def _check_lineage(table: Table, before: set[str]) -> None:
-    if table.lineage is None:
-        msg = f"{table.name}: lineage is not set: say what of it goes with a retraction"
-        raise ContractError(msg)
-    if table.lineage.parent and table.lineage.parent not in before:
-        msg = f"{table.name}: lineage: no table {table.lineage.parent!r} before it"
-        raise ContractError(msg)

@@ -68,7 +68,10 @@ def derived(parent: str, *on: str) -> Lineage:
 
 
 def aggregated() -> Lineage:
-    """Rows are sums over many of the parents': they are made anew from what stays."""
+    """Rows are sums over many of the parents': they are made anew from what stays.
+
+    Versions there were stay on disk: no text and no id of a row belongs in such a table.
+    """
     return Lineage("rebuilt")
 
 
@@ -100,6 +103,7 @@ class Retraction:
     """What can be retracted from a graph, and how descendants are found."""
 
     kinds: tuple[str, ...] = ()
+    traces: frozenset[str] = frozenset()  # tables whose rows ``trace`` finds
     # names of a kind that the settings or the lake know; of some only whether ``name`` is one
     known: Callable[[World, str, str], set[str]] = lambda _world, _kind, _name: set()
     mend: Callable[[str], str] = lambda _kind: ""  # what to give where a name of a kind is unknown

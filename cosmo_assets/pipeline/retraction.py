@@ -203,6 +203,7 @@ def _mend(kind: str) -> str:
 
 RETRACTION = Retraction(
     kinds=KINDS,
+    traces=frozenset({*TRACED, "topic_model"}),  # the last by its map
     known=_known,
     mend=_mend,
     tell=tell_retracted,
