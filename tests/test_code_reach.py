@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 # What steps are handed, and call without a name of the source that leads there.
 HANDED = {
     ("cosmo_assets.incremental.snapshot", "World"),
-    ("cosmo_assets.incremental.build", "Step"),
+    ("cosmo_assets.incremental.context", "Step"),
+    ("cosmo_assets.incremental.declared", "Declared"),
+    ("cosmo_assets.incremental.declared", "DeclaredWorld"),
+    ("cosmo_assets.incremental.declared", "SettingsView"),
 }
 OURS = tuple(f"{ROOT / folder}/" for folder in FOLDERS)
 

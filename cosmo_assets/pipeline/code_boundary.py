@@ -55,7 +55,6 @@ PLUMBING = (
     Plumbing("cosmo_assets.incremental.table:Column", "how a column is described"),
     Plumbing("cosmo_assets.algorithms.reports.plots", "pictures beside a partition, in no version"),
     Plumbing("cosmo_assets.config.schema", "what a setting says is in the recipe, by value"),
-    Plumbing("cosmo_assets.pipeline.prompts.mixture", "a gate: it stops a run and shapes no row"),
     Plumbing("resources.storage", "where rows lie, not what they are"),
     Plumbing("resources.ledger.ledger", "gives back by key what it was given"),
     Plumbing("resources.generation.http", "which endpoint answers, and when, reaches no byte"),
