@@ -68,3 +68,10 @@ def project(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     path = copy_of(finished, tmp_path)
     monkeypatch.setenv("COSMO_CONFIG", str(path))
     return path
+
+
+@pytest.fixture(autouse=True)
+def _no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no terminal's width, of whoever runs the tests, lay out what commands print."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.delenv("LINES", raising=False)

@@ -23,7 +23,7 @@ from cosmo_assets.incremental.planner import plan_tables
 from cosmo_assets.incremental.run_history import by_run, read_history
 from cosmo_assets.pipeline import code_boundary
 from cosmo_assets.pipeline.code_boundary import project_codes
-from cosmo_assets.pipeline.graph import BY_NAME
+from cosmo_assets.pipeline.graph import BY_NAME, GRAPH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,7 +56,7 @@ def cleaned(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
     def edit() -> None:
         codes = edited(CLEANING, "    return ", "    rows = rows\n    return ")
-        monkeypatch.setattr(snapshot, "project_codes", lambda _root: codes)
+        monkeypatch.setattr(GRAPH, "codes", lambda _root: codes)
 
     return edit
 
@@ -95,7 +95,7 @@ def test_what_other_code_made_is_found_again_when_the_edit_is_undone(
     project: Path, cleaned: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(snapshot, "project_codes", snapshot.project_codes)
+        patch.setattr(GRAPH, "codes", project_codes)
         cleaned()
         assert {one.partition("[")[0] for one in remake(project).made} == {"documents"}
     monkeypatch.undo()
@@ -122,7 +122,7 @@ def test_a_table_that_comes_out_equal_is_adopted_without_work(
         was = dataclasses.replace(before[name], recipe=trace.recipe, because=trace.because)
         assert trace == was
     assert not [path for path in (world.lake.root / "drafts").rglob("*") if path.is_file()]
-    (row,) = by_run(read_history(world.lake)).iter_rows(named=True)
+    (row,) = by_run(read_history(world.lake, GRAPH)).iter_rows(named=True)
     expected = {"by": "cosmo adopt", "selection": "-s documents", "planned": len(before), "made": 0}
     assert {name: row[name] for name in expected} == expected
 
@@ -131,7 +131,7 @@ def test_what_was_adopted_is_fresh_after_the_edit_is_undone_and_done_again(
     project: Path, cleaned: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(snapshot, "project_codes", snapshot.project_codes)
+        patch.setattr(GRAPH, "codes", project_codes)
         cleaned()
         adopt(look_at(project), mine("documents"), sample=2)
     monkeypatch.undo()
@@ -185,7 +185,7 @@ def test_a_table_that_comes_out_otherwise_is_refused_naming_rows(
         assert any(key in found.differing.told[0] for key in rows["prompt_id"])
     assert world.lake.traces("documents") == before
     assert standing(look_at(project)) == (set(), set(), set())
-    (row,) = by_run(read_history(world.lake)).iter_rows(named=True)
+    (row,) = by_run(read_history(world.lake, GRAPH)).iter_rows(named=True)
     assert row["failed"] == 1
 
 
@@ -210,7 +210,7 @@ def test_no_generator_is_asked_and_a_missing_answer_is_told(
     codes = edited(
         "cosmo_assets/pipeline/generation/completions.py", "WINDOW = 2_000", "WINDOW = 2_001"
     )
-    monkeypatch.setattr(snapshot, "project_codes", lambda _root: codes)
+    monkeypatch.setattr(GRAPH, "codes", lambda _root: codes)
     table = mine("completions")
     world = look_at(project)
     lake = world.lake
@@ -264,7 +264,7 @@ def old(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         table.name: code_boundary.Released(("3",), codes.of(table)) for table in STAND_INS
     }
     known = with_stand_ins(Codes(codes.tree, codes.boundary, tree))
-    monkeypatch.setattr(snapshot, "project_codes", lambda _root: known)
+    monkeypatch.setattr(GRAPH, "codes", lambda _root: known)
     relabel(look_at(project).lake.catalog, dict.fromkeys(tree, "3"))
     return project
 
@@ -285,7 +285,7 @@ def test_what_the_last_release_made_is_told_by_its_definitions_and_found_again(
     edit = replaced(known.tree, CLEANING, "    return ", "    rows = rows\n    return ")
     with monkeypatch.context() as patch:
         newer = with_stand_ins(known.edited(edit))
-        patch.setattr(snapshot, "project_codes", lambda _root: newer)
+        patch.setattr(GRAPH, "codes", lambda _root: newer)
         assert planned(look_at(old))["documents"] == {NAMED}
         world = look_at(old)
         for one in make(mine("documents"), world.partitions("cells"), world):

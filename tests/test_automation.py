@@ -10,7 +10,7 @@ import dagster as dg
 import polars as pl
 import pytest
 from edits import course, put, rename, replaced, settle, template
-from stand_ins import STAND_INS, chosen, copy_of, look_at, partitions
+from stand_ins import STAND_INS, chosen, copy_of, let_stand_for, look_at, partitions
 from test_edits import CASES
 
 from cosmo_assets.core.errors import BadInputError
@@ -28,6 +28,7 @@ from cosmo_assets.orchestration.runner import (
     open_instance,
     run_graph,
 )
+from cosmo_assets.pipeline.code_boundary import project_codes
 from cosmo_assets.pipeline.graph import BY_NAME, GRAPH
 from cosmo_assets.pipeline.project import look
 from resources.generation.usage_log import spent_since
@@ -39,7 +40,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 UNLIMITED = {"tokens": 10**9, "money": 10.0**6}
-TABLES = [dataclasses.replace(table, apart=False) for table in STAND_INS]
+TABLES = [
+    let_stand_for(dataclasses.replace(table, apart=False), project_codes()) for table in STAND_INS
+]
 DEFS = dg.Definitions(
     assets=[
         *(asset_of(table) for table in TABLES),

@@ -140,8 +140,6 @@ def _make(
     step = open_step(table, world, wanted, say)
     failures: dict[str, Failure] = {}
     good: list[str] = []
-    code = world.codes.of(table)
-    world.lake.catalog.remember_code(code.name, code.to_json())
     try:
         for outcome in _carry_out(step, wanted, why, world):
             if outcome.good:
@@ -257,6 +255,9 @@ def _publish(
             trace = _trace(table, made, wanted[partition], cost, why[partition].because)
             drafts.append(Draft(folder, partition, trace))
             outcomes.append(_made(partition, made, trace, found, why[partition].told))
+        if drafts:
+            code = world.codes.of(table)
+            world.lake.catalog.remember_code(code.name, code.to_json())
         world.lake.publish(table.name, drafts)
         world.forget(table.name)
     yield from outcomes
