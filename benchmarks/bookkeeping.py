@@ -27,7 +27,7 @@ from cosmo_assets.incremental.planner import plan_tables
 from cosmo_assets.orchestration import assets as steps
 from cosmo_assets.orchestration.runner import open_instance, run_graph
 from cosmo_assets.pipeline.graph import BY_NAME, GRAPH
-from cosmo_assets.pipeline.project import look
+from cosmo_assets.pipeline.project import load_snapshot
 from resources.project import open_lake, read_config
 
 if TYPE_CHECKING:
@@ -76,8 +76,8 @@ class Spent:
         self.work = self.told = 0.0
         steps.make = self._worked(steps.make)
         for name in ("plan", "add", "tell_late"):
-            setattr(steps.Teller, name, self._telling(getattr(steps.Teller, name)))
-        steps.Teller.tell = self._telling(steps.Teller.tell)
+            setattr(steps.EventReporter, name, self._telling(getattr(steps.EventReporter, name)))
+        steps.EventReporter.tell = self._telling(steps.EventReporter.tell)
 
     def _worked(self, make: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
         def timed(*args: object, **named: object) -> Iterator[Any]:
@@ -117,11 +117,11 @@ def main(cells: int) -> None:
             pass
         print(f"no-op run {time.monotonic() - start:.2f} s")
         start = time.monotonic()
-        plan_tables(look())
+        plan_tables(load_snapshot())
         print(f"plan {time.monotonic() - start:.2f} s")
-        start, world = time.process_time(), look()
-        last = world.partitions("cells")[-1]
-        plan_tables(world, [BY_NAME["prompts"]], only=lambda _table, name: name == last)
+        start, snapshot = time.process_time(), load_snapshot()
+        last = snapshot.partitions("cells")[-1]
+        plan_tables(snapshot, [BY_NAME["prompts"]], only=lambda _table, name: name == last)
         print(f"plan of a step of one partition {time.process_time() - start:.2f} CPU s")
         commands(cells)
         one = plain(root)
@@ -136,7 +136,7 @@ def commands(cells: int) -> None:
     name = f"units-unit_number_{cells // 2}:unit_college"
     program = [sys.executable, "-m", "cosmo_assets"]
     load = [sys.executable, "-W", "ignore", "-c", LOAD]
-    anew = {**os.environ, "COSMO__STYLES__MAX_PROMPTS": "3"}  # an edit that reaches every cell
+    to_build = {**os.environ, "COSMO__STYLES__MAX_PROMPTS": "3"}  # an edit that reaches every cell
     for told, words in {
         "python -c pass": [sys.executable, "-c", "pass"],
         "cosmo --help": [*program, "--help"],
@@ -147,7 +147,7 @@ def commands(cells: int) -> None:
     }.items():
         start = time.monotonic()
         out = None if words is load else subprocess.DEVNULL
-        env = anew if told is EDITED else None
+        env = to_build if told is EDITED else None
         with subprocess.Popen(words, stdout=out, env=env) as running:
             _, code, used = os.wait4(running.pid, 0)
         wall, cpu = time.monotonic() - start, used.ru_utime + used.ru_stime

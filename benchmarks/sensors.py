@@ -28,7 +28,7 @@ import dagster as dg
 
 from cosmo_assets.incremental.snapshot import states
 from cosmo_assets.pipeline.graph import TABLES
-from cosmo_assets.pipeline.project import look
+from cosmo_assets.pipeline.project import load_snapshot
 
 TOPICS = 10
 MOST_S = 300.0
@@ -84,8 +84,8 @@ def main() -> None:
         os.environ["COSMO_CONFIG"] = str(root / "cosmo.yaml")
         program = [sys.executable, "-m", "cosmo_assets"]
         subprocess.run([*program, "run"], check=True, stdout=subprocess.DEVNULL)
-        world = look()
-        print(f"{sum(len(world.partitions(one.by)) for one in TABLES)} partitions")
+        snapshot = load_snapshot()
+        print(f"{sum(len(snapshot.partitions(one.by)) for one in TABLES)} partitions")
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -133,13 +133,15 @@ def save(root: Path, words: str) -> None:
 
 def is_fresh() -> bool:
     """Whether every partition is."""
-    world = look()
-    return all(one.status == "fresh" for table in TABLES for one in states(world, table).values())
+    snapshot = load_snapshot()
+    return all(
+        one.status == "fresh" for table in TABLES for one in states(snapshot, table).values()
+    )
 
 
 def runs() -> dict[str, dg.DagsterRun]:
     """List Dagster's runs."""
-    home = str(look().lake.root / "dagster")
+    home = str(load_snapshot().lake.root / "dagster")
     with dg.DagsterInstance.from_config(home) as instance:
         return {run.run_id: run for run in instance.get_runs()}
 

@@ -18,92 +18,94 @@ from cosmo_assets.incremental.dimension import Dimension
 from cosmo_assets.incremental.graph import Graph
 from cosmo_assets.incremental.lineage import Retraction, Traced, aggregated, traced
 from cosmo_assets.incremental.planner import plan_tables
-from cosmo_assets.incremental.snapshot import World, drop_orphans
-from cosmo_assets.incremental.table import Column, Made, Table, every, same
+from cosmo_assets.incremental.snapshot import Snapshot, drop_orphans
+from cosmo_assets.incremental.table import Column, Output, Table, every, same
 from resources.storage.lake import Lake
 
 
-def read(step: Any) -> Any:
+def read(context: Any) -> Any:
     """Read a station's file: hour → degrees."""
-    for station in step.partitions:
-        hours = json.loads(step.world.outside[station].read_text())
-        gone = {name.split("/")[1] for _, name in step.world.retracted if station in name}
+    for station in context.partitions:
+        hours = json.loads(context.snapshot.outside[station].read_text())
+        gone = {name.split("/")[1] for _, name in context.snapshot.retracted if station in name}
         rows = [(int(hour), float(degrees)) for hour, degrees in hours.items() if hour not in gone]
-        yield station, lambda rows=rows: Made(pl.DataFrame(rows, READINGS.schema, orient="row"))
+        yield station, lambda rows=rows: Output(pl.DataFrame(rows, READINGS.schema, orient="row"))
 
 
-def average(step: Any) -> Any:
+def average(context: Any) -> Any:
     """Average a station's readings, in the unit of the settings."""
-    for station in step.partitions:
-        rows = step.scan("readings", [station]).select(pl.col("degrees").mean()).collect()
-        mean = rows.item() * step.world.config["scale"]
-        yield station, lambda s=station, m=mean: Made(pl.DataFrame({"station": [s], "mean": [m]}))
+    for station in context.partitions:
+        rows = context.scan("readings", [station]).select(pl.col("degrees").mean()).collect()
+        mean = rows.item() * context.snapshot.config["scale"]
+        yield station, lambda s=station, m=mean: Output(pl.DataFrame({"station": [s], "mean": [m]}))
 
 
-def rank(step: Any) -> Any:
+def rank(context: Any) -> Any:
     """Order the stations of a region, the warmest first."""
-    for region in step.partitions:
-        rows = step.scan("means", stations_of(step.world, region)).drop("partition")
+    for region in context.partitions:
+        rows = context.scan("means", stations_of(context.snapshot, region)).drop("partition")
         ranked = rows.sort("mean", "station", descending=True).with_row_index("place", offset=1)
-        yield region, lambda ranked=ranked: Made(ranked.select(*RANKING.schema).collect())
+        yield region, lambda ranked=ranked: Output(ranked.select(*RANKING.schema).collect())
 
 
-def stations_of(world: World, region: str) -> tuple[str, ...]:
+def stations_of(snapshot: Snapshot, region: str) -> tuple[str, ...]:
     """List the stations of a region: the same tuple each time."""
-    return world.subset("stations", region, lambda one: one.split("-")[0] == region)
+    return snapshot.subset("stations", region, lambda one: one.split("-")[0] == region)
 
 
 READINGS = Table(
     name="readings", group="weather", by="stations", about="One row is a reading.",
     columns={"hour": Column(pl.Int64, "since midnight"), "degrees": Column(pl.Float64, "Celsius")},
-    key=("hour",), work=read, empty=False, lineage=traced(handling="cut"),
-    outside=lambda world, one: {f"file {one}": digest_bytes(world.outside[one].read_bytes())},
+    key=("hour",), build=read, empty=False, lineage=traced(handling="cut"),
+    outside=lambda snapshot, one: {f"file {one}": digest_bytes(snapshot.outside[one].read_bytes())},
 )  # fmt: skip
 MEANS = Table(
     name="means", group="weather", by="stations", about="One row is a mean.",
     columns={"station": Column(pl.String, "station"), "mean": Column(pl.Float64, "of the day")},
-    key=("station",), work=average, lineage=aggregated(), parents=(same("readings"),),
+    key=("station",), build=average, lineage=aggregated(), parents=(same("readings"),),
     settings=lambda config, _: {"scale": config["scale"]},
 )  # fmt: skip
 RANKING = Table(
     name="ranking", group="weather", by="regions", about="One row is a station.",
     columns={"place": Column(pl.UInt32, "1 is the warmest"), "station": Column(pl.String, "name")},
-    key=("station",), work=rank, lineage=aggregated(), parents=(every("means", among=stations_of),),
+    key=("station",), build=rank, lineage=aggregated(), parents=(every("means", among=stations_of),),
 )  # fmt: skip
 
 
-def trace(_world: World, targets: Any, scan: Any) -> Traced:
+def trace(_snapshot: Snapshot, targets: Any, scan: Any) -> Traced:
     """Find the readings that are retracted: each is named station/hour."""
     named = pl.format("{}/{}", "partition", "hour").is_in([name for _, name in targets])
     return Traced({"readings": scan("readings").filter(named).collect()}, set(), set(), None)
 
 
 DIMENSIONS = (
-    Dimension("stations", lambda world: sorted(world.outside), lambda _, key: (f"no file {key}",)),
-    Dimension("regions", lambda world: sorted({one.split("-")[0] for one in world.outside})),
+    Dimension(
+        "stations", lambda snapshot: sorted(snapshot.outside), lambda _, key: (f"no file {key}",)
+    ),
+    Dimension("regions", lambda snapshot: sorted({one.split("-")[0] for one in snapshot.outside})),
 )
 RETRACTION = Retraction(("reading",), frozenset({"readings"}), trace=trace)
 GRAPH = Graph((READINGS, MEANS, RANKING), DIMENSIONS, retraction=RETRACTION)
 
 
-def look(home: Path, scale: float = 1.0, graph: Graph = GRAPH, branch: str = "main") -> World:
+def look(home: Path, scale: float = 1.0, graph: Graph = GRAPH, branch: str = "main") -> Snapshot:
     """Take a snapshot: the files of a folder, one setting, and the lake beside them."""
     files = {file.stem: file for file in (home / "in").glob("*.json")}
-    return World(graph, {"scale": scale}, Lake(home / "lake", branch), files)
+    return Snapshot(graph, {"scale": scale}, Lake(home / "lake", branch), files)
 
 
-def plan(world: World) -> dict[str, tuple[str, tuple[str, ...]]]:
+def plan(snapshot: Snapshot) -> dict[str, tuple[str, tuple[str, ...]]]:
     """Return what would run or go, and why: ``{table[partition]: (status, edits)}``."""
-    found = ((each.table, one) for each in plan_tables(world) for one in each.planned)
+    found = ((each.table, one) for each in plan_tables(snapshot) for one in each.planned)
     return {f"{table}[{one.partition}]": (one.status, one.why) for table, one in found}
 
 
-def run(world: World) -> dict[str, str]:
+def run(snapshot: Snapshot) -> dict[str, str]:
     """Bring everything up to date; return what became of each partition that was not."""
     fates: dict[str, str] = {}
-    for table in world.graph.tables:
-        drop_orphans(world, table)
-        for one in make(table, world.partitions(table.by), world):
+    for table in snapshot.graph.tables:
+        drop_orphans(snapshot, table)
+        for one in make(table, snapshot.partitions(table.by), snapshot):
             fates[f"{table.name}[{one.partition}]"] = one.fate
     return {name: fate for name, fate in fates.items() if fate != "hit"}
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 import dagster as dg
 
 from cosmo_assets.core.digest import digest
-from cosmo_assets.incremental.due import let_go
+from cosmo_assets.incremental.due import drop_removed
 from cosmo_assets.orchestration.observed_assets import report_outside, report_plan
 from cosmo_assets.orchestration.partitions import sync_partitions
 from cosmo_assets.pipeline.outside import fingerprint
-from cosmo_assets.pipeline.project import look
+from cosmo_assets.pipeline.project import load_snapshot
 
 
 @dg.sensor(
@@ -23,15 +23,15 @@ from cosmo_assets.pipeline.project import look
 )
 def outside_files(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     """Add and remove partitions, tell of changed files, and show the plan."""
-    world = look()
-    now = digest([world.lake.branch, world.lake.catalog.newest(), fingerprint(world)])
+    snapshot = load_snapshot()
+    now = digest([snapshot.lake.branch, snapshot.lake.catalog.newest(), fingerprint(snapshot)])
     if context.cursor == now:
         return dg.SkipReason("nothing changed")
-    changed = sync_partitions(context.instance, world)
-    dropped = let_go(world)
+    changed = sync_partitions(context.instance, snapshot)
+    dropped = drop_removed(snapshot)
     told = [f"{by} +{added} -{gone}" for by, (added, gone) in changed.items()]
     told += [f"{dropped} partitions let go of"] if dropped else []
-    report_outside(context.instance, world)
-    told.append(report_plan(context.instance, look()))
+    report_outside(context.instance, snapshot)
+    told.append(report_plan(context.instance, load_snapshot()))
     context.update_cursor(now)
     return dg.SkipReason("; ".join(told))

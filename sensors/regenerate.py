@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from cosmo_assets.core.digest import digest
-from cosmo_assets.incremental.due import find_due, let_go
+from cosmo_assets.incremental.due import drop_removed, find_due
 from cosmo_assets.orchestration.partitions import sync_partitions
 from cosmo_assets.orchestration.regenerate import regenerate
 from cosmo_assets.orchestration.runner import busy_tables
 from cosmo_assets.pipeline.graph import BY_NAME
-from cosmo_assets.pipeline.project import look
+from cosmo_assets.pipeline.project import load_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.snapshot import Snapshot
 
 EVERY_S = 5
 REQUEST_TAG = "cosmo/request"
@@ -32,9 +32,9 @@ AT_WORK = ""  # a revert to what was settled last is a change as well
 ATTEMPTS = 3  # of a run that ends without a word about its partitions
 
 
-def _seeds(world: World) -> object:
+def _seeds(snapshot: Snapshot) -> object:
     """Version what data is read from: sources, benchmarks and reference corpora."""
-    outside = world.outside
+    outside = snapshot.outside
     files = [*outside.shards.items(), ("", outside.benchmarks), (":", outside.corpora)]
     return [
         [name, [[shard, [[f.name, f.version] for f in all_]] for shard, all_ in found.items()]]
@@ -42,40 +42,40 @@ def _seeds(world: World) -> object:
     ]
 
 
-def _templates(world: World) -> object:
-    return [[style, file.version] for style, file in sorted(world.outside.templates.items())]
+def _templates(snapshot: Snapshot) -> object:
+    return [[style, file.version] for style, file in sorted(snapshot.outside.templates.items())]
 
 
-def _overrides(world: World) -> object:
-    return {topic: override.key() for topic, override in world.outside.overrides.items()}
+def _overrides(snapshot: Snapshot) -> object:
+    return {topic: override.key() for topic, override in snapshot.outside.overrides.items()}
 
 
-def _sensor(name: str, about: str, watched: Callable[[World], object]) -> dg.SensorDefinition:
+def _sensor(name: str, about: str, watched: Callable[[Snapshot], object]) -> dg.SensorDefinition:
     @dg.sensor(name=name, description=about, job=regenerate, minimum_interval_seconds=EVERY_S)
     def sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        world = look()
-        version = digest(watched(world))
+        snapshot = load_snapshot()
+        version = digest(watched(snapshot))
         if context.cursor == version:
             return dg.SkipReason("nothing changed")
-        return _regenerate(context, world, version)
+        return _regenerate(context, snapshot, version)
 
     return sensor
 
 
 def _regenerate(
-    context: dg.SensorEvaluationContext, world: World, version: str
+    context: dg.SensorEvaluationContext, snapshot: Snapshot, version: str
 ) -> dg.RunRequest | dg.SkipReason:
     """Ask for a run if anything is due; say what waits, and why."""
     instance = context.instance
     busy = busy_tables(instance)
     told: list[str] = []
     if not busy:
-        changed = sync_partitions(instance, world)
+        changed = sync_partitions(instance, snapshot)
         told += [f"{by}: {added} new, {gone} gone" for by, (added, gone) in changed.items()]
-        dropped = let_go(world)
+        dropped = drop_removed(snapshot)
         told += [f"{dropped} partitions let go of"] if dropped else []
-    due = find_due(world, busy=busy)
-    currency = world.config.generator.how.currency
+    due = find_due(snapshot, busy=busy)
+    currency = snapshot.config.generator.how.currency
     told += [held.told(currency) for held in due.held]
     told += [f"wait: {young}" for young in due.young]
     told += [
@@ -84,7 +84,7 @@ def _regenerate(
         for table, names in due.failed.items()
     ]
     context.update_cursor(version if due.settled and not due.held else AT_WORK)
-    request = _request(world, due.now) if due.now else None
+    request = _request(snapshot, due.now) if due.now else None
     if request and _has_died(instance, request):
         told.append(f"{ATTEMPTS} runs of {', '.join(due.now)} died; see their logs")
         request = None
@@ -96,11 +96,13 @@ def _regenerate(
     return dg.SkipReason("\n".join(told) or "everything is fresh")
 
 
-def _request(world: World, now: Mapping[str, list[str]]) -> dg.RunRequest:
+def _request(snapshot: Snapshot, now: Mapping[str, list[str]]) -> dg.RunRequest:
     """Ask for a run. It has no key: one would swallow the second of two equal edits."""
     recipes = {
         table: {
-            name: recipe.name for name in names if (recipe := world.recipe(BY_NAME[table], name))
+            name: provenance.fingerprint
+            for name in names
+            if (provenance := snapshot.provenance(BY_NAME[table], name))
         }
         for table, names in now.items()
     }

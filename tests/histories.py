@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from oracle import Oracle
     from states import Files, Made, Project, Ran, Tree
 
-    from cosmo_assets.core.build_record import Trace
+    from cosmo_assets.core.build_record import BuildRecord
     from cosmo_assets.incremental.plan import Word
     from cosmo_assets.incremental.table import Table
 
@@ -428,7 +428,7 @@ class Watch:
     """
 
     def __init__(self, dies_at: int | None, *, process: int) -> None:
-        self.events: list[tuple[str, str, Trace | None]] = []
+        self.events: list[tuple[str, str, BuildRecord | None]] = []
         self._left = dies_at
         self._process = f"{os.getpid()}.{process}"
 
@@ -470,9 +470,9 @@ class Watch:
         self.tick()
 
     def _note(
-        self, _: object, _branch: str, table: str, traces: Mapping[str, Trace | None]
+        self, _: object, _branch: str, table: str, records: Mapping[str, BuildRecord | None]
     ) -> None:
-        self.events += [(table, partition, trace) for partition, trace in traces.items()]
+        self.events += [(table, partition, record) for partition, record in records.items()]
 
 
 class Told(NamedTuple):
@@ -556,7 +556,7 @@ class History:
         if ran:
             self._check(ran, made, restored)
             told.check(ran, reads.keys())
-            completions = Lake(self._place.lake).traces("completions")
+            completions = Lake(self._place.lake).records("completions")
             made_now = {name for table, name in ran.made if table == "completions"}
             asked = {name: int(completions[name].cost["calls"]) for name in made_now}
             calls = told.check_calls(asked)
@@ -568,11 +568,11 @@ class History:
 
     def _told(self) -> Told:
         """Note what a plan says of the partitions there are."""
-        world = self._place.look()
+        snapshot = self._place.look()
         there = {
-            (table.name, name) for table in self._tables for name in world.partitions(table.by)
+            (table.name, name) for table in self._tables for name in snapshot.partitions(table.by)
         }
-        plans = plan_tables(world, self._tables)
+        plans = plan_tables(snapshot, self._tables)
 
         def names(*words: Word) -> Made:
             return {(one.table, name) for one in plans for name in one.names(*words)}
@@ -600,19 +600,19 @@ class History:
     ) -> None:
         """Note what became current; killed or not, it has to be wanted, whole and made once."""
         seen: Counter[tuple[str, str]] = Counter()
-        for table, name, trace in watch.events:
+        for table, name, record in watch.events:
             at = (table, name)
-            if trace is None:
+            if record is None:
                 assert at not in reads, f"{at} was let go of and is alive"
                 self._current.pop(at, None)
                 continue
             seen[at] += 1
-            wanted = restored if trace.restored else made
-            assert at in wanted, f"{at} was {'restored' if trace.restored else 'made'} for nothing"
+            wanted = restored if record.restored else made
+            assert at in wanted, f"{at} was {'restored' if record.restored else 'made'} for nothing"
             kept = Lake(self._place.lake)
-            assert kept.rows_file(table, name, trace.version).is_file(), f"{at} is not there"
+            assert kept.rows_file(table, name, record.version).is_file(), f"{at} is not there"
             there = self._oracle.answer(self._at).contents[table][name]
-            assert say(hold(kept, table, name, trace)) == say(there), at
+            assert say(hold(kept, table, name, record)) == say(there), at
             self._current[at] = reads[at]
             self._computed.add((*at, reads[at]))
         assert not [at for at, times in seen.items() if times > 1]
@@ -630,9 +630,9 @@ class History:
             found = compare(mine, self._oracle.rebuild(project))
             assert not found, found
             self.told["rebuilt"] += 1
-        world = place.look()
+        snapshot = place.look()
         for table in STAND_INS:
-            for name in world.partitions(table.by):
-                state = world.state(table, name)
+            for name in snapshot.partitions(table.by):
+                state = snapshot.state(table, name)
                 assert state.status == "fresh", (table.name, name, state)
         assert not [path for path in (place.lake / "drafts").rglob("*") if path.is_file()]

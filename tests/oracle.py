@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from cosmo_assets.core.build_record import Trace
+    from cosmo_assets.core.build_record import BuildRecord
 
 QUALITY = {"min_words": 50, "max_words": 20_000, "duplicate_similarity": 0.72}
 QUALITY |= {"contamination_ratio": 0.5}  # as the configuration has them where nothing is said
@@ -36,7 +36,7 @@ RANKED = {"k1": 1.2, "b": 0.75}  # likewise
 class Held(NamedTuple):
     """What a lake holds of one partition."""
 
-    trace: Trace
+    record: BuildRecord
     files: dict[str, str]  # name → digest of the bytes
     folder: Path
 
@@ -55,14 +55,14 @@ Contents = dict[str, dict[str, Held]]  # table → partition → what it holds
 
 def holdings(lake: Lake, table: str) -> dict[str, Held]:
     """Read the current partitions of a table."""
-    return {name: hold(lake, table, name, trace) for name, trace in lake.traces(table).items()}
+    return {name: hold(lake, table, name, record) for name, record in lake.records(table).items()}
 
 
-def hold(lake: Lake, table: str, partition: str, trace: Trace) -> Held:
+def hold(lake: Lake, table: str, partition: str, record: BuildRecord) -> Held:
     """Read a partition."""
-    folder = lake.folder(table, partition, trace.version)
+    folder = lake.folder(table, partition, record.version)
     files = {path.name: digest_bytes(path.read_bytes()) for path in folder.iterdir()}
-    return Held(trace, files, folder)
+    return Held(record, files, folder)
 
 
 class Reads:
@@ -323,7 +323,7 @@ class Oracle:
         self._place = Place(root)
         self._made: dict[tuple[str, str, str], Held] = {}
         self._answers: dict[str, Answer] = {}
-        self._current: dict[str, dict[str, Trace]] = {}
+        self._current: dict[str, dict[str, BuildRecord]] = {}
         self._rebuilt: dict[str, Contents] = {}
 
     def answer(self, project: Project) -> Answer:
@@ -343,19 +343,19 @@ class Oracle:
         """Make what was never made from these contents, and point the lake at all of it."""
         lake = Lake(self._place.lake)
         known = {p: self._made[name, p, w] for p, w in wanted.items() if (name, p, w) in self._made}
-        current = {p: held.trace for p, held in known.items()}
+        current = {p: held.record for p, held in known.items()}
         if current != self._current.get(name):
-            gone: dict[str, Trace | None] = dict.fromkeys(self._current.get(name, ()))
+            gone: dict[str, BuildRecord | None] = dict.fromkeys(self._current.get(name, ()))
             lake.set_current(name, gone | current)
         if missing := [partition for partition in wanted if partition not in known]:
             table = next(one for one in STAND_INS if one.name == name)
             for one in make(table, missing, self._place.look(), force=True):
                 assert one.fate == "made", f"{name}[{one.partition}] {one.fate}: {one.error}"
-            traces = lake.traces(name)
-            found = {p: hold(lake, name, p, traces[p]) for p in missing}
+            records = lake.records(name)
+            found = {p: hold(lake, name, p, records[p]) for p in missing}
             self._made |= {(name, p, wanted[p]): held for p, held in found.items()}
             known |= found
-        self._current[name] = {p: held.trace for p, held in known.items()}
+        self._current[name] = {p: held.record for p, held in known.items()}
         return known
 
     def rebuild(self, project: Project) -> Contents:
@@ -373,7 +373,7 @@ class Oracle:
 
 def say(held: Held) -> str:
     """Write down what has to be equal: bytes, recipe, version and what planning reads."""
-    tree = held.trace.to_json()
+    tree = held.record.to_json()
     kept = {name: tree[name] for name in ("recipe", "version", "rows", "facets", "facts")}
     return json.dumps([kept, held.files], sort_keys=True)
 

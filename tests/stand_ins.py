@@ -23,7 +23,7 @@ from cosmo_assets.config.loading import parse_config
 from cosmo_assets.core.digest import digest, digest_bytes
 from cosmo_assets.incremental.build import make
 from cosmo_assets.incremental.snapshot import drop_orphans
-from cosmo_assets.incremental.table import Made, part
+from cosmo_assets.incremental.table import Output, key_part
 from cosmo_assets.pipeline.code_boundary import project_codes
 from cosmo_assets.pipeline.graph import BY_NAME, TABLES
 from cosmo_assets.pipeline.keys import shards_of
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cosmo_assets.incremental.code_fingerprint import Codes
-    from cosmo_assets.incremental.context import Step
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.context import BuildContext
+    from cosmo_assets.incremental.snapshot import Snapshot
     from cosmo_assets.incremental.table import Table
 
 WIDTH = 384
@@ -87,38 +87,40 @@ def write_larger_project(root: Path) -> Path:
     return path
 
 
-def _embed(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
-    for partition in step.partitions:
-        yield partition, partial(_vectors, step, partition)
+def _embed(context: BuildContext) -> Iterator[tuple[str, Callable[[], Output]]]:
+    for partition in context.partitions:
+        yield partition, partial(_vectors, context, partition)
 
 
-def _vectors(step: Step, partition: str) -> Made:
+def _vectors(context: BuildContext, partition: str) -> Output:
     """Count words into buckets: texts that share words lie close."""
-    documents = step.scan("seed_documents", [partition]).select("doc_id", "title", "text").collect()
+    documents = (
+        context.scan("seed_documents", [partition]).select("doc_id", "title", "text").collect()
+    )
     vectors = np.zeros((documents.height, WIDTH), np.float32)
     for row, (title, text) in enumerate(documents.select("title", "text").iter_rows()):
         for word in f"{title} {text}".split():
             vectors[row, int(digest_bytes(word.encode()), 16) % WIDTH] += 1
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     dtype = pl.Array(pl.Float16, WIDTH)
-    return Made(documents.select("doc_id", pl.Series("vector", vectors, dtype=dtype)))
+    return Output(documents.select("doc_id", pl.Series("vector", vectors, dtype=dtype)))
 
 
-def _fit(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
-    for taxonomy in step.partitions:
-        yield taxonomy, partial(_clusters, step, taxonomy)
+def _fit(context: BuildContext) -> Iterator[tuple[str, Callable[[], Output]]]:
+    for taxonomy in context.partitions:
+        yield taxonomy, partial(_clusters, context, taxonomy)
 
 
-def _clusters(step: Step, taxonomy: str) -> Made:
+def _clusters(context: BuildContext, taxonomy: str) -> Output:
     """Take the first word of a title for its cluster; the seed moves all centroids a little."""
-    shards = shards_of(step.world, taxonomy)
-    vectors = step.scan("embeddings", shards).select("doc_id", "vector")
-    documents = step.scan("seed_documents", shards).join(vectors, on="doc_id").collect()
+    shards = shards_of(context.snapshot, taxonomy)
+    vectors = context.scan("embeddings", shards).select("doc_id", "vector")
+    documents = context.scan("seed_documents", shards).join(vectors, on="doc_id").collect()
     named = documents.with_columns(pl.col("title").str.extract(r"^(\w*)").alias("name"))
     sizes = named["name"].value_counts().sort(["count", "name"], descending=[True, False])
     found = [named.filter(pl.col("name") == name)["vector"].to_numpy() for name in sizes["name"]]
     means = np.stack([vectors.mean(axis=0, dtype=np.float32) for vectors in found])
-    means[:, 0] += step.world.config.clustering.seed / 1000
+    means[:, 0] += context.snapshot.config.clustering.seed / 1000
     centroids = means / np.linalg.norm(means, axis=1, keepdims=True)
     rims = np.full(len(found), 0.5, np.float32)
     rows = pl.DataFrame(
@@ -129,9 +131,9 @@ def _clusters(step: Step, taxonomy: str) -> Made:
             "rim": rims,
         }
     )
-    folder = step.draft(taxonomy)
+    folder = context.draft(taxonomy)
     sums = [_save(folder / "centroids.npy", centroids), _save(folder / "rims.npy", rims)]
-    return Made(rows, folder, digest(sums))
+    return Output(rows, folder, digest(sums))
 
 
 def _save(path: Path, values: np.ndarray) -> str:
@@ -141,44 +143,46 @@ def _save(path: Path, values: np.ndarray) -> str:
     return digest_bytes(buffer.getvalue())
 
 
-def _train(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
-    for recipe in step.partitions:
-        yield recipe, partial(_curve, step, recipe)
+def _train(context: BuildContext) -> Iterator[tuple[str, Callable[[], Output]]]:
+    for recipe in context.partitions:
+        yield recipe, partial(_curve, context, recipe)
 
 
-def _curve(step: Step, recipe: str) -> Made:
+def _curve(context: BuildContext, recipe: str) -> Output:
     """Make a loss of the recipe and of the tokens it reads, which lie in the shards' versions."""
-    settings = step.world.config.recipes[recipe]
-    shards = step.world.versions("token_shards", mixture_cells(step.world, recipe))
-    traces = step.world.traces("token_shards")
-    models = sorted({model for cell in shards for model in traces[cell].facts["models"]})
+    settings = context.snapshot.config.recipes[recipe]
+    shards = context.snapshot.versions("token_shards", mixture_cells(context.snapshot, recipe))
+    records = context.snapshot.records("token_shards")
+    models = sorted({model for cell in shards for model in records[cell].facts["models"]})
     loss = _share(recipe, settings.key(), shards)
     rows = pl.DataFrame({"step": [1], "loss": loss, "learning_rate": 0.1, "tokens": [1]})
-    return Made(rows, facts={"models": models})
+    return Output(rows, facts={"models": models})
 
 
-def _evaluate(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
-    for partition in step.partitions:
-        yield partition, partial(_scores, step, partition)
+def _evaluate(context: BuildContext) -> Iterator[tuple[str, Callable[[], Output]]]:
+    for partition in context.partitions:
+        yield partition, partial(_scores, context, partition)
 
 
-def _scores(step: Step, partition: str) -> Made:
-    recipe, benchmark = part(partition, 0), part(partition, 1)
-    most = step.world.config.benchmarks[benchmark].eval_samples
-    items = step.scan("benchmark_index", [benchmark]).select("sample_id", "question").collect()
+def _scores(context: BuildContext, partition: str) -> Output:
+    recipe, benchmark = key_part(partition, 0), key_part(partition, 1)
+    most = context.snapshot.config.benchmarks[benchmark].eval_samples
+    items = context.scan("benchmark_index", [benchmark]).select("sample_id", "question").collect()
     asked = items.sort("sample_id").head(most or items.height).rows()
     rows = pl.DataFrame(
         {
             "recipe": [recipe],
             "task": [benchmark],
             "metric": ["acc"],
-            "value": [_share(step.world.version("checkpoints", recipe), asked)],
+            "value": [_share(context.snapshot.version("checkpoints", recipe), asked)],
             "stderr": [0.1],
             "n": [len(asked)],
-            "trained_on": [", ".join(step.world.traces("checkpoints")[recipe].facts["models"])],
+            "trained_on": [
+                ", ".join(context.snapshot.records("checkpoints")[recipe].facts["models"])
+            ],
         }
     )
-    return Made(rows)
+    return Output(rows)
 
 
 def _share(*parts: object) -> float:
@@ -192,7 +196,8 @@ WORKS = {
     "eval_scores": _evaluate,
 }
 STAND_INS: tuple[Table, ...] = tuple(
-    dataclasses.replace(table, work=WORKS[table.name]) if table.apart else table for table in TABLES
+    dataclasses.replace(table, build=WORKS[table.name]) if table.apart else table
+    for table in TABLES
 )
 
 
@@ -227,12 +232,12 @@ def finish_project(root: Path, *, grounded: bool = False) -> Path:
     return path
 
 
-def look_at(path: Path) -> World:
+def look_at(path: Path) -> Snapshot:
     """Take a snapshot of the project that a configuration file describes."""
     return look_with(path.read_text())
 
 
-def look_with(text: str) -> World:
+def look_with(text: str) -> Snapshot:
     """Take a snapshot of a project under a configuration."""
     config = parse_config(text, file="cosmo.yaml")
     lake = open_lake(config)
@@ -250,9 +255,9 @@ def remake(path: Path, tables: Iterable[Table] = STAND_INS) -> Remade:
     """Bring a project up to date, table by table, as ``cosmo run`` does."""
     fates: dict[str, set[str]] = {"made": set(), "restored": set(), "hit": set()}
     for table in tables:
-        world = look_at(path)
-        drop_orphans(world, table)
-        for one in make(table, world.partitions(table.by), world):
+        snapshot = look_at(path)
+        drop_orphans(snapshot, table)
+        for one in make(table, snapshot.partitions(table.by), snapshot):
             assert one.good, f"{table.name}[{one.partition}] {one.fate}: {one.error}"
             fates[one.fate].add(f"{table.name}[{one.partition}]")
     return Remade(fates["made"], fates["restored"])
@@ -266,25 +271,25 @@ class Standing(NamedTuple):
     orphans: set[str]  # whose name is gone
 
 
-def standing(world: World, tables: tuple[Table, ...] = STAND_INS) -> Standing:
+def standing(snapshot: Snapshot, tables: tuple[Table, ...] = STAND_INS) -> Standing:
     """Ask for the state of every partition there is."""
     found = Standing(set(), set(), set())
     into = {"stale": found.stale, "missing": found.new, "waiting": found.new, "fresh": set()}
     for table in tables:
-        live = world.partitions(table.by)
+        live = snapshot.partitions(table.by)
         for name in live:
-            into[world.state(table, name).status].add(f"{table.name}[{name}]")
-        gone = world.traces(table.name).keys() - set(live)
+            into[snapshot.state(table, name).status].add(f"{table.name}[{name}]")
+        gone = snapshot.records(table.name).keys() - set(live)
         found.orphans.update(f"{table.name}[{name}]" for name in gone)
     return found
 
 
-def partitions(world: World) -> set[str]:
+def partitions(snapshot: Snapshot) -> set[str]:
     """List every partition that a world has or had."""
     return {
         f"{table.name}[{name}]"
         for table in STAND_INS
-        for name in {*world.partitions(table.by), *world.traces(table.name)}
+        for name in {*snapshot.partitions(table.by), *snapshot.records(table.name)}
     }
 
 

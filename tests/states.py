@@ -21,7 +21,7 @@ from tiny import LEAK, TEMPLATE, with_passages
 from cosmo_assets.algorithms.generation.rehearsal import quoted_passage
 from cosmo_assets.config.schema import Config
 from cosmo_assets.core.digest import digest
-from cosmo_assets.incremental import checks as verdicts
+from cosmo_assets.incremental import checks as check_results
 from cosmo_assets.incremental.build import make
 from cosmo_assets.orchestration.runner import drop_orphans
 from cosmo_assets.pipeline.code_boundary import project_codes
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from cosmo_assets.config import schema as config
     from cosmo_assets.incremental.code_fingerprint import Codes
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.snapshot import Snapshot
     from cosmo_assets.incremental.table import Table
     from resources.generation.generator import Ask, OnReply
 
@@ -243,7 +243,7 @@ class Place:
         )
         self._outside = observe(self._config, memory=self.lake / "file_digests.json")
 
-    def look(self) -> World:
+    def look(self) -> Snapshot:
         """Take a snapshot, as ``cosmo run`` does before each table."""
         return snapshot_of(self._config, Lake(self.lake), self._outside, codes=self._codes)
 
@@ -265,9 +265,9 @@ def run(place: Place, tables: Sequence[Table] = STAND_INS) -> Ran:
     ran = Ran()
     into = {"made": ran.made, "restored": ran.restored, "hit": ran.hit}
     for table in tables:
-        world = place.look()
-        drop_orphans(world, table)
-        for one in make(table, world.partitions(table.by), world):
+        snapshot = place.look()
+        drop_orphans(snapshot, table)
+        for one in make(table, snapshot.partitions(table.by), snapshot):
             assert one.good, f"{table.name}[{one.partition}] {one.fate}: {one.error}"
             into[one.fate].add((table.name, one.partition))
     return ran
@@ -288,7 +288,7 @@ def quicken(
     open_once = functools.cache(real_open)
     patch.setattr(tokenizer, "open_tokenizer", lambda settings, **_: open_once(settings))
     patch.setattr(tokenizer, "Tokenizer", functools.cache(tokenizer.Tokenizer))
-    patch.setattr(verdicts, "_offenders", lambda *_: [])
+    patch.setattr(check_results, "_offenders", lambda *_: [])
     patch.setattr(
         completions,
         "open_generator",

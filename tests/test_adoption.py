@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from cosmo_assets.incremental.context import Step
-    from cosmo_assets.incremental.snapshot import World
-    from cosmo_assets.incremental.table import Made, Table
+    from cosmo_assets.incremental.context import BuildContext
+    from cosmo_assets.incremental.snapshot import Snapshot
+    from cosmo_assets.incremental.table import Output, Table
     from resources.storage.catalog import Catalog
 
 CLEANING = "cosmo_assets/algorithms/quality/cleaning.py"
@@ -61,9 +61,9 @@ def cleaned(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     return edit
 
 
-def planned(world: World) -> dict[str, set[str]]:
+def planned(snapshot: Snapshot) -> dict[str, set[str]]:
     """Return the tables of which anything would run, with the reasons."""
-    plans = plan_tables(world, STAND_INS)
+    plans = plan_tables(snapshot, STAND_INS)
     return {
         one.table: {why for each in one.to_run() for why in each.why}
         for one in plans
@@ -77,15 +77,15 @@ def test_an_edit_of_clean_is_planned_told_and_undone(
     assert planned(look_at(project)) == {}
     with monkeypatch.context():
         cleaned()
-        world = look_at(project)
-        found = planned(world)
+        snapshot = look_at(project)
+        found = planned(snapshot)
         assert found.keys() == AFTER
         assert all(whys == {NAMED} for whys in found.values())
-        partition = world.partitions("cells")[0]
-        told = explain(world, BY_NAME["documents"], partition)
+        partition = snapshot.partitions("cells")[0]
+        told = explain(snapshot, BY_NAME["documents"], partition)
         assert told[:3] == ["stale", NAMED, f"began with: {NAMED}"]
-        stale = {f"documents[{name}]" for name in world.partitions("cells")}
-        assert standing(world).stale == stale
+        stale = {f"documents[{name}]" for name in snapshot.partitions("cells")}
+        assert standing(snapshot).stale == stale
     monkeypatch.undo()
     monkeypatch.setenv("COSMO_CONFIG", str(project))
     assert planned(look_at(project)) == {}
@@ -108,21 +108,23 @@ def test_what_other_code_made_is_found_again_when_the_edit_is_undone(
 def test_a_table_that_comes_out_equal_is_adopted_without_work(
     sample: int | None, project: Path, cleaned: Callable[[], None]
 ) -> None:
-    before = look_at(project).traces("documents")
+    before = look_at(project).records("documents")
     cleaned()
     found = adopt(look_at(project), mine("documents"), sample=sample)
     assert found.told == (NAMED,)
     assert (found.stale, found.adopted, found.differing) == (len(before), len(before), None)
     assert found.compared == (sample or len(before))
-    world = look_at(project)
-    assert planned(world) == {}
+    snapshot = look_at(project)
+    assert planned(snapshot) == {}
     assert remake(project) == (set(), set())
-    for name, trace in world.traces("documents").items():
-        assert trace.because == (f"adopted: {NAMED}",)
-        was = dataclasses.replace(before[name], recipe=trace.recipe, because=trace.because)
-        assert trace == was
-    assert not [path for path in (world.lake.root / "drafts").rglob("*") if path.is_file()]
-    (row,) = by_run(read_history(world.lake, GRAPH)).iter_rows(named=True)
+    for name, build_record in snapshot.records("documents").items():
+        assert build_record.because == (f"adopted: {NAMED}",)
+        was = dataclasses.replace(
+            before[name], recipe=build_record.provenance, because=build_record.because
+        )
+        assert build_record == was
+    assert not [path for path in (snapshot.lake.root / "drafts").rglob("*") if path.is_file()]
+    (row,) = by_run(read_history(snapshot.lake, GRAPH)).iter_rows(named=True)
     expected = {"by": "cosmo adopt", "selection": "-s documents", "planned": len(before), "made": 0}
     assert {name: row[name] for name in expected} == expected
 
@@ -145,16 +147,16 @@ def with_work(name: str, change: Callable[[pl.DataFrame], pl.DataFrame]) -> Tabl
     """Return a table whose step makes other rows, and whose code is that of the table."""
     table = mine(name)
 
-    def work(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
-        for partition, thunk in table.work(step):
+    def work(context: BuildContext) -> Iterator[tuple[str, Callable[[], Output]]]:
+        for partition, thunk in table.build(context):
 
-            def make_it(thunk: Callable[[], Made] = thunk) -> Made:
+            def make_it(thunk: Callable[[], Output] = thunk) -> Output:
                 made = thunk()
                 return dataclasses.replace(made, rows=change(made.rows))
 
             yield partition, make_it
 
-    return dataclasses.replace(table, work=work)
+    return dataclasses.replace(table, build=work)
 
 
 @pytest.mark.parametrize(
@@ -172,34 +174,34 @@ def with_work(name: str, change: Callable[[pl.DataFrame], pl.DataFrame]) -> Tabl
 def test_a_table_that_comes_out_otherwise_is_refused_naming_rows(
     change: Callable[[pl.DataFrame], pl.DataFrame], told: str, project: Path
 ) -> None:
-    world = look_at(project)
-    before = world.lake.traces("documents")
-    found = adopt(world, with_work("documents", change), sample=20)
+    snapshot = look_at(project)
+    before = snapshot.lake.records("documents")
+    found = adopt(snapshot, with_work("documents", change), sample=20)
     assert found.differing is not None
     assert found.adopted == 0
     assert any(told in one for one in found.differing.told), found.differing
-    rows = world.lake.scan(
+    rows = snapshot.lake.scan(
         "documents", {found.differing.partition: before[found.differing.partition].version}
     ).collect()
     if "Int32" not in told:
         assert any(key in found.differing.told[0] for key in rows["prompt_id"])
-    assert world.lake.traces("documents") == before
+    assert snapshot.lake.records("documents") == before
     assert standing(look_at(project)) == (set(), set(), set())
-    (row,) = by_run(read_history(world.lake, GRAPH)).iter_rows(named=True)
+    (row,) = by_run(read_history(snapshot.lake, GRAPH)).iter_rows(named=True)
     assert row["failed"] == 1
 
 
 def test_files_beside_the_rows_are_compared(project: Path) -> None:
     table = mine("token_shards")
 
-    def work(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
-        for partition, thunk in table.work(step):
+    def work(context: BuildContext) -> Iterator[tuple[str, Callable[[], Output]]]:
+        for partition, thunk in table.build(context):
             made = thunk()
             assert made.files
             (made.files / "shard.ds").write_bytes(b"other")
             yield partition, lambda made=made: dataclasses.replace(made, files_digest="0" * 16)
 
-    found = adopt(look_at(project), dataclasses.replace(table, work=work), sample=1)
+    found = adopt(look_at(project), dataclasses.replace(table, build=work), sample=1)
     assert found.differing
     assert found.differing.told == ("file shard.ds differs",)
 
@@ -212,14 +214,14 @@ def test_no_generator_is_asked_and_a_missing_answer_is_told(
     )
     monkeypatch.setattr(GRAPH, "codes", lambda _root: codes)
     table = mine("completions")
-    world = look_at(project)
-    lake = world.lake
+    snapshot = look_at(project)
+    lake = snapshot.lake
     kept = lake.root / "kept"
     shutil.move(lake.root / "ledger", kept)
-    before = lake.traces("completions")
+    before = lake.records("completions")
     with pytest.raises(BadInputError, match="an answer is not in the ledger"):
         adopt(look_at(project), table, sample=2)
-    assert lake.traces("completions") == before
+    assert lake.records("completions") == before
     shutil.rmtree(lake.root / "ledger", ignore_errors=True)
     shutil.move(kept, lake.root / "ledger")
     found = adopt(look_at(project), table, sample=2)
@@ -233,10 +235,10 @@ def test_what_is_stale_by_more_than_its_code_is_left(
     cleaned()
     path = project
     path.write_text(path.read_text() + "\nquality: {min_words: 51}\n")
-    world = look_at(path)
-    found = adopt(world, mine("documents"), sample=2)
+    snapshot = look_at(path)
+    found = adopt(snapshot, mine("documents"), sample=2)
     assert (found.stale, found.adopted) == (0, 0)
-    assert found.others == len(world.partitions("cells"))
+    assert found.others == len(snapshot.partitions("cells"))
 
 
 # ---- records of the last release --------------------------------------------------------------
@@ -272,9 +274,9 @@ def old(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_lake_of_the_last_release_is_fresh(old: Path) -> None:
     assert standing(look_at(old)) == (set(), set(), set())
     assert planned(look_at(old)) == {}
-    world = look_at(old)
+    snapshot = look_at(old)
     table = BY_NAME["documents"]
-    assert explain(world, table, world.partitions("cells")[0])[0] == "fresh"
+    assert explain(snapshot, table, snapshot.partitions("cells")[0])[0] == "fresh"
     assert remake(old) == (set(), set())
 
 
@@ -287,8 +289,8 @@ def test_what_the_last_release_made_is_told_by_its_definitions_and_found_again(
         newer = with_stand_ins(known.edited(edit))
         patch.setattr(GRAPH, "codes", lambda _root: newer)
         assert planned(look_at(old))["documents"] == {NAMED}
-        world = look_at(old)
-        for one in make(mine("documents"), world.partitions("cells"), world):
+        snapshot = look_at(old)
+        for one in make(mine("documents"), snapshot.partitions("cells"), snapshot):
             assert one.fate == "made"
             assert one.metadata["why"] == NAMED
     plans = {one.table: one for one in plan_tables(look_at(old), STAND_INS)}

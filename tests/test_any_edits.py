@@ -31,7 +31,7 @@ from oracle import Oracle
 from stand_ins import STAND_INS
 from states import Place, close_catalog, first_state, quicken, run
 
-from cosmo_assets.core.build_record import Trace
+from cosmo_assets.core.build_record import BuildRecord
 from cosmo_assets.core.digest import digest
 from cosmo_assets.incremental import build as batch
 from cosmo_assets.incremental.code_fingerprint import Codes
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from cosmo_assets.core.build_record import Recipe
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.core.build_record import Provenance
+    from cosmo_assets.incremental.snapshot import Snapshot
     from cosmo_assets.incremental.table import Table
     from resources.storage.lake import Draft
 
@@ -150,32 +150,34 @@ def _without(name: str, part: str, kept: Callable[[Any], Any]) -> tuple[Table, .
     )
 
 
-def _by_shard(world: World, topic: str) -> dict[str, str]:
-    return {"members": digest(world.facet("topic_assignments", topic))}
+def _by_shard(snapshot: Snapshot, topic: str) -> dict[str, str]:
+    return {"members": digest(snapshot.facet("topic_assignments", topic))}
 
 
-def _whole(world: World, cell: str) -> dict[str, str]:
-    return {"grounding": str(world.version("groundings", cell))}
+def _whole(snapshot: Snapshot, cell: str) -> dict[str, str]:
+    return {"grounding": str(snapshot.version("groundings", cell))}
 
 
 def _same_digest(*_: object) -> dict[str, str]:
     return {"curated-algebra": "x", "curated-botany": "x", "notes-water": "x"}
 
 
-def _newest(self: Lake, table: str, recipes: Mapping[str, Recipe]) -> dict[str, Trace]:
+def _newest(
+    self: Lake, table: str, provenances: Mapping[str, Provenance]
+) -> dict[str, BuildRecord]:
     """Take a partition's newest trace for one of any recipe."""
-    found: dict[str, Trace] = {}
+    found: dict[str, BuildRecord] = {}
     with self.catalog.transaction() as db:
-        for name in recipes:
+        for name in provenances:
             query = "select body from traces where tbl = ? and partition = ? order by id desc"
             for (body,) in db.execute(query, (table, name)).fetchmany(1):
-                found[name] = Trace.from_json(json.loads(body))
+                found[name] = BuildRecord.from_json(json.loads(body))
     return found
 
 
 def _point_first(self: Lake, table: str, drafts: list[Draft]) -> None:
     """Say what is current before it is there."""
-    self.set_current(table, {partition: trace for _, partition, trace in drafts})
+    self.set_current(table, {partition: record for _, partition, record in drafts})
     publish(self, table, drafts)
 
 

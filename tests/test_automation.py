@@ -30,7 +30,7 @@ from cosmo_assets.orchestration.runner import (
 )
 from cosmo_assets.pipeline.code_boundary import project_codes
 from cosmo_assets.pipeline.graph import BY_NAME, GRAPH
-from cosmo_assets.pipeline.project import look
+from cosmo_assets.pipeline.project import load_snapshot
 from resources.generation.usage_log import spent_since
 from sensors.outside_files import outside_files
 from sensors.regenerate import SENSORS
@@ -65,9 +65,9 @@ def project(
     monkeypatch.setenv("COSMO_CONFIG", str(path))
     monkeypatch.setenv("DAGSTER_HOME", "")
     monkeypatch.setattr("cosmo_assets.definitions.defs", DEFS)
-    with open_instance(look().lake) as instance:
-        made = [layer for _, layer in run_graph(instance, TABLES) if layer]
-        assert sum(layer.made for layer in made) == 0
+    with open_instance(load_snapshot().lake) as instance:
+        made = [result for _, result in run_graph(instance, TABLES) if result]
+        assert sum(result.made for result in made) == 0
         yield path, instance
 
 
@@ -77,12 +77,16 @@ def carry_out(
     """Run what was asked for; return what was made, as ``table[partition]``."""
     found: set[str] = set()
     for table, names in wanted.items():
-        lake = look().lake
+        lake = load_snapshot().lake
         newest[table] = lake.catalog.newest()
         launch(instance, DEFS, BY_NAME[table], sorted(names))
-        traces = lake.catalog.current(lake.branch, table).items()
-        later = {name: trace for name, trace in traces if trace.number > newest[table]}
-        made = {name for name, trace in later.items() if not trace.restored}
+        records = lake.catalog.current(lake.branch, table).items()
+        later = {
+            name: build_record
+            for name, build_record in records
+            if build_record.number > newest[table]
+        }
+        made = {name for name, build_record in later.items() if not build_record.restored}
         assert made <= set(names)
         found |= {f"{table}[{name}]" for name in made}
     return found
@@ -137,11 +141,11 @@ def test_conditions_ask_for_exactly_what_is_stale_until_a_level_is_unchanged(
 
 def called_stale(instance: dg.DagsterInstance) -> set[str]:
     """Ask Dagster's own resolver, which its pages show, about every partition."""
-    world = look()
+    snapshot = load_snapshot()
     return {
         f"{table.name}[{name}]"
         for table in TABLES
-        for name in stale_partitions(instance, DEFS, table.name, world.partitions(table.by))
+        for name in stale_partitions(instance, DEFS, table.name, snapshot.partitions(table.by))
     }
 
 
@@ -151,10 +155,10 @@ def test_dagsters_own_pages_agree_with_the_traces_before_and_after_a_run(
     path, instance = project
     assert called_stale(instance) == set()
     template("page_young", " in verse")(path.parent)
-    world = look()
-    assert report_outside(instance, world) == 1
+    snapshot = load_snapshot()
+    assert report_outside(instance, snapshot) == 1
     assert called_stale(instance) == {"prompt_templates[page_young]"}
-    told = report_plan(instance, world)
+    told = report_plan(instance, snapshot)
     assert told.startswith("4 stale, "), "the cells that read it will be, and a plan knows"
     (shown,) = instance.fetch_observations(dg.AssetKey("run_plan"), limit=1).records
     observed = shown.asset_observation
@@ -163,8 +167,8 @@ def test_dagsters_own_pages_agree_with_the_traces_before_and_after_a_run(
     for _ in run_graph(instance, TABLES):
         pass
     assert called_stale(instance) == set(), "other styles' cells read the same table of templates"
-    assert report_outside(instance, look()) == 0
-    assert report_plan(instance, look()) == "everything is fresh"
+    assert report_outside(instance, load_snapshot()) == 0
+    assert report_plan(instance, load_snapshot()) == "everything is fresh"
 
 
 def sense(
@@ -180,12 +184,12 @@ def sense(
             return made, cursor, tick.skip_message or ""
         (request,) = tick.run_requests
         assert request.run_key is None
-        lake = look().lake
+        lake = load_snapshot().lake
         newest = lake.catalog.newest()
         regenerate.execute_in_process(instance=instance, raise_on_error=False, tags=request.tags)
         for table in TABLES:
-            traces = lake.catalog.current(lake.branch, table.name).items()
-            later = {name for name, one in traces if one.number > newest and not one.restored}
+            records = lake.catalog.current(lake.branch, table.name).items()
+            later = {name for name, one in records if one.number > newest and not one.restored}
             made |= {f"{table.name}[{name}]" for name in later}
     pytest.fail("the sensor never comes to an end")
 
@@ -205,13 +209,15 @@ def test_an_edited_template_remakes_what_is_free_and_says_what_waits_for_money(
     assert told == "everything is fresh"
     template("page_young", " in verse")(root)
     made, waiting, told = sense(TEMPLATES, instance, settled)
-    known = partitions(look())
+    known = partitions(load_snapshot())
     young = "prompt_templates[page_young] cells[web-*:page_young] prompts[web-*:page_young]"
     assert made == chosen(young, known)
     assert waiting != settled, "a change that waits for money is not done with"
     assert sense(TEMPLATES, instance, waiting)[2] == told
     calls = sum(
-        trace.rows for cell, trace in look().traces("prompts").items() if "page_young" in cell
+        build_record.rows
+        for cell, build_record in load_snapshot().records("prompts").items()
+        if "page_young" in cell
     )
     assert f"{calls} completions" in told
     assert "because template page_young.md changed" in told
@@ -223,7 +229,7 @@ def test_an_edited_template_remakes_what_is_free_and_says_what_waits_for_money(
     rest, done, told = sense(TEMPLATES, instance, waiting)
     assert made | rest == chosen(CASES["the words of a template are edited"].made, known)
     assert (told, done != settled) == ("everything is fresh", True)
-    assert spent_since(look().lake.catalog, "2020").tokens > 0
+    assert spent_since(load_snapshot().lake.catalog, "2020").tokens > 0
 
 
 def test_a_reverted_template_is_a_change_and_costs_nothing(
@@ -231,7 +237,10 @@ def test_a_reverted_template_is_a_change_and_costs_nothing(
 ) -> None:
     path, instance = project
     root = path.parent
-    before = {cell: trace.version for cell, trace in look().traces("prompts").items()}
+    before = {
+        cell: build_record.version
+        for cell, build_record in load_snapshot().records("prompts").items()
+    }
     _, first, _ = sense(TEMPLATES, instance)
     text = (root / "templates" / "page_young.md").read_text()
     template("page_young", " in verse")(root)
@@ -245,7 +254,10 @@ def test_a_reverted_template_is_a_change_and_costs_nothing(
     assert sense(TEMPLATES, instance, second)[2] == "everything is fresh"
     assert sense(TEMPLATES, instance, third)[2] == "nothing changed"
     assert asked_for(instance) == 2, "none where nothing is to be done"
-    assert {cell: trace.version for cell, trace in look().traces("prompts").items()} == before
+    assert {
+        cell: build_record.version
+        for cell, build_record in load_snapshot().records("prompts").items()
+    } == before
 
 
 def test_seed_files_come_and_go(project: tuple[Path, dg.DagsterInstance]) -> None:
@@ -256,10 +268,10 @@ def test_seed_files_come_and_go(project: tuple[Path, dg.DagsterInstance]) -> Non
     _, cursor, _ = sense(SEEDS, instance)
     course("chemistry", "Chemistry", "Acids", "Bases")(root)
     made, cursor, _ = sense(SEEDS, instance, cursor)
-    assert made == chosen(CASES["a source file is added"].made, partitions(look()))
+    assert made == chosen(CASES["a source file is added"].made, partitions(load_snapshot()))
     (root / "courses" / "chemistry.csv").unlink()
     made, cursor, told = sense(SEEDS, instance, cursor)
-    assert "courses:chemistry" not in look().traces("seed_documents")
+    assert "courses:chemistry" not in load_snapshot().records("seed_documents")
     assert "courses:chemistry" not in instance.get_dynamic_partitions("source_shards")
     assert not [one for one in made if "chemistry" in one]
     assert told == "everything is fresh"
@@ -274,12 +286,12 @@ def test_a_renamed_source_comes_back_before_anything_is_made_of_the_whole_corpus
     settle(root, put("how.budget_day", UNLIMITED))
     settle(root, put("how.budget_edit", UNLIMITED))
     _, cursor, _ = sense(SEEDS, project[1])
-    before = {table.name: look().traces(table.name) for table in TABLES}
+    before = {table.name: load_snapshot().records(table.name) for table in TABLES}
     settle(root, rename("sources.courses", "lessons"))
     made, _, told = sense(SEEDS, project[1], cursor)
     assert {one for one in made if one.startswith(("checkpoints", "eval", "duplicates"))} == set()
     assert told == "everything is fresh"
-    after = {table.name: look().traces(table.name) for table in TABLES}
+    after = {table.name: load_snapshot().records(table.name) for table in TABLES}
     for name in ("token_shards", "checkpoints"):
         assert after[name].keys() == before[name].keys()
         assert {one.version for one in after[name].values()} == {
@@ -296,10 +308,14 @@ def test_one_run_carries_an_edit_through_all_tables_and_is_in_the_history(
     _, cursor, _ = sense(TEMPLATES, instance)
     template("page_young", " in verse")(path.parent)
     made, _, _ = sense(TEMPLATES, instance, cursor)
-    assert made == chosen(CASES["the words of a template are edited"].made, partitions(look()))
+    assert made == chosen(
+        CASES["the words of a template are edited"].made, partitions(load_snapshot())
+    )
     (run,) = instance.get_runs(dg.RunsFilter(job_name=REGENERATE))
     assert run.status is dg.DagsterRunStatus.SUCCESS
-    rows = read_history(look().lake, GRAPH).filter(pl.col("by") == f"Dagster run {run.run_id[:8]}")
+    rows = read_history(load_snapshot().lake, GRAPH).filter(
+        pl.col("by") == f"Dagster run {run.run_id[:8]}"
+    )
     assert set(rows["standing"]) == {"done"}
     done = {row["table"]: row["made"] for row in rows.to_dicts() if row["made"]}
     assert done == Counter(one.partition("[")[0] for one in made)
@@ -349,7 +365,7 @@ def test_an_overridden_label_is_free_up_to_the_completions(
     replaced("overrides.yaml", "{}", "{web-bees: {label: Apiculture}}")(path.parent)
     made, _, told = sense(OVERRIDES, instance, cursor)
     wanted = "topics[web-bees] cells[web-bees:*] prompts[web-bees:*]"
-    assert made == chosen(wanted, partitions(look()))
+    assert made == chosen(wanted, partitions(load_snapshot()))
     assert "because override web-bees.label changed: absent → Apiculture" in told
 
 
@@ -373,17 +389,17 @@ def test_an_edit_pays_for_all_that_it_leads_to_beside_other_edits(
     root = project[0].parent
     template("page_young", " in verse")(root)
     replaced("overrides.yaml", "{}", "{web-bees: {label: Apiculture}}")(root)
-    held = {one.why: one.cost.tokens.most for one in find_due(look()).held}
+    held = {one.why: one.cost.tokens.most for one in find_due(load_snapshot()).held}
     edited = {why for why in held if "template page_young.md changed" in why}
     assert len(edited) > 1
     settle(root, put("how.budget_day", UNLIMITED))
     settle(root, put("how.budget_edit", {"tokens": int(max(held.values())) + 1}))
-    due = find_due(look())
+    due = find_due(load_snapshot())
     mine = [one for one in due.held if one.why in edited]
     assert {one.why for one in mine} == edited
     assert {one.edit for one in mine} == {"template page_young.md changed"}
     settle(root, put("how.budget_edit", UNLIMITED))
-    assert find_due(look()).held == []
+    assert find_due(load_snapshot()).held == []
 
 
 def test_what_failed_is_not_tried_again_until_something_changes(
@@ -399,7 +415,7 @@ def test_what_failed_is_not_tried_again_until_something_changes(
     assert "seed_documents: 1 failed on these inputs, first courses:algebra" in told
     assert sense(SEEDS, instance, cursor)[2] == told or "nothing changed"
     file.write_text(text)
-    assert find_due(look()).settled
+    assert find_due(load_snapshot()).settled
     assert "failed" not in sense(SEEDS, instance, cursor)[2]
 
 
@@ -421,9 +437,9 @@ def test_tables_that_a_run_is_at_work_on_are_left_to_it(
     project: tuple[Path, dg.DagsterInstance],
 ) -> None:
     course("algebra", "Algebra", "Groups", "Rings")(project[0].parent)
-    due = find_due(look())
+    due = find_due(load_snapshot())
     assert due.now == {"seed_documents": ["courses:algebra"]}
-    busy = find_due(look(), busy={"seed_documents"})
+    busy = find_due(load_snapshot(), busy={"seed_documents"})
     assert busy.now == {}
     assert busy.later == due.later + 1
     assert not busy.settled
@@ -435,5 +451,5 @@ def test_what_is_forced_again_and_again_counts_as_made_each_time(
     _, instance = project
     table = next(one for one in TABLES if one.name == "prompt_templates")
     for _ in range(3):
-        (layer,) = [one for _, one in run_graph(instance, [table], force=True) if one]
-        assert (layer.made, layer.restored, layer.fresh) == (layer.partitions, 0, 0)
+        (result,) = [one for _, one in run_graph(instance, [table], force=True) if one]
+        assert (result.made, result.restored, result.fresh) == (result.partitions, 0, 0)

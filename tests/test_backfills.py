@@ -439,9 +439,9 @@ def test_an_interrupted_command_keeps_what_is_finished_and_says_how_to_go_on(
     assert running.returncode == 130, out + told
     assert "Traceback" not in out + told
     assert told.count("stopped; what is finished is kept") == 1
-    traces = Lake(elsewhere.root / "lake").traces("completions")
+    records = Lake(elsewhere.root / "lake").records("completions")
     seeds = {
-        name: one.recipe.settings["generator.sampling"]["seed"] for name, one in traces.items()
+        name: one.provenance.settings["generator.sampling"]["seed"] for name, one in records.items()
     }
     assert {name for name in seeds if seeds[name] == seed} == set(PAGE_CELLS)
     runs = elsewhere.runs().values()
@@ -454,7 +454,7 @@ def test_an_interrupted_command_keeps_what_is_finished_and_says_how_to_go_on(
     assert (row["standing"], row["finished"]) == ("stopped", False)
     assert (row["made"], row["failed"]) == (len(PAGE_CELLS), 0)
     assert row["selection"].startswith("-s completions -p atlas-east:page_a ")
-    costs = [traces[cell].cost for cell in PAGE_CELLS]
+    costs = [records[cell].cost for cell in PAGE_CELLS]
     tokens = sum(cost["prompt_tokens"] + cost["completion_tokens"] for cost in costs)
     assert row["tokens"] >= tokens > 0
 

@@ -25,7 +25,7 @@ from cosmo_assets.orchestration.dagster_internals.asset_versions import latest_v
 from cosmo_assets.orchestration.runner import drop_orphans, open_instance, run_graph
 from cosmo_assets.pipeline.branches import compare, compare_scores, open_branches
 from cosmo_assets.pipeline.graph import BY_NAME, GRAPH
-from cosmo_assets.pipeline.project import look
+from cosmo_assets.pipeline.project import load_snapshot
 from resources.project import find_lake, read_branch, read_config
 from resources.storage.lake import BRANCH_LOCK
 
@@ -106,9 +106,9 @@ def run() -> Remade:
     """Bring the project in use up to date, on its branch."""
     fates: dict[str, set[str]] = {"made": set(), "restored": set(), "hit": set()}
     for table in STAND_INS:
-        world = look()
-        drop_orphans(world, table)
-        for one in make(table, world.partitions(table.by), world):
+        snapshot = load_snapshot()
+        drop_orphans(snapshot, table)
+        for one in make(table, snapshot.partitions(table.by), snapshot):
             assert one.good, f"{table.name}[{one.partition}] {one.fate}: {one.error}"
             fates[one.fate].add(f"{table.name}[{one.partition}]")
     return Remade(fates["made"], fates["restored"])
@@ -121,7 +121,7 @@ def branch(name: str, *settings: str) -> None:
 
 
 def is_fresh() -> bool:
-    return standing(look()) == (set(), set(), set())
+    return standing(load_snapshot()) == (set(), set(), set())
 
 
 def contents(root: Path) -> dict[str, bytes]:
@@ -218,19 +218,19 @@ def test_branches_that_were_not_run_differ_in_what_they_set_alone(project: Path)
 
 
 def test_a_diff_tells_exactly_the_partitions_settings_rows_and_scores(project: Path) -> None:
-    old = look()
+    old = load_snapshot()
     branch("idea", f"{SEED}=7", "recipes.other={weights: {curated: 1}, steps: 2}")
     assert run().made == REACHED | {"checkpoints[other]", "eval_scores[other:quiz]"}
-    new = look()
+    new = load_snapshot()
     diff = compare(find_lake(), "main", "idea")
     told: dict[str, set[str]] = {}
     for table, name, change in diff.partitions.select("table", "partition", "change").iter_rows():
         told.setdefault(change, set()).add(f"{table}[{name}]")
     assert told.pop("only b") == {"checkpoints[other]", "eval_scores[other:quiz]"}
     versions = {
-        f"{table.name}[{name}]": (trace.version, new.version(table.name, name))
+        f"{table.name}[{name}]": (record.version, new.version(table.name, name))
         for table in STAND_INS
-        for name, trace in old.traces(table.name).items()
+        for name, record in old.records(table.name).items()
     }
     assert told == {"changed": {name for name, (was, now) in versions.items() if was != now}}
     made_with = diff.settings.filter(pl.col("where") != "configuration")
@@ -241,11 +241,11 @@ def test_a_diff_tells_exactly_the_partitions_settings_rows_and_scores(project: P
         "rows_a": 1, "rows_b": 2,
     }  # fmt: skip
     rows = {
-        world.lake.branch: {
-            table.name: sum(one.rows for one in world.traces(table.name).values())
+        snapshot.lake.branch: {
+            table.name: sum(one.rows for one in snapshot.records(table.name).values())
             for table in STAND_INS
         }
-        for world in (old, new)
+        for snapshot in (old, new)
     }
     for table, row in counts.items():
         assert (row["rows_a"], row["rows_b"]) == (rows["main"][table], rows["idea"][table])
@@ -312,7 +312,7 @@ def test_a_promoted_branch_is_main_and_fresh(project: Path) -> None:
     assert read_branch(project / "lake") == "main"
     assert [one.branch for one in open_branches().list()] == ["main"]
     assert pointers(GRAPH, find_lake(), "main").equals(made)
-    assert not [one for plan in plan_tables(look()) for one in plan.planned]
+    assert not [one for plan in plan_tables(load_snapshot()) for one in plan.planned]
 
 
 def test_a_variable_does_not_stand_for_the_file_at_a_promotion(
@@ -427,9 +427,9 @@ def test_no_branch_is_changed_under_a_run_of_another_process(project: Path) -> N
 
 def test_a_step_is_at_work_until_its_last_partition(project: Path) -> None:
     open_branches().create("idea", [])
-    world = look()
+    snapshot = load_snapshot()
     table = BY_NAME["completions"]
-    step = make(table, world.partitions(table.by), world)
+    step = make(table, snapshot.partitions(table.by), snapshot)
     next(step)
     assert "a run is at work" in refusal(switch, "idea")
     assert len(list(step)) == 1
@@ -454,8 +454,8 @@ def test_dagster_is_told_anew_of_what_differs_on_the_branch(project: Path) -> No
         assert layer
         assert (layer.made, layer.failed) == (0, {})
         versions.append(latest_versions(instance, "completions"))
-        world = look()
-        assert versions[-1] == world.versions("completions", world.partitions("cells"))
+        snapshot = load_snapshot()
+        assert versions[-1] == snapshot.versions("completions", snapshot.partitions("cells"))
     assert versions[0] == versions[2] != versions[1]
     assert project.is_dir()
 

@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import CodeType, FrameType
 
-    from cosmo_assets.incremental.context import Step
-    from cosmo_assets.incremental.table import Made, Table
+    from cosmo_assets.incremental.context import BuildContext
+    from cosmo_assets.incremental.table import Output, Table
 
 # What steps are handed, and call without a name of the source that leads there.
 HANDED = {
-    ("cosmo_assets.incremental.snapshot", "World"),
-    ("cosmo_assets.incremental.context", "Step"),
+    ("cosmo_assets.incremental.snapshot", "Snapshot"),
+    ("cosmo_assets.incremental.context", "BuildContext"),
     ("cosmo_assets.incremental.declared", "Declared"),
-    ("cosmo_assets.incremental.declared", "DeclaredWorld"),
+    ("cosmo_assets.incremental.declared", "DeclaredSnapshot"),
     ("cosmo_assets.incremental.declared", "SettingsView"),
 }
 OURS = tuple(f"{ROOT / folder}/" for folder in FOLDERS)
@@ -69,13 +69,13 @@ class Calls:
     def over(self, table: Table) -> Table:
         """Return a table whose step is watched."""
 
-        def work(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
-            steps = self.watch(lambda: table.work(step))
+        def work(context: BuildContext) -> Iterator[tuple[str, Callable[[], Output]]]:
+            steps = self.watch(lambda: table.build(context))
             while (item := self.watch(lambda: next(steps, None))) is not None:
                 partition, thunk = item
                 yield partition, lambda thunk=thunk: self.watch(thunk)
 
-        return dataclasses.replace(table, work=work)
+        return dataclasses.replace(table, build=work)
 
 
 @pytest.fixture(scope="module")
@@ -90,12 +90,12 @@ def test_a_step_calls_nothing_that_its_code_does_not_count(
 ) -> None:
     codes = project_codes()
     reached = codes.reached(table)
-    world = look_at(copy_of(grounded, tmp_path))
-    shutil.rmtree(world.lake.root / "ledger")  # so that a generator is asked
+    snapshot = look_at(copy_of(grounded, tmp_path))
+    shutil.rmtree(snapshot.lake.root / "ledger")  # so that a generator is asked
     calls = Calls()
     watched = calls.over(table)
-    partitions = world.partitions(table.by)
-    done = [one.good for one in make(watched, partitions, world, force=True)]
+    partitions = snapshot.partitions(table.by)
+    done = [one.good for one in make(watched, partitions, snapshot, force=True)]
     assert partitions
     assert all(done)
     found = {

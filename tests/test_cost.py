@@ -18,7 +18,7 @@ from cosmo_assets.incremental.planner import plan_tables
 from cosmo_assets.incremental.snapshot import drop_orphans
 from cosmo_assets.pipeline.generation import completions
 from cosmo_assets.pipeline.graph import BY_NAME, TABLES
-from cosmo_assets.pipeline.project import look
+from cosmo_assets.pipeline.project import load_snapshot
 from cosmo_assets.pipeline.topics import labels as topics
 from resources.generation.generator import Generator, open_generator
 
@@ -100,9 +100,9 @@ def run() -> dict[str, int]:
     """Bring the cheap tables up to date; return how many partitions of each were made."""
     made: dict[str, int] = {}
     for table in CHEAP:
-        world = look()
-        drop_orphans(world, table)
-        outcomes = list(make(table, world.partitions(table.by), world))
+        snapshot = load_snapshot()
+        drop_orphans(snapshot, table)
+        outcomes = list(make(table, snapshot.partitions(table.by), snapshot))
         assert [one for one in outcomes if not one.good] == []
         if count := sum(one.fate == "made" for one in outcomes):
             made[table.name] = count
@@ -110,11 +110,11 @@ def run() -> dict[str, int]:
 
 
 def told() -> str:
-    return summary_line(plan_tables(look(), CHEAP), look())
+    return summary_line(plan_tables(load_snapshot(), CHEAP), load_snapshot())
 
 
 def planned() -> Cost:
-    return sum((one.cost for one in plan_tables(look(), CHEAP)), start=Cost())
+    return sum((one.cost for one in plan_tables(load_snapshot(), CHEAP)), start=Cost())
 
 
 def test_an_edit_costs_exactly_the_prompts_it_changes(root: Path, asked: list[str]) -> None:
@@ -154,12 +154,12 @@ def test_an_edit_costs_exactly_the_prompts_it_changes(root: Path, asked: list[st
     made = run()
     assert made["completions"] == STYLES
     cells = [f"units-course_000:style_{number:02}" for number in range(STYLES)]
-    new = look().traces("prompts")
+    new = load_snapshot().records("prompts")
     assert sum(new[cell].rows for cell in cells) == 2 * STYLES
     assert len(asked) == len(set(asked)) == STYLES, "of a cell's two prompts one is answered"
     assert len(asked) <= expected.calls, "a plan is never too short"
     assert all("Part 1 of Course 000" in prompt for prompt in asked)
-    costs = [look().traces("completions")[cell].cost for cell in cells]
+    costs = [load_snapshot().records("completions")[cell].cost for cell in cells]
     assert [cost["calls"] for cost in costs] == [1] * STYLES
     assert sum(cost["prompt_tokens"] for cost in costs) == sum(len(one.split()) for one in asked)
 
@@ -168,17 +168,17 @@ def test_a_plan_knows_what_the_ledger_has(root: Path, asked: list[str]) -> None:
     """After other settings and back, after a run that broke off, and of one cell alone."""
     run()
     assert planned() == Cost()
-    prompts = sum(trace.rows for trace in look().traces("prompts").values())
+    prompts = sum(record.rows for record in load_snapshot().records("prompts").values())
     settle(root, put("generator", {"sampling": {"seed": 5}}))
     assert planned().calls == prompts
     asked.clear()
-    world = look()
-    some = world.partitions("cells")[:7]
-    outcomes = list(make(BY_NAME["completions"], some, world))
+    snapshot = load_snapshot()
+    some = snapshot.partitions("cells")[:7]
+    outcomes = list(make(BY_NAME["completions"], some, snapshot))
     assert all(one.good for one in outcomes)
     paid = len(asked)
     assert planned().calls == prompts - paid
-    look().lake.catalog.set_current("main", "completions", dict.fromkeys(some))
+    load_snapshot().lake.catalog.set_current("main", "completions", dict.fromkeys(some))
     assert planned().calls == prompts - paid, "what was answered is free, row or no row"
     settle(root, put("generator", {}))
     assert planned().calls == 0

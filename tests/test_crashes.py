@@ -199,11 +199,11 @@ def check_whole(lake: Lake) -> int:
     """Read all that traces name; return how many there are."""
     count = 0
     for table in STAND_INS:
-        for name, trace in lake.traces(table.name).items():
-            folder = lake.folder(table.name, name, trace.version)
+        for name, record in lake.records(table.name).items():
+            folder = lake.folder(table.name, name, record.version)
             rows = pl.read_parquet(folder / ROWS).drop("partition")
-            assert trace.version.startswith(rows_digest(rows, key=table.key)), (table.name, name)
-            assert rows.height == trace.rows
+            assert record.version.startswith(rows_digest(rows, key=table.key)), (table.name, name)
+            assert rows.height == record.rows
             count += 1
     for folder in (lake.root / "tables").rglob(ROWS):  # whether or not a trace says so
         pl.read_parquet(folder)
@@ -213,9 +213,9 @@ def check_whole(lake: Lake) -> int:
 def published(lake: Lake) -> set[str]:
     """Name the prompts that current completions answer, each with its seed."""
     found: set[str] = set()
-    for cell, trace in lake.traces("completions").items():
-        rows = pl.read_parquet(lake.rows_file("completions", cell, trace.version))
-        version = trace.recipe.inputs[f"prompts[{cell}]"]
+    for cell, record in lake.records("completions").items():
+        rows = pl.read_parquet(lake.rows_file("completions", cell, record.version))
+        version = record.provenance.inputs[f"prompts[{cell}]"]
         prompts = pl.read_parquet(lake.rows_file("prompts", cell, version))
         both = rows.join(prompts, on="prompt_id").select("prompt", "sampling").iter_rows()
         found |= {digest([prompt, json.loads(how)["seed"]]) for prompt, how in both}

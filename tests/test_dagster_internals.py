@@ -30,7 +30,7 @@ from dagster_graphql.test.utils import execute_dagster_graphql
 from cosmo_assets.config.schema import Generator
 from cosmo_assets.definitions import defs
 from cosmo_assets.incremental.build import Outcome
-from cosmo_assets.incremental.checks import Verdict, rules
+from cosmo_assets.incremental.checks import CheckResult, rules
 from cosmo_assets.orchestration import assets as steps
 from cosmo_assets.orchestration import events as telling
 from cosmo_assets.orchestration.dagster_internals.asset_versions import (
@@ -144,10 +144,12 @@ def outcome_of(cell: str) -> Outcome:
     if cell in BROKEN:
         return Outcome(cell, "failed", error="broken\nin two lines")
     if cell in REJECTED:
-        verdicts = tuple(Verdict(rule, passed=False, told="no good") for rule in RULES[:1])
-        return Outcome(cell, "rejected", error="check failed", verdicts=verdicts)
-    verdicts = tuple(Verdict(rule, passed=True, told=f"{rule} held") for rule in RULES)
-    return Outcome(cell, "made", f"v-{cell}", 3, metadata={"sample": "| a |"}, verdicts=verdicts)
+        check_results = tuple(CheckResult(rule, passed=False, told="no good") for rule in RULES[:1])
+        return Outcome(cell, "rejected", error="check failed", check_results=check_results)
+    check_results = tuple(CheckResult(rule, passed=True, told=f"{rule} held") for rule in RULES)
+    return Outcome(
+        cell, "made", f"v-{cell}", 3, metadata={"sample": "| a |"}, check_results=check_results
+    )
 
 
 BROKEN, REJECTED = {CELLS[3]}, {CELLS[4]}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.snapshot import Snapshot
 
 NAMES = [table.name for table in STAND_INS]
 BOTANY, ALGEBRA, YOUNG = "curated-botany:unit", "curated-algebra:unit", "web-bees:page_young"
@@ -185,10 +185,10 @@ def test_what_is_gone_is_told_by_the_edit_that_took_it(
     path = copy_of(finished, tmp_path)
     gone.edit(path.parent)
     remake(path, STAND_INS[: NAMES.index(gone.run) + 1] if gone.run else ())
-    world = look_at(path)
+    snapshot = look_at(path)
     told = {
         (plan.table, one.partition): one.why
-        for plan in plan_tables(world, STAND_INS)
+        for plan in plan_tables(snapshot, STAND_INS)
         for one in plan.planned
         if one.status == "orphan"
     }
@@ -202,15 +202,17 @@ def test_an_orphan_is_explained_by_the_edit_and_by_what_it_was_made_from(
 ) -> None:
     path = copy_of(finished, tmp_path)
     removed("templates/page_young.md")(path.parent)
-    world = look_at(path)
-    trace = world.traces("cells")[YOUNG]
-    told = explain(world, BY_NAME["cells"], YOUNG)
+    snapshot = look_at(path)
+    record = snapshot.records("cells")[YOUNG]
+    told = explain(snapshot, BY_NAME["cells"], YOUNG)
     assert told[:2] == [
         f"orphan: cells no longer has the name {YOUNG}",
         "began with: template page_young.md is gone",
     ]
-    assert f"made from code {trace.recipe.code}, version {trace.version}, {trace.rows} rows" in told
-    version = world.version("prompt_templates", "page_young")
+    assert (
+        f"made from code {record.provenance.code}, version {record.version}, {record.rows} rows" in told
+    )
+    version = snapshot.version("prompt_templates", "page_young")
     assert f"made from input prompt_templates[page_young]: {version}" in told
 
 
@@ -222,25 +224,27 @@ def test_what_goes_with_a_template_is_what_is_trained_anew(finished: Path, tmp_p
     assert whys_since(before, look_at(path)) == {("template page_young.md is gone",)}
 
 
-def numbers(world: World) -> dict[tuple[str, str], int]:
+def numbers(snapshot: Snapshot) -> dict[tuple[str, str], int]:
     """Number the traces there are, by table and partition."""
     return {
-        (table, name): one.number for table in NAMES for name, one in world.traces(table).items()
+        (table, name): one.number
+        for table in NAMES
+        for name, one in snapshot.records(table).items()
     }
 
 
-def whys_since(before: dict[tuple[str, str], int], world: World) -> set[tuple[str, ...]]:
+def whys_since(before: dict[tuple[str, str], int], snapshot: Snapshot) -> set[tuple[str, ...]]:
     """List why the partitions were made whose traces are others than before."""
     return {
-        world.traces(table)[name].because
-        for (table, name), number in numbers(world).items()
+        snapshot.records(table)[name].because
+        for (table, name), number in numbers(snapshot).items()
         if before.get((table, name)) != number
     }
 
 
-def planned_whys(world: World) -> set[tuple[str, ...]]:
+def planned_whys(snapshot: Snapshot) -> set[tuple[str, ...]]:
     """List the edits behind all that would be made or dropped."""
-    return {one.why for plan in plan_tables(world, STAND_INS) for one in plan.planned}
+    return {one.why for plan in plan_tables(snapshot, STAND_INS) for one in plan.planned}
 
 
 RETRACTED = {
@@ -261,11 +265,11 @@ def test_a_retraction_is_told_of_all_that_it_and_later_runs_make_or_drop(
     settle(path.parent, put("sources.courses.licence", "MIT"))
     settle(path.parent, put("corpora.wiki.licence", "MIT"))
     remake(path)
-    world, before = look_at(path), numbers(look_at(path))
-    world.lake.catalog.create_branch(Branch("what_if", "main", {}))
-    kind, name = target[0], target[1] or a_document(world)
+    snapshot, before = look_at(path), numbers(look_at(path))
+    snapshot.lake.catalog.create_branch(Branch("what_if", "main", {}))
+    kind, name = target[0], target[1] or a_document(snapshot)
     told = {(RETRACTED[target].format(name),)}
-    (report,) = retract(world, name_targets(world, {kind: name}))
+    (report,) = retract(snapshot, name_targets(snapshot, {kind: name}))
     assert report.failed == {}
     assert whys_since(before, look_at(path)) == told
     now = numbers(look_at(path))
@@ -278,9 +282,11 @@ def test_a_retraction_is_told_of_all_that_it_and_later_runs_make_or_drop(
     assert planned_whys(look_at(path)) == told
 
 
-def a_document(world: World) -> str:
+def a_document(snapshot: Snapshot) -> str:
     """Name a document."""
-    rows = world.lake.scan("seed_documents", world.versions("seed_documents", ["pages:trains"]))
+    rows = snapshot.lake.scan(
+        "seed_documents", snapshot.versions("seed_documents", ["pages:trains"])
+    )
     return rows.collect()["doc_id"][1]
 
 

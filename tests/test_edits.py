@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from cosmo_assets.incremental.checks import Verdict
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.checks import CheckResult
+    from cosmo_assets.incremental.snapshot import Snapshot
     from cosmo_assets.incremental.table import Table
 
 
@@ -48,10 +48,12 @@ if TYPE_CHECKING:
 def unjudged(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the blocking checks, a third of the time: rows like these have passed them."""
 
-    def judge(_table: Table, made: dict[str, Any], _world: World) -> dict[str, list[Verdict]]:
+    def run_checks(
+        _table: Table, made: dict[str, Any], _snapshot: Snapshot
+    ) -> dict[str, list[CheckResult]]:
         return {name: [] for name in made}
 
-    monkeypatch.setattr("cosmo_assets.incremental.build.judge", judge)
+    monkeypatch.setattr("cosmo_assets.incremental.build.run_checks", run_checks)
 
 
 class Case(NamedTuple):
@@ -62,7 +64,9 @@ class Case(NamedTuple):
     new: str = ""
     orphans: str = ""
     made: str = ""
-    anew: bool = False  # compare with a project made from nothing, which costs a second and more
+    to_build: bool = (
+        False  # compare with a project made from nothing, which costs a second and more
+    )
 
 
 ALGEBRA = "curated-algebra:unit_college"
@@ -127,7 +131,7 @@ CASES: dict[str, Case] = {
         course("algebra", "Algebra", *reversed(titles("Algebra"))),
         stale="seed_documents[courses:algebra]",
         made="seed_documents[courses:algebra]",
-        anew=True,
+        to_build=True,
     ),
     "a source file is added": Case(
         course("chemistry", "Chemistry", *titles("Chemistry")),
@@ -143,7 +147,7 @@ CASES: dict[str, Case] = {
         stale=CURATED_LESS,
         orphans=f"shardwise[courses:botany] topicwise[curated-botany] cellwise[{BOTANY}]",
         made=f"{CURATED_LESS} eval_scores[mixed:quiz]",
-        anew=True,
+        to_build=True,
     ),
     "a source file is renamed": Case(
         renamed("courses/botany.csv", "courses/herbs.csv"),
@@ -152,7 +156,7 @@ CASES: dict[str, Case] = {
         orphans=f"shardwise[courses:botany] topicwise[curated-botany] cellwise[{BOTANY}]",
         # A cell knows where its documents lie, a prompt does not: nothing is asked.
         made=f"shardwise[courses:herbs] topics[curated-botany] cells[{BOTANY}] prompts[{BOTANY}]",
-        anew=True,
+        to_build=True,
     ),
     "a clustering moves its centroids and no document": Case(
         settled(put("clustering.seed", 7)),
@@ -169,7 +173,7 @@ CASES: dict[str, Case] = {
         replaced("templates/page_young.md", "format:", "note: for Ada\nformat:"),
         stale="prompt_templates[page_young]",
         made="prompt_templates[page_young]",
-        anew=True,
+        to_build=True,
     ),
     "the settings of a template are reordered and spaced": Case(
         replaced(
@@ -179,7 +183,7 @@ CASES: dict[str, Case] = {
         ),
         stale="prompt_templates[page_young]",
         made="prompt_templates[page_young]",
-        anew=True,
+        to_build=True,
     ),
     "a template is added": Case(
         template("page_kids", " with riddles"),
@@ -194,7 +198,7 @@ CASES: dict[str, Case] = {
         stale=WEB_LESS,
         orphans="prompt_templates[page_young] cellwise[*:page_young]",
         made=f"{WEB_LESS} eval_scores[*]",
-        anew=True,
+        to_build=True,
     ),
     "a template is renamed": Case(
         renamed("templates/page_young.md", "templates/page_kids.md"),
@@ -220,7 +224,7 @@ CASES: dict[str, Case] = {
             contamination[web-*] contamination_report[web] corpus_profile[web]
             token_shards[web-*] checkpoints[*] eval_scores[*]
         """,
-        anew=True,
+        to_build=True,
     ),
     "a question of a benchmark is edited": Case(
         replaced("quiz.jsonl", "what is 3 plus 1?", "what is 1 plus 3?"),
@@ -231,7 +235,7 @@ CASES: dict[str, Case] = {
         reversed_lines("quiz.jsonl"),
         stale="benchmark_index[quiz]",
         made="benchmark_index[quiz]",
-        anew=True,
+        to_build=True,
     ),
     "a benchmark is added": Case(
         add_exam,
@@ -252,7 +256,7 @@ CASES: dict[str, Case] = {
             contamination[*] contamination_report[*] corpus_profile[web]
             token_shards[web-bees:*] checkpoints[*]
         """,
-        anew=True,
+        to_build=True,
     ),
     "a benchmark is renamed": Case(
         settled(rename("benchmarks.trivia", "ants")),
@@ -293,7 +297,7 @@ CASES: dict[str, Case] = {
             topics[curated-*] cells[curated-*] duplicates[*] contamination_report[curated]
             corpus_profile[curated] checkpoints[mixed] eval_scores[mixed:quiz]
         """,
-        anew=True,
+        to_build=True,
     ),
     "a source is removed": Case(
         settled(drop("sources.courses")),
@@ -316,7 +320,7 @@ CASES: dict[str, Case] = {
         new="shardwise[lessons:*]",
         orphans="shardwise[courses:*] topicwise[curated-*] cellwise[curated-*]",
         made="shardwise[lessons:*] topics[curated-*] cells[curated-*] prompts[curated-*]",
-        anew=True,
+        to_build=True,
     ),
     "a source is of another kind": Case(
         settled(put("sources.courses.kind", "web")),
@@ -327,13 +331,13 @@ CASES: dict[str, Case] = {
             contamination_report[curated] corpus_profile[curated] checkpoints[mixed]
             eval_scores[mixed:quiz]
         """,
-        anew=True,
+        to_build=True,
     ),
     "a source has another licence": Case(
         settled(put("sources.courses.licence", "MIT")),
         stale="seed_documents[courses:*]",
         made="shardwise[courses:*]",  # whose vectors and topics are as they were
-        anew=True,
+        to_build=True,
     ),
     "a source keeps fewer documents": Case(
         settled(put("sources.courses.max_documents", 4)),  # as many as each file has
@@ -352,7 +356,7 @@ CASES: dict[str, Case] = {
             cellwise[curated-*]
         """,
         made="shardwise[courses:s00] topics[curated-*] cells[curated-*] prompts[curated-*]",
-        anew=True,
+        to_build=True,
     ),
     "a group is added": Case(
         settled(put("groups.code", {"topics": "cluster"})),
@@ -374,7 +378,7 @@ CASES: dict[str, Case] = {
             contamination_report[school] corpus_profile[school] checkpoints[mixed]
             eval_scores[mixed:quiz]
         """,
-        anew=True,
+        to_build=True,
     ),
 }
 
@@ -387,9 +391,9 @@ def test_after_an_edit_exactly_these_are_made(name: str, finished: Path, tmp_pat
     path = copy_of(finished, tmp_path)
     known = partitions(look_at(path))
     case.edit(path.parent)
-    world = look_at(path)
-    known |= partitions(world)
-    found = standing(world)
+    snapshot = look_at(path)
+    known |= partitions(snapshot)
+    found = standing(snapshot)
     assert found.stale == chosen(case.stale, known) - found.orphans
     assert found.new == chosen(case.new, known)
     assert found.orphans == chosen(case.orphans, known)
@@ -398,20 +402,20 @@ def test_after_an_edit_exactly_these_are_made(name: str, finished: Path, tmp_pat
     assert done.made == chosen(case.made, live)
     assert done.restored == set()
     assert standing(look_at(path)) == (set(), set(), set())
-    if case.anew:
-        assert versions(path) == anew(path)
+    if case.to_build:
+        assert versions(path) == to_build(path)
 
 
 def versions(path: Path) -> dict[str, dict[str, str]]:
     """Return the version of every partition."""
-    world = look_at(path)
+    snapshot = look_at(path)
     return {
-        table.name: {name: trace.version for name, trace in world.traces(table.name).items()}
+        table.name: {name: record.version for name, record in snapshot.records(table.name).items()}
         for table in STAND_INS
     }
 
 
-def anew(path: Path) -> dict[str, dict[str, str]]:
+def to_build(path: Path) -> dict[str, dict[str, str]]:
     """Make a project from nothing."""
     lake = path.parent / "lake"
     old = lake.rename(path.parent / "old")

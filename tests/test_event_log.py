@@ -11,7 +11,7 @@ from dagster._core.storage.event_log import SqliteEventLogStorage
 
 from cosmo_assets.definitions import defs
 from cosmo_assets.incremental.build import Outcome
-from cosmo_assets.incremental.checks import Verdict, rules
+from cosmo_assets.incremental.checks import CheckResult, rules
 from cosmo_assets.orchestration import assets as steps
 from cosmo_assets.orchestration import events as telling
 from cosmo_assets.orchestration.dagster_internals.event_log import (
@@ -35,10 +35,12 @@ MOST_BYTES = 8_000  # of a partition that is made, all of Dagster's files togeth
 
 
 def outcome_of(cell: str, fate: Any = "made") -> Outcome:
-    verdicts = tuple(Verdict(rule, passed=True) for rule in rules(GRAPH, DOCUMENTS))
+    check_results = tuple(CheckResult(rule, passed=True) for rule in rules(GRAPH, DOCUMENTS))
     metadata = {"why": "never made", "words": 120, "sample": SAMPLE, "picture": PICTURE}
     cost = {"seconds": 0.1, "characters": 4_000.0}
-    return Outcome(cell, fate, f"v-{cell}", 3, metadata=metadata, verdicts=verdicts, cost=cost)
+    return Outcome(
+        cell, fate, f"v-{cell}", 3, metadata=metadata, check_results=check_results, cost=cost
+    )
 
 
 @pytest.fixture

@@ -18,14 +18,14 @@ from cosmo_assets.incremental.failures import read_failures
 from cosmo_assets.orchestration.runner import open_instance, run_graph
 from cosmo_assets.pipeline.code_boundary import project_codes
 from cosmo_assets.pipeline.graph import BY_NAME
-from cosmo_assets.pipeline.project import look
+from cosmo_assets.pipeline.project import load_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from cosmo_assets.incremental.context import Step
-    from cosmo_assets.incremental.table import Made
+    from cosmo_assets.incremental.context import BuildContext
+    from cosmo_assets.incremental.table import Output
 
 
 def test_a_benchmark_without_choices_fails_only_its_own_scores(
@@ -50,13 +50,13 @@ def test_a_benchmark_without_choices_fails_only_its_own_scores(
         return pl.DataFrame(found, schema_overrides={"n": pl.Int64})
 
     monkeypatch.setattr(resources.models.evaluator, "evaluate", evaluate)
-    world = look()
-    (index,) = make(BY_NAME["benchmark_index"], ["trivia"], world)
+    snapshot = load_snapshot()
+    (index,) = make(BY_NAME["benchmark_index"], ["trivia"], snapshot)
     assert index.good, index.error
     table = BY_NAME["eval_scores"]
     outcomes = {
         one.partition: one
-        for one in make(table, ["mixed:quiz", "mixed:trivia"], look(), force=True)
+        for one in make(table, ["mixed:quiz", "mixed:trivia"], load_snapshot(), force=True)
     }
     assert outcomes["mixed:quiz"].fate == "made"
     assert outcomes["mixed:trivia"].fate == "failed"
@@ -69,9 +69,9 @@ def test_a_generator_that_is_down_fails_the_labels_it_is_asked_for_and_no_curate
     down = {"endpoints": ["http://127.0.0.1:9/v1"], "attempts": 1}
     settle(project.parent, put("generator.backend", "openai"))
     settle(project.parent, put("generator.how", down))
-    world = look_at(project)
+    snapshot = look_at(project)
     table = BY_NAME["topic_labels"]
-    outcomes = list(make(table, world.partitions("topics"), world, force=True))
+    outcomes = list(make(table, snapshot.partitions("topics"), snapshot, force=True))
     fates = {one.partition: one.fate for one in outcomes}
     assert {fate for topic, fate in fates.items() if topic.startswith("curated-")} == {"made"}
     assert {fate for topic, fate in fates.items() if topic.startswith("web-")} == {"failed"}
@@ -95,12 +95,13 @@ def test_a_document_without_a_title_fails_only_the_cells_of_the_style_that_names
 ) -> None:
     (project.parent / "templates" / "unit_titled.md").write_text(TITLED)
     replaced("courses/algebra.csv", "Algebra part 2", "")(project.parent)
-    world = look_at(project)
+    snapshot = look_at(project)
     for table in STAND_INS[: [table.name for table in STAND_INS].index("prompts")]:
-        assert all(one.good for one in make(table, look_at(project).partitions(table.by), world))
-        world = look_at(project)
+        assert all(one.good for one in make(table, look_at(project).partitions(table.by), snapshot))
+        snapshot = look_at(project)
     outcomes = {
-        one.partition: one for one in make(BY_NAME["prompts"], world.partitions("cells"), world)
+        one.partition: one
+        for one in make(BY_NAME["prompts"], snapshot.partitions("cells"), snapshot)
     }
     failed = {cell: one.error for cell, one in outcomes.items() if not one.good}
     algebra = {cell for cell in outcomes if cell.startswith("curated-algebra")}
@@ -115,23 +116,23 @@ def test_a_cell_behind_its_template_fails_and_takes_no_other_style_with_it(proje
     replaced("templates/page_young.md", "Write a textbook", "Compose a")(project.parent)
     made = BY_NAME["prompt_templates"]
     assert all(one.good for one in make(made, ["page_young"], look_at(project)))
-    world = look_at(project)
+    snapshot = look_at(project)
     fates = {
         one.partition: (one.fate, one.error)
-        for one in make(BY_NAME["prompts"], world.partitions("cells"), world, force=True)
+        for one in make(BY_NAME["prompts"], snapshot.partitions("cells"), snapshot, force=True)
     }
     young = {cell for cell in fates if cell.endswith(":page_young")}
     assert {cell for cell, (fate, _) in fates.items() if fate == "failed"} == young
     assert {fates[cell][1].split(" is of version ")[0] for cell in young} == young
 
 
-def failing(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
+def failing(context: BuildContext) -> Iterator[tuple[str, Callable[[], Output]]]:
     """Stand for a work that cannot do one of its partitions."""
-    for partition, thunk in BY_NAME["documents"].work(step):
+    for partition, thunk in BY_NAME["documents"].build(context):
         yield partition, refuse if partition.endswith("unit_college") else thunk
 
 
-def refuse() -> Made:
+def refuse() -> Output:
     msg = "no such thing"
     raise ContractError(msg)
 
@@ -141,22 +142,22 @@ def test_a_forced_partition_that_fails_is_listed_and_its_last_good_version_stays
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     documents = BY_NAME["documents"]
-    broken = let_stand_for(dataclasses.replace(documents, work=failing), project_codes())
-    before = look().traces("documents")
+    broken = let_stand_for(dataclasses.replace(documents, build=failing), project_codes())
+    before = load_snapshot().records("documents")
     monkeypatch.setattr(
         "cosmo_assets.orchestration.assets.make", lambda _table, *a, **k: make(broken, *a, **k)
     )
     monkeypatch.setenv("DAGSTER_HOME", "")
-    with open_instance(look().lake) as instance:
+    with open_instance(load_snapshot().lake) as instance:
         layers = [one for _, one in run_graph(instance, [documents], force=True) if one]
     refused = {name for name in before if name.endswith("unit_college")}
     assert set(layers[0].failed) == refused
     assert set(layers[0].failed.values()) == {"no such thing"}
     assert set(layers[0].names) == before.keys() - refused
-    assert {n: t.version for n, t in look().traces("documents").items()} == {
+    assert {n: t.version for n, t in load_snapshot().records("documents").items()} == {
         n: t.version for n, t in before.items()
     }
-    assert read_failures(look(), documents).keys() == refused
+    assert read_failures(load_snapshot(), documents).keys() == refused
 
 
 def test_a_failure_is_no_news_once_its_edit_is_undone_and_is_again_when_it_is_redone(
@@ -167,16 +168,16 @@ def test_a_failure_is_no_news_once_its_edit_is_undone_and_is_again_when_it_is_re
     text = file.read_text()
     broken = "course,heading\nAlgebra,x\n"
     file.write_text(broken)
-    (outcome,) = make(table, ["courses:algebra"], look())
+    (outcome,) = make(table, ["courses:algebra"], load_snapshot())
     assert outcome.fate == "failed"
-    assert read_failures(look(), table) == {"courses:algebra": outcome.error}
+    assert read_failures(load_snapshot(), table) == {"courses:algebra": outcome.error}
     file.write_text(text)
-    assert read_failures(look(), table) == {}
+    assert read_failures(load_snapshot(), table) == {}
     file.write_text(broken)
-    assert read_failures(look(), table).keys() == {"courses:algebra"}
+    assert read_failures(load_snapshot(), table).keys() == {"courses:algebra"}
     file.write_text("course,title\nAlgebra,Fields\n")
-    assert read_failures(look(), table) == {}
-    (mended,) = make(table, ["courses:algebra"], look())
+    assert read_failures(load_snapshot(), table) == {}
+    (mended,) = make(table, ["courses:algebra"], load_snapshot())
     assert mended.fate == "made"
     file.write_text(broken)
-    assert read_failures(look(), table) == {}, "the mend forgot it"
+    assert read_failures(load_snapshot(), table) == {}, "the mend forgot it"

@@ -178,7 +178,7 @@ def test_a_file_imports_from_its_own_floor_and_below(file: str) -> None:
             "def f():\n    import dagster._core.events",
             "private",
         ),
-        ("resources/a.py", "from cosmo_assets.incremental.snapshot import World", "upward"),
+        ("resources/a.py", "from cosmo_assets.incremental.snapshot import Snapshot", "upward"),
         ("resources/a.py", "import dagster", "knows Dagster"),
         ("resources/a.py", "from umap import UMAP", "heavy"),
         ("dbt_like_sql/a.py", "from cosmo_assets.core.digest import digest", "upward"),

@@ -58,10 +58,10 @@ def recipes(root: Path) -> dict[str, Any]:
     lake = Lake(root / "lake")
     return {
         f"{table.name}/{name}": {
-            k: v for k, v in trace.to_json().items() if k not in {"cost", "because", "restored"}
+            k: v for k, v in record.to_json().items() if k not in {"cost", "because", "restored"}
         }
         for table in TABLES
-        for name, trace in lake.traces(table.name).items()
+        for name, record in lake.records(table.name).items()
     }
 
 
@@ -173,8 +173,8 @@ def plan_of(project: Path, table: str) -> set[str]:
 
 def prompts_in(root: Path, cells: set[str]) -> int:
     """Count the current prompts of some cells."""
-    traces = Lake(root / "lake").traces("prompts")
-    return sum(traces[cell].rows for cell in cells)
+    records = Lake(root / "lake").records("prompts")
+    return sum(records[cell].rows for cell in cells)
 
 
 def test_a_killed_run_loses_nothing_it_finished_and_the_next_goes_on(project: Path) -> None:
@@ -192,10 +192,10 @@ def test_a_killed_run_loses_nothing_it_finished_and_the_next_goes_on(project: Pa
     running.kill()
     running.wait()
     kept = recipes(root)
-    for name, trace in kept.items():
+    for name, record in kept.items():
         table, partition = name.split("/", 1)
-        rows = Lake(root / "lake").rows_file(table, partition, trace["version"])
-        assert pl.read_parquet(rows).height == trace["rows"]
+        rows = Lake(root / "lake").rows_file(table, partition, record["version"])
+        assert pl.read_parquet(rows).height == record["rows"]
     told = made(project, *words)
     assert told.keys() <= {"cells", "prompts", "completions", "documents"}
     after = recipes(root)

@@ -32,7 +32,7 @@ from cosmo_assets.incremental.plan import RUN
 from cosmo_assets.incremental.planner import plan_tables
 from cosmo_assets.incremental.retraction.retract import retract, tell_listing
 from cosmo_assets.incremental.retraction.search import find, name_targets
-from cosmo_assets.incremental.table import part
+from cosmo_assets.incremental.table import key_part
 from cosmo_assets.pipeline.graph import BY_NAME
 from cosmo_assets.pipeline.prompts.previews import compare_templates, preview
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.snapshot import Snapshot
 
 GROUNDED = ("curated-algebra:unit_grounded", "curated-botany:unit_grounded")
 TEMPLATE = "templates/unit_grounded.md"
@@ -57,8 +57,8 @@ def project(finished: Path, tmp_path: Path) -> Path:
     return copy_of(finished, tmp_path)
 
 
-def rows(world: World, table: str, *names: str) -> pl.DataFrame:
-    return world.lake.scan(table, world.versions(table, names or GROUNDED)).collect()
+def rows(snapshot: Snapshot, table: str, *names: str) -> pl.DataFrame:
+    return snapshot.lake.scan(table, snapshot.versions(table, names or GROUNDED)).collect()
 
 
 def corpus(file: str, *texts: str) -> Callable[[Path], None]:
@@ -66,18 +66,20 @@ def corpus(file: str, *texts: str) -> Callable[[Path], None]:
 
 
 def test_only_cells_of_the_style_are_grounded(finished: Path) -> None:
-    world = look_at(finished)
-    assert world.partitions("grounded_cells") == GROUNDED
-    assert tuple(world.traces("groundings")) == GROUNDED
-    shown = [name for name, trace in world.traces("prompts").items() if "groundings" in str(trace)]
+    snapshot = look_at(finished)
+    assert snapshot.partitions("grounded_cells") == GROUNDED
+    assert tuple(snapshot.records("groundings")) == GROUNDED
+    shown = [
+        name for name, record in snapshot.records("prompts").items() if "groundings" in str(record)
+    ]
     assert tuple(shown) == GROUNDED
 
 
 def test_each_document_finds_the_passage_that_speaks_of_it(finished: Path) -> None:
-    world = look_at(finished)
-    prompts = rows(world, "prompts")
+    snapshot = look_at(finished)
+    prompts = rows(snapshot, "prompts")
     assert prompts.height == 8
-    texts = dict(rows(world, "passages", "wiki").select("passage_id", "text").iter_rows())
+    texts = dict(rows(snapshot, "passages", "wiki").select("passage_id", "text").iter_rows())
     for row in prompts.iter_rows(named=True):
         ((name,), course) = row["passages"], row["partition"].split(":")[0].split("-")[1]
         assert course in texts[name].lower()
@@ -86,12 +88,12 @@ def test_each_document_finds_the_passage_that_speaks_of_it(finished: Path) -> No
 
 
 def test_prompts_are_written_again_from_their_rows_and_groundings(finished: Path) -> None:
-    world = look_at(finished)
-    (row,) = rows(world, "prompt_templates", "unit_grounded").to_dicts()
+    snapshot = look_at(finished)
+    (row,) = rows(snapshot, "prompt_templates", "unit_grounded").to_dicts()
     template = PromptTemplate.model_validate_json(row["template"])
-    groundings = rows(world, "groundings")
+    groundings = rows(snapshot, "groundings")
     texts = dict(groundings.select("passage_id", "text").iter_rows())
-    for row in rows(world, "prompts").iter_rows(named=True):
+    for row in rows(snapshot, "prompts").iter_rows(named=True):
         variables = {name: row[name] for name in VARIABLES if name in template.variables}
         assert render(template, variables, texts) == row["prompt"]
         here = (pl.col("partition") == row["partition"]) & (pl.col("doc_id") == row["doc_id"])
@@ -191,9 +193,9 @@ UP_TO = [table.name for table in STAND_INS].index("prompts")
 
 
 def versions(path: Path) -> dict[str, dict[str, str]]:
-    world = look_at(path)
+    snapshot = look_at(path)
     return {
-        table.name: {name: trace.version for name, trace in world.traces(table.name).items()}
+        table.name: {name: record.version for name, record in snapshot.records(table.name).items()}
         for table in STAND_INS
     }
 
@@ -209,11 +211,11 @@ def test_a_corpus_is_in_no_recipe_of_a_cell_that_is_not_grounded(project: Path) 
     assert all("unit_grounded" in one for one in changed if one.split("[")[0] in alone)
 
 
-def recipes(world: World) -> dict[str, str]:
+def recipes(snapshot: Snapshot) -> dict[str, str]:
     return {
-        f"{table.name}[{name}]": json.dumps(trace.to_json()["recipe"], sort_keys=True)
+        f"{table.name}[{name}]": json.dumps(record.to_json()["recipe"], sort_keys=True)
         for table in STAND_INS
-        for name, trace in world.traces(table.name).items()
+        for name, record in snapshot.records(table.name).items()
     }
 
 
@@ -236,10 +238,10 @@ def test_a_seed_document_never_finds_itself_in_a_corpus(project: Path) -> None:
     replaced(TEMPLATE, "kinds: [outline]", "kinds: [web]")(root)
     replaced(TEMPLATE, "passages: 1", "passages: 3")(root)
     remake(project, STAND_INS[: UP_TO + 1])
-    world = look_at(project)
-    cells = world.partitions("grounded_cells")
-    found = rows(world, "groundings", *cells).join(
-        rows(world, "seed_documents", "pages:bees").select("doc_id", seed="text"), on="doc_id"
+    snapshot = look_at(project)
+    cells = snapshot.partitions("grounded_cells")
+    found = rows(snapshot, "groundings", *cells).join(
+        rows(snapshot, "seed_documents", "pages:bees").select("doc_id", seed="text"), on="doc_id"
     )
     assert found.height == 3 * len(pages)
     assert found["passage_id"].n_unique() > 3
@@ -255,8 +257,8 @@ def test_a_corpus_that_is_not_there_fails_the_cells_of_its_style_alone(project: 
     replaced(TEMPLATE, "passages: 1", "passages: 1\ncorpora: [wikki]")(project.parent)
     fates = {}
     for table in STAND_INS[: UP_TO + 1]:
-        world = look_at(project)
-        for one in make(table, world.partitions(table.by), world):
+        snapshot = look_at(project)
+        for one in make(table, snapshot.partitions(table.by), snapshot):
             fates[f"{table.name}[{one.partition}]"] = (one.fate, one.error)
     bad = {name: told for name, told in fates.items() if told[0] not in {"made", "hit"}}
     told = (
@@ -266,25 +268,25 @@ def test_a_corpus_that_is_not_there_fails_the_cells_of_its_style_alone(project: 
         GROUNDED, ("failed", told)
     )
     assert bad == {}  # the prompts are as they were, and told to be behind
-    world = look_at(project)
-    assert world.state(BY_NAME["groundings"], GROUNDED[0]).status == "stale"
+    snapshot = look_at(project)
+    assert snapshot.state(BY_NAME["groundings"], GROUNDED[0]).status == "stale"
     with pytest.raises(BadInputError, match="did you mean 'wiki'"):
-        preview(world, "unit_grounded", 1)
+        preview(snapshot, "unit_grounded", 1)
 
 
 def test_without_a_corpus_a_grounded_style_has_no_cells(project: Path) -> None:
     settle(project.parent, drop("corpora"))
     remake(project, STAND_INS[: UP_TO + 1])
-    world = look_at(project)
-    assert world.partitions("grounded_cells") == ()
-    assert not [name for name in world.partitions("cells") if "unit_grounded" in name]
-    assert standing(world, STAND_INS[: UP_TO + 1]) == (set(), set(), set())
+    snapshot = look_at(project)
+    assert snapshot.partitions("grounded_cells") == ()
+    assert not [name for name in snapshot.partitions("cells") if "unit_grounded" in name]
+    assert standing(snapshot, STAND_INS[: UP_TO + 1]) == (set(), set(), set())
 
 
 def test_a_preview_grounds_as_the_step_does_and_the_diff_too(project: Path) -> None:
-    world = look_at(project)
-    shown = preview(world, "unit_grounded", 4)
-    made = rows(world, "prompts")
+    snapshot = look_at(project)
+    shown = preview(snapshot, "unit_grounded", 4)
+    made = rows(snapshot, "prompts")
     assert set(shown["prompt"]) <= set(made["prompt"])
     assert shown["passages"].list.len().to_list() == [1] * 4
     replaced(TEMPLATE, "passages: 1", "passages: 2")(project.parent)
@@ -295,18 +297,18 @@ def test_a_preview_grounds_as_the_step_does_and_the_diff_too(project: Path) -> N
 
 
 def test_a_retracted_document_leaves_groundings_and_others_stay(project: Path) -> None:
-    world = look_at(project)
-    gone = rows(world, "groundings", GROUNDED[0])["doc_id"][0]
+    snapshot = look_at(project)
+    gone = rows(snapshot, "groundings", GROUNDED[0])["doc_id"][0]
     before: dict[str, Any] = versions(project)
-    retract(world, [("doc", gone)])
-    world = look_at(project)
-    assert gone not in set(rows(world, "groundings")["doc_id"])
-    assert gone not in set(rows(world, "prompts")["doc_id"])
-    assert rows(world, "groundings").height == rows(world, "prompts").height == 7
+    retract(snapshot, [("doc", gone)])
+    snapshot = look_at(project)
+    assert gone not in set(rows(snapshot, "groundings")["doc_id"])
+    assert gone not in set(rows(snapshot, "prompts")["doc_id"])
+    assert rows(snapshot, "groundings").height == rows(snapshot, "prompts").height == 7
     after = versions(project)
     assert after["groundings"][GROUNDED[1]] == before["groundings"][GROUNDED[1]]
     names = {"seed_documents", "cells", "groundings", "prompts"}
-    stale = {name for name in standing(world).stale if name.split("[")[0] in names}
+    stale = {name for name in standing(snapshot).stale if name.split("[")[0] in names}
     assert stale == set()
 
 
@@ -333,10 +335,12 @@ def test_a_retracted_corpus_goes_with_all_that_quotes_it(
     old = rows(look_at(project), "groundings").filter(~pl.col("passage_id").str.starts_with("lore"))
     assert lake_holds(root, *old["text"]) != []
 
-    world = look_at(project)
-    listed = tell_listing(world, find(world, name_targets(world, dict([target]))))["tables"]
+    snapshot = look_at(project)
+    listed = tell_listing(snapshot, find(snapshot, name_targets(snapshot, dict([target]))))[
+        "tables"
+    ]
     assert {row["partition"] for row in listed["prompts"]["rows"]} == cells
-    (report,) = retract(world, [target])
+    (report,) = retract(snapshot, [target])
 
     after = versions(project)
     assert after["passages"].keys() == {"lore"}
@@ -350,12 +354,12 @@ def test_a_retracted_corpus_goes_with_all_that_quotes_it(
     assert standing(look_at(project)) == (set(), set(), set())
     now = rows(look_at(project), "prompts")
     assert now.height == shown.height
-    assert {part(one, 0) for one in now["passages"].explode(empty_as_null=False)} == {"lore"}
-    traces = look_at(project).traces("completions")
-    asked = {cell: traces[cell].cost["calls"] for cell in GROUNDED}
+    assert {key_part(one, 0) for one in now["passages"].explode(empty_as_null=False)} == {"lore"}
+    records = look_at(project).records("completions")
+    asked = {cell: records[cell].cost["calls"] for cell in GROUNDED}
     same = shown.join(now, on=["partition", "prompt_id", "prompt"], how="semi")
     kept = dict(same.group_by("partition").len().iter_rows())
-    assert asked == {cell: traces[cell].rows - kept.get(cell, 0) for cell in GROUNDED}
+    assert asked == {cell: records[cell].rows - kept.get(cell, 0) for cell in GROUNDED}
     assert sum(asked.values()) == int(quoting.sum())
 
 
@@ -388,9 +392,11 @@ def test_a_corpus_that_is_given_another_licence_is_read_anew(project: Path) -> N
     settle(project.parent, put("corpora.wiki.licence", "MIT"))
     before: dict[str, Any] = versions(project)
     retract(look_at(project), [("licence", "CC0-1.0")])
-    world = look_at(project)
-    assert world.state(BY_NAME["passages"], "wiki").status == "missing"
-    assert not world.traces("groundings").keys() | world.traces("prompts").keys() & set(GROUNDED)
+    snapshot = look_at(project)
+    assert snapshot.state(BY_NAME["passages"], "wiki").status == "missing"
+    assert not snapshot.records("groundings").keys() | snapshot.records("prompts").keys() & set(
+        GROUNDED
+    )
     remake(project)
     assert standing(look_at(project)) == (set(), set(), set())
     assert versions(project)["token_shards"] == before["token_shards"]

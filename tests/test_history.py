@@ -25,11 +25,11 @@ from cosmo_assets.incremental.run_history import by_run, read_history
 from cosmo_assets.incremental.run_record import SCHEMA
 from cosmo_assets.orchestration import assets as steps
 from cosmo_assets.orchestration.partitions import sync_partitions
-from cosmo_assets.orchestration.runner import hull, open_instance, run_config
+from cosmo_assets.orchestration.runner import open_instance, range_tags, run_config
 from cosmo_assets.pipeline.code_boundary import project_codes
 from cosmo_assets.pipeline.generation import completions
 from cosmo_assets.pipeline.graph import BY_NAME, GRAPH
-from cosmo_assets.pipeline.project import look
+from cosmo_assets.pipeline.project import load_snapshot
 from resources.generation.usage_log import last_of_each, read_samples
 from resources.project import find_lake
 
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from cosmo_assets.incremental.context import Step
-    from cosmo_assets.incremental.table import Made, Table
+    from cosmo_assets.incremental.context import BuildContext
+    from cosmo_assets.incremental.table import Output, Table
 
 DOCUMENTS = ["-s", "completions", "-s", "documents", "--force"]
 BEFORE = 2  # partitions of documents that are made before something happens
@@ -86,13 +86,13 @@ def ending(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], 
     def arrange(happen: Callable[[], object]) -> None:
         documents = BY_NAME["documents"]
 
-        def work(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
-            for at, (partition, thunk) in enumerate(documents.work(step)):
+        def work(context: BuildContext) -> Iterator[tuple[str, Callable[[], Output]]]:
+            for at, (partition, thunk) in enumerate(documents.build(context)):
                 if at == BEFORE:
                     happen()
                 yield partition, thunk
 
-        changed = let_stand_for(dataclasses.replace(documents, work=work), project_codes())
+        changed = let_stand_for(dataclasses.replace(documents, build=work), project_codes())
 
         def make(table: Table, *args: Any, **named: Any) -> Iterator[batch.Outcome]:
             return batch.make(changed if table is documents else table, *args, **named)
@@ -112,7 +112,7 @@ def test_a_run_that_comes_to_its_end_says_so_with_what_was_asked_of_it() -> None
         assert (row["by"], row["branch"]) == ("cosmo run", "main")
         assert row["selection"] == "-s completions -s documents -p curated* --force"
         assert row["began"] < row["ended"]
-        made = [name for name in look().traces(table) if name.startswith("curated")]
+        made = [name for name in load_snapshot().records(table) if name.startswith("curated")]
         assert (row["made"], row["failed"]) == (len(made), 0)
 
 
@@ -129,7 +129,7 @@ def test_a_run_that_a_signal_stops_leaves_what_it_did_until_then(
     assert {row["standing"] for row in found.values()} == {"stopped"}
     assert all(row["ended"] for row in found.values())
     assert found["completions"]["finished"]
-    assert found["completions"]["made"] == len(look().traces("completions"))
+    assert found["completions"]["made"] == len(load_snapshot().records("completions"))
     assert not found["documents"]["finished"]
     assert (found["documents"]["made"], found["documents"]["failed"]) == (BEFORE, 0)
 
@@ -145,7 +145,7 @@ def test_a_run_that_an_error_ends_leaves_what_it_did_until_then(
     cosmo("run", *DOCUMENTS, code=2)
     found = rows()
     assert {row["standing"] for row in found.values()} == {"failed"}
-    assert found["documents"]["made"] == len(look().traces("documents"))
+    assert found["documents"]["made"] == len(load_snapshot().records("documents"))
 
 
 def refuse(*_: object) -> None:
@@ -159,7 +159,7 @@ def test_partitions_that_fail_are_counted_in_a_run_that_comes_to_its_end(
     ending(refuse)
     cosmo("run", *DOCUMENTS, code=1)
     found = rows()
-    documents = look().traces("documents")
+    documents = load_snapshot().records("documents")
     assert found["documents"]["standing"] == "done"
     assert (found["documents"]["made"], found["documents"]["failed"]) == (
         BEFORE,
@@ -173,7 +173,7 @@ def test_a_run_that_is_killed_shows_as_such_with_the_tables_it_finished() -> Non
     found = rows()
     assert {(row["standing"], row["ended"]) for row in found.values()} == {("killed", None)}
     assert found["completions"]["finished"]
-    assert found["completions"]["made"] == len(look().traces("completions"))
+    assert found["completions"]["made"] == len(load_snapshot().records("completions"))
     assert (found["documents"]["finished"], found["documents"]["made"]) == (False, 0)
     assert "killed" in cosmo("history")
 
@@ -236,11 +236,11 @@ def start_by_dagster(table: str, partitions: list[str], *, force: bool) -> dg.Da
     job = defs.resolve_implicit_job_def_def_for_assets([dg.AssetKey(table)])
     assert job
     with open_instance(find_lake()) as instance:
-        sync_partitions(instance, look())
+        sync_partitions(instance, load_snapshot())
         return job.execute_in_process(
             instance=instance,
             asset_selection=[dg.AssetKey(table)],
-            tags=hull(instance, BY_NAME[table], partitions),
+            tags=range_tags(instance, BY_NAME[table], partitions),
             run_config=run_config(BY_NAME[table], partitions, force=force),
             raise_on_error=False,
         ).dagster_run
@@ -249,7 +249,7 @@ def start_by_dagster(table: str, partitions: list[str], *, force: bool) -> dg.Da
 def test_a_step_that_dagster_starts_keeps_its_own_record(project: Path) -> None:
     template("page_young", " in verse")(project.parent)
     cosmo("run", "-s", "prompt_templates", "-s", "cells")
-    cells = [name for name in look().partitions("cells") if name.endswith("page_young")]
+    cells = [name for name in load_snapshot().partitions("cells") if name.endswith("page_young")]
     begun = start_by_dagster("prompts", sorted(cells), force=False)
     row = rows()["prompts"]
     assert (row["by"], row["standing"]) == (f"Dagster run {begun.run_id[:8]}", "done")
@@ -259,7 +259,9 @@ def test_a_step_that_dagster_starts_keeps_its_own_record(project: Path) -> None:
     assert (
         0
         < row["seconds"]
-        == pytest.approx(sum(look().traces("prompts")[cell].cost["seconds"] for cell in cells))
+        == pytest.approx(
+            sum(load_snapshot().records("prompts")[cell].cost["seconds"] for cell in cells)
+        )
     )
 
 
@@ -272,7 +274,7 @@ def test_a_step_of_dagsters_in_which_partitions_fail_came_to_its_end(
     ending: Callable[[Callable[[], object]], None],
 ) -> None:
     ending(refuse)
-    documents = sorted(look().traces("documents"))
+    documents = sorted(load_snapshot().records("documents"))
     assert not start_by_dagster("documents", documents, force=True).is_success
     row = rows()["documents"]
     assert (row["standing"], row["finished"]) == ("done", True)
@@ -285,7 +287,7 @@ def test_a_step_of_dagsters_that_is_cancelled_leaves_what_it_did_until_then(
     ending: Callable[[Callable[[], object]], None],
 ) -> None:
     ending(lambda: os.kill(os.getpid(), signal.SIGTERM))
-    start_by_dagster("documents", sorted(look().traces("documents")), force=True)
+    start_by_dagster("documents", sorted(load_snapshot().records("documents")), force=True)
     row = rows()["documents"]
     assert (row["standing"], row["finished"], row["made"]) == ("stopped", False, BEFORE)
 
@@ -294,7 +296,7 @@ def test_a_step_of_dagsters_that_an_error_ends_leaves_what_it_did_until_then(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(steps, "_report", refuse)
-    documents = sorted(look().traces("documents"))
+    documents = sorted(load_snapshot().records("documents"))
     start_by_dagster("documents", documents, force=True)
     row = rows()["documents"]
     assert (row["standing"], row["finished"], row["made"]) == ("failed", False, len(documents))
@@ -302,7 +304,7 @@ def test_a_step_of_dagsters_that_an_error_ends_leaves_what_it_did_until_then(
 
 @pytest.mark.usefixtures("reseeded")
 def test_a_step_of_dagsters_says_what_it_paid() -> None:
-    start_by_dagster("completions", sorted(look().traces("completions")), force=False)
+    start_by_dagster("completions", sorted(load_snapshot().records("completions")), force=False)
     row = rows()["completions"]
     assert (row["planned"], row["made"]) == (8, 8)
     assert row["tokens"] > 0
@@ -350,7 +352,7 @@ def test_what_is_asked_in_vain_is_paid_and_what_the_ledger_has_is_not(
 def test_what_partitions_cost_is_what_was_paid_where_all_goes_well() -> None:
     cosmo("run", "-s", "completions", "--per-run", "3")
     row = rows()["completions"]
-    costs = [trace.cost for trace in look().traces("completions").values()]
+    costs = [build_record.cost for build_record in load_snapshot().records("completions").values()]
     tokens = sum(cost["prompt_tokens"] + cost["completion_tokens"] for cost in costs)
     assert row["tokens"] == tokens > 0
     assert len(row["runs"]) == 3

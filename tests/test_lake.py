@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 import pytest
 
-from cosmo_assets.core.build_record import Recipe, Trace
+from cosmo_assets.core.build_record import BuildRecord, Provenance
 from cosmo_assets.core.errors import BadInputError, ContractError
 from cosmo_assets.core.row_digest import rows_digest
 from resources.storage.catalog import Branch, Catalog
@@ -36,16 +36,16 @@ def lake(tmp_path: Path) -> Lake:
     return Lake(tmp_path / "lake")
 
 
-def trace(rows: pl.DataFrame = ROWS, *, seed: int = 0) -> Trace:
-    recipe = Recipe("1", {"seed": seed}, {"other[p]": "v"})
-    return Trace(recipe, rows_digest(rows, key=("id",)), rows.height)
+def record(rows: pl.DataFrame = ROWS, *, seed: int = 0) -> BuildRecord:
+    provenance = Provenance("1", {"seed": seed}, {"other[p]": "v"})
+    return BuildRecord(provenance, rows_digest(rows, key=("id",)), rows.height)
 
 
-def publish(lake: Lake, partition: str, rows: pl.DataFrame = ROWS, *, seed: int = 0) -> Trace:
+def publish(lake: Lake, partition: str, rows: pl.DataFrame = ROWS, *, seed: int = 0) -> BuildRecord:
     draft = lake.draft("t", partition)
     write_rows(draft, rows)
     (draft / "beside.txt").write_text("beside")
-    lake.publish("t", [Draft(draft, partition, made := trace(rows, seed=seed))])
+    lake.publish("t", [Draft(draft, partition, made := record(rows, seed=seed))])
     return made
 
 
@@ -78,7 +78,7 @@ def drafts(lake: Lake) -> list[Path]:
 
 def test_a_published_partition_is_read_back(lake: Lake) -> None:
     made = publish(lake, "p")
-    assert lake.traces("t") == {"p": made}
+    assert lake.records("t") == {"p": made}
     assert lake.scan("t", {"p": made.version}).collect().equals(ROWS)
     assert (lake.folder("t", "p", made.version) / "beside.txt").read_text() == "beside"
     assert drafts(lake) == []
@@ -87,7 +87,7 @@ def test_a_published_partition_is_read_back(lake: Lake) -> None:
 @pytest.mark.parametrize("name", ["p", "a:b", "a:b:c", "web-soup.v1:style_1", "x.json:y"])
 def test_a_partition_with_colons_is_a_folder_in_a_folder_and_back(lake: Lake, name: str) -> None:
     made = publish(lake, name)
-    assert list(lake.traces("t")) == [name]
+    assert list(lake.records("t")) == [name]
     place = lake.rows_file("t", name, made.version)
     assert place.relative_to(lake.root / "tables/t").parts[:-2] == (*name.split(":"),)
     assert place.is_file()
@@ -96,8 +96,8 @@ def test_a_partition_with_colons_is_a_folder_in_a_folder_and_back(lake: Lake, na
 def test_traces_come_in_order_and_a_table_never_made_has_none(lake: Lake) -> None:
     for name in ("b:y", "a", "b:x"):
         publish(lake, name)
-    assert list(lake.traces("t")) == ["a", "b:x", "b:y"]
-    assert lake.traces("other") == {}
+    assert list(lake.records("t")) == ["a", "b:x", "b:y"]
+    assert lake.records("other") == {}
 
 
 def test_partitions_are_scanned_in_their_order(lake: Lake) -> None:
@@ -123,7 +123,7 @@ def test_a_lake_may_lie_in_a_folder_that_looks_like_a_glob_or_a_hive(tmp_path: P
 def test_the_same_content_under_another_recipe_keeps_one_folder(lake: Lake) -> None:
     one, two = publish(lake, "p"), publish(lake, "p", seed=1)
     assert one.version == two.version
-    assert lake.traces("t")["p"] == two
+    assert lake.records("t")["p"] == two
     assert [path.name for path in (lake.root / "tables/t/p").iterdir()] == [one.version]
     assert drafts(lake) == []
 
@@ -139,25 +139,25 @@ def test_the_same_rows_are_the_same_bytes(tmp_path: Path) -> None:
 def test_a_reverted_edit_finds_its_earlier_trace(lake: Lake) -> None:
     first = publish(lake, "p")
     publish(lake, "p", numbered(1), seed=1)
-    found = lake.earlier("t", {"p": first.recipe})
+    found = lake.earlier("t", {"p": first.provenance})
     assert found == {"p": first}
     lake.set_current("t", found)
-    assert lake.traces("t")["p"] == first
-    other = trace(numbered(1), seed=1)
-    assert lake.earlier("t", {"p": other.recipe, "q": other.recipe}) == {"p": other}
+    assert lake.records("t")["p"] == first
+    other = record(numbered(1), seed=1)
+    assert lake.earlier("t", {"p": other.provenance, "q": other.provenance}) == {"p": other}
 
 
 def test_what_was_never_made_is_not_found(lake: Lake) -> None:
-    assert lake.earlier("t", {"p": trace().recipe}) == {}
+    assert lake.earlier("t", {"p": record().provenance}) == {}
     publish(lake, "p")
-    assert lake.earlier("t", {"p": trace(seed=9).recipe}) == {}
+    assert lake.earlier("t", {"p": record(seed=9).provenance}) == {}
 
 
 def test_an_earlier_trace_whose_rows_are_gone_is_not_found(lake: Lake) -> None:
     first = publish(lake, "p")
     publish(lake, "p", numbered(1), seed=1)
     lake.folder("t", "p", first.version).rename(lake.root / "gone")
-    assert lake.earlier("t", {"p": first.recipe}) == {}
+    assert lake.earlier("t", {"p": first.provenance}) == {}
 
 
 def test_a_partition_remembers_every_recipe_and_a_forced_remake_takes_its_place(
@@ -165,10 +165,10 @@ def test_a_partition_remembers_every_recipe_and_a_forced_remake_takes_its_place(
 ) -> None:
     made = [publish(lake, "p", numbered(seed), seed=seed) for seed in range(12)]
     for one in made:
-        assert lake.earlier("t", {"p": one.recipe}) == {"p": one}
+        assert lake.earlier("t", {"p": one.provenance}) == {"p": one}
     again = publish(lake, "p", numbered(99), seed=3)
     assert again.version != made[3].version
-    assert lake.earlier("t", {"p": made[3].recipe}) == {"p": again}
+    assert lake.earlier("t", {"p": made[3].provenance}) == {"p": again}
 
 
 def test_a_chunk_of_partitions_is_published_whole(lake: Lake) -> None:
@@ -176,26 +176,26 @@ def test_a_chunk_of_partitions_is_published_whole(lake: Lake) -> None:
     for number in range(3):
         draft = lake.draft("t", f"p:{number}")
         write_rows(draft, numbered(number))
-        drafts.append(Draft(draft, f"p:{number}", trace(numbered(number), seed=number)))
-    assert lake.traces("t") == {}
+        drafts.append(Draft(draft, f"p:{number}", record(numbered(number), seed=number)))
+    assert lake.records("t") == {}
     lake.publish("t", drafts)
-    assert lake.traces("t") == {one.partition: one.trace for one in drafts}
+    assert lake.records("t") == {one.partition: one.record for one in drafts}
 
 
 def test_a_branch_starts_where_its_parent_is_and_goes_its_own_way(lake: Lake) -> None:
     first = publish(lake, "p")
     lake.catalog.create_branch(Branch("idea", "main", {"generator.model": "x"}))
     other = Lake(lake.root, "idea")
-    assert other.traces("t") == {"p": first}
+    assert other.records("t") == {"p": first}
     second = publish(other, "p", numbered(1), seed=1)
-    assert (lake.traces("t"), other.traces("t")) == ({"p": first}, {"p": second})
-    assert lake.earlier("t", {"p": second.recipe}) == {"p": second}
+    assert (lake.records("t"), other.records("t")) == ({"p": first}, {"p": second})
+    assert lake.earlier("t", {"p": second.provenance}) == {"p": second}
     third = publish(lake, "q")
-    assert "q" not in other.traces("t")
+    assert "q" not in other.records("t")
     lake.catalog.promote_branch("idea", "main")
-    assert lake.traces("t") == {"p": second}
+    assert lake.records("t") == {"p": second}
     assert lake.catalog.branches() == {}
-    assert lake.earlier("t", {"q": third.recipe}) == {"q": third}
+    assert lake.earlier("t", {"q": third.provenance}) == {"q": third}
 
 
 @pytest.mark.parametrize("name", ["main", "", "A b", "../x", "-x"])
@@ -231,10 +231,10 @@ def test_a_partition_let_go_of_has_no_trace_and_keeps_its_history(lake: Lake) ->
     publish(lake, "q")
     for _ in range(2):
         lake.set_current("t", {"p": None})
-        assert list(lake.traces("t")) == ["q"]
-        assert lake.earlier("t", {"p": first.recipe}) == {"p": first}
+        assert list(lake.records("t")) == ["q"]
+        assert lake.earlier("t", {"p": first.provenance}) == {"p": first}
     lake.set_current("t", {"p": first})
-    assert lake.traces("t")["p"] == first
+    assert lake.records("t")["p"] == first
 
 
 def test_a_rejected_draft_can_be_looked_at_and_a_later_one_takes_its_place(lake: Lake) -> None:
@@ -242,7 +242,7 @@ def test_a_rejected_draft_can_be_looked_at_and_a_later_one_takes_its_place(lake:
         draft = lake.draft("t", "a:b")
         write_rows(draft, numbered(number))
         lake.reject(draft, "t", "a:b")
-    assert lake.traces("t") == {}
+    assert lake.records("t") == {}
     kept = pl.read_parquet(lake.root / "rejected/t/a/b/rows.parquet")
     assert kept["id"].to_list() == [6, 7]
 
@@ -388,7 +388,7 @@ KILLS = """
 import signal, time
 import polars as pl
 from cosmo_assets.core.row_digest import rows_digest
-from cosmo_assets.core.build_record import Recipe, Trace
+from cosmo_assets.core.build_record import BuildRecord, Provenance
 from resources.storage.lake import Draft, write_rows
 
 lake = Lake(Path(sys.argv[1]))
@@ -404,9 +404,9 @@ def write():
             write_rows(draft, rows)
             (draft / "beside.txt").write_text(str(number))
             version = rows_digest(rows, key=())
-            recipe = Recipe("1", {"number": number}, {})
-            trace = Trace(recipe, version, rows.height)
-            lake.publish("t", [Draft(draft, name, trace)])
+            provenance = Provenance("1", {"number": number}, {})
+            record = BuildRecord(provenance, version, rows.height)
+            lake.publish("t", [Draft(draft, name, record)])
 
 print("ready", flush=True)
 for line in sys.stdin:
@@ -422,14 +422,14 @@ for line in sys.stdin:
 
 def check_whole(lake: Lake) -> int:
     """Read all that traces name; return how many partitions there are."""
-    traces = lake.traces("t")
-    for name, one in traces.items():
+    records = lake.records("t")
+    for name, one in records.items():
         rows = pl.read_parquet(lake.rows_file("t", name, one.version))
         assert rows_digest(rows, key=()) == one.version
-        number = one.recipe.settings["number"]
+        number = one.provenance.settings["number"]
         beside = lake.folder("t", name, one.version) / "beside.txt"
         assert (rows["id"].min(), beside.read_text()) == (number, str(number))
-    return len(traces)
+    return len(records)
 
 
 def test_a_writer_killed_at_any_moment_leaves_every_trace_whole(lake: Lake) -> None:

@@ -16,8 +16,8 @@ from cosmo_assets.incremental.build import make
 from cosmo_assets.incremental.graph import Graph
 from cosmo_assets.incremental.lineage import Lineage, aggregated, derived, traced
 from cosmo_assets.incremental.retraction.retract import retract
-from cosmo_assets.incremental.snapshot import World
-from cosmo_assets.incremental.table import Column, Made, Table, same
+from cosmo_assets.incremental.snapshot import Snapshot
+from cosmo_assets.incremental.table import Column, Output, Table, same
 from cosmo_assets.pipeline.dimensions import DIMENSIONS
 from cosmo_assets.pipeline.graph import GRAPH
 from cosmo_assets.pipeline.retraction import RETRACTION
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from cosmo_assets.incremental.context import Step
+    from cosmo_assets.incremental.context import BuildContext
 
 FIRST = 200  # characters
 
 
-def _open(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
-    documents = step.scan("documents", step.partitions)
+def _open(context: BuildContext) -> Iterator[tuple[str, Callable[[], Output]]]:
+    documents = context.scan("documents", context.partitions)
     rows = documents.select(
         "partition", "prompt_id", "doc_id", pl.col("text").str.head(FIRST).alias("opening")
     ).collect()
-    for cell in step.partitions:
+    for cell in context.partitions:
         mine = rows.filter(pl.col("partition") == cell).drop("partition")
-        yield cell, partial(Made, mine)
+        yield cell, partial(Output, mine)
 
 
 OPENINGS = Table(
@@ -52,7 +52,7 @@ OPENINGS = Table(
         "opening": Column(pl.String, "its first characters"),
     },
     key=("prompt_id",),
-    work=_open,
+    build=_open,
     parents=(same("documents"),),
     lineage=derived("documents", "prompt_id"),
 )
@@ -76,16 +76,16 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = finish_project(tmp_path_factory.mktemp("finished"))
     ground_courses(path)
     remake(path)
-    world = opened(path)
-    made = list(make(OPENINGS, world.partitions("cells"), world))
+    snapshot = opened(path)
+    made = list(make(OPENINGS, snapshot.partitions("cells"), snapshot))
     assert {one.fate for one in made} == {"made"}, made[0].error
     return path
 
 
-def opened(path: Path) -> World:
+def opened(path: Path) -> Snapshot:
     """Look at a project with the graph that has one table more."""
-    world = look_at(path)
-    return World(graph_with(OPENINGS), world.config, world.lake, world.all_outside)
+    snapshot = look_at(path)
+    return Snapshot(graph_with(OPENINGS), snapshot.config, snapshot.lake, snapshot.all_outside)
 
 
 def held(lake: Path, table: str) -> pl.DataFrame:
@@ -100,15 +100,17 @@ def held(lake: Path, table: str) -> pl.DataFrame:
     return pl.concat([empty, *(pl.read_parquet(file).select(columns) for file in files)])
 
 
-def target(kind: str, world: World) -> tuple[str, str]:
+def target(kind: str, snapshot: Snapshot) -> tuple[str, str]:
     if kind == "doc":
-        rows = world.lake.scan("openings", world.versions("openings", world.partitions("cells")))
+        rows = snapshot.lake.scan(
+            "openings", snapshot.versions("openings", snapshot.partitions("cells"))
+        )
         return kind, str(rows.select(pl.col("doc_id").min()).collect().item())
     first = {
         "source": "pages",
-        "licence": world.config.sources["pages"].licence,
-        "template": next(iter(world.outside.templates)),
-        "model": world.config.generator.model,
+        "licence": snapshot.config.sources["pages"].licence,
+        "template": next(iter(snapshot.outside.templates)),
+        "model": snapshot.config.generator.model,
         "corpus": "wiki",
     }
     return kind, first[kind]
@@ -119,18 +121,18 @@ def test_no_file_holds_a_row_of_an_added_table_that_descends(
     kind: str, finished: Path, tmp_path: Path
 ) -> None:
     path = copy_of(finished, tmp_path)
-    world = opened(path)
-    before = held(world.lake.root, "openings")
-    (report,) = retract(world, [target(kind, world)])
+    snapshot = opened(path)
+    before = held(snapshot.lake.root, "openings")
+    (report,) = retract(snapshot, [target(kind, snapshot)])
     after = opened(path)
-    documents = held(world.lake.root, "documents")
-    openings = held(world.lake.root, "openings")
+    documents = held(snapshot.lake.root, "documents")
+    openings = held(snapshot.lake.root, "openings")
     keys = ["partition", "prompt_id"]
     assert openings.join(documents, on=keys, how="anti").height == 0
     assert report.failed == {}
     gone = before.join(documents, on=keys, how="anti").height
     assert before.height - openings.unique(keys).height == gone > 0
-    live = [cell for cell in after.partitions("cells") if cell in after.traces("documents")]
+    live = [cell for cell in after.partitions("cells") if cell in after.records("documents")]
     assert {after.state(OPENINGS, cell).status for cell in live} <= {"fresh"}
 
 

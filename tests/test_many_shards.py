@@ -15,7 +15,7 @@ from cosmo_assets.definitions import defs
 from cosmo_assets.orchestration.dagster_internals.asset_versions import stale_partitions
 from cosmo_assets.orchestration.partitions import FAN_IN
 from cosmo_assets.orchestration.runner import open_instance
-from cosmo_assets.pipeline.project import look
+from cosmo_assets.pipeline.project import load_snapshot
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,7 +68,7 @@ def test_two_hundred_shards_are_planned_made_and_told_of(
     for name in (*UP_TO_CELLS, "cells"):
         assert {one["status"] for one in status[name].values()} == {"fresh"}, name
     assert len(status["seed_documents"]) == SOURCES * FILES
-    with open_instance(look().lake) as instance:
+    with open_instance(load_snapshot().lake) as instance:
         assert len(instance.get_dynamic_partitions("source_shards")) == SOURCES * FILES
         topics = list(status["topics"])
         for name in ("topic_labels", "topics"):
@@ -82,24 +82,24 @@ def test_two_hundred_shards_are_planned_made_and_told_of(
 
 def test_how_files_share_shards_changes_no_version_from_prompts_on(tmp_path: Path) -> None:
     path = finish_project(tmp_path)
-    before = {table.name: look_at(path).traces(table.name) for table in STAND_INS}
+    before = {table.name: look_at(path).records(table.name) for table in STAND_INS}
     documents = {one["doc_id"] for one in rows(path)}
     for source in ("courses", "pages"):
         settle(tmp_path, put(f"sources.{source}.how.max_files_apart", 1))
     remade = remake(path)
     assert {one["doc_id"] for one in rows(path)} == documents
-    after = {table.name: look_at(path).traces(table.name) for table in STAND_INS}
+    after = {table.name: look_at(path).records(table.name) for table in STAND_INS}
     names = [table.name for table in STAND_INS]
     for name in names[names.index("prompts") :]:
         found, wanted = (
-            {one: trace.version for one, trace in traces[name].items()}
-            for traces in (after, before)
+            {one: record.version for one, record in records[name].items()}
+            for records in (after, before)
         )
         assert found == wanted, name
     assert not [one for one in remade.made if one.startswith(("completions", "checkpoints"))]
 
 
 def rows(path: Path) -> list[dict[str, str]]:
-    world = look_at(path)
-    versions = world.versions("seed_documents", world.partitions("source_shards"))
-    return world.lake.scan("seed_documents", versions).select("doc_id").collect().to_dicts()
+    snapshot = look_at(path)
+    versions = snapshot.versions("seed_documents", snapshot.partitions("source_shards"))
+    return snapshot.lake.scan("seed_documents", versions).select("doc_id").collect().to_dicts()

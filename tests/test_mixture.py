@@ -22,19 +22,19 @@ from cosmo_assets.pipeline.prompts.mixture import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.snapshot import Snapshot
 
 # Three web topics of nine documents in two styles, two courses of four units in one.
 WEB, CURATED, ALL = 54, 8, 62
 
 
-def mixed(path: Path, **mixture: Any) -> World:
+def mixed(path: Path, **mixture: Any) -> Snapshot:
     """Look at a project under another mixture."""
     return look_with(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"mixture": mixture}))
 
 
-def counts(world: World, column: str = "planned") -> dict[str, int]:
-    found = read_mixture(world).filter(read_mixture(world)["by"] == "group")
+def counts(snapshot: Snapshot, column: str = "planned") -> dict[str, int]:
+    found = read_mixture(snapshot).filter(read_mixture(snapshot)["by"] == "group")
     return dict(found.select("name", column).iter_rows())
 
 
@@ -153,9 +153,9 @@ def test_a_weight_changes_how_much_of_a_style_there_is_and_no_prompt(
     assert after.join(before, on=columns, how="anti").is_empty()
 
 
-def prompts_of(world: World, style: str) -> Any:
-    cells = [cell for cell in world.partitions("cells") if cell.endswith(f":{style}")]
-    return world.lake.scan("prompts", world.versions("prompts", cells)).collect()
+def prompts_of(snapshot: Snapshot, style: str) -> Any:
+    cells = [cell for cell in snapshot.partitions("cells") if cell.endswith(f":{style}")]
+    return snapshot.lake.scan("prompts", snapshot.versions("prompts", cells)).collect()
 
 
 def test_no_mixture_makes_anything_stale(finished: Path) -> None:
@@ -175,8 +175,8 @@ def test_the_table_for_people_names_the_broken_cap_and_drops_what_is_unset(finis
 def test_the_mixture_is_shown_where_it_is_set_or_something_is_to_be_paid(
     finished: Path, tmp_path: Path
 ) -> None:
-    world = mixed(finished)
-    assert not is_asked_for(world, plan_tables(world))
+    snapshot = mixed(finished)
+    assert not is_asked_for(snapshot, plan_tables(snapshot))
     capped = mixed(finished, caps={"group": {"web": 1.0}})
     assert is_asked_for(capped, plan_tables(capped))
     path = copy_of(finished, tmp_path)
@@ -186,7 +186,7 @@ def test_the_mixture_is_shown_where_it_is_set_or_something_is_to_be_paid(
 
 def test_a_project_that_never_ran_has_no_mixture(tmp_path: Path, finished: Path) -> None:
     tree = yaml.safe_load(finished.read_text()) | {"how": {"lake": str(tmp_path / "lake")}}
-    world = look_with(yaml.safe_dump(tree))
-    assert read_mixture(world).is_empty()
-    assert not is_asked_for(world, plan_tables(world))
-    check_mixture(world)
+    snapshot = look_with(yaml.safe_dump(tree))
+    assert read_mixture(snapshot).is_empty()
+    assert not is_asked_for(snapshot, plan_tables(snapshot))
+    check_mixture(snapshot)

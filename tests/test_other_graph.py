@@ -58,11 +58,11 @@ def recoded(table: Any, code: str) -> Graph:
     return Graph(tables, weather.DIMENSIONS, retraction=weather.RETRACTION)
 
 
-def versions(world: Any) -> dict[str, str]:
+def versions(snapshot: Any) -> dict[str, str]:
     return {
-        f"{table.name}[{name}]": world.version(table.name, name)
-        for table in world.graph.tables
-        for name in world.partitions(table.by)
+        f"{table.name}[{name}]": snapshot.version(table.name, name)
+        for table in snapshot.graph.tables
+        for name in snapshot.partitions(table.by)
     }
 
 
@@ -113,14 +113,14 @@ def test_a_setting_reaches_what_reads_it(home: Path) -> None:
 
 
 def test_code_reaches_its_table_and_what_reads_that(home: Path) -> None:
-    world = weather.look(home, graph=recoded(weather.MEANS, "2"))
-    assert weather.plan(world) == {
+    snapshot = weather.look(home, graph=recoded(weather.MEANS, "2"))
+    assert weather.plan(snapshot) == {
         **{f"means[{name}]": ("stale", RECODED) for name in STATIONS},
         "ranking[north]": ("maybe", RECODED),
         "ranking[south]": ("maybe", RECODED),
     }
     # the same bytes: nothing after it is made
-    assert weather.run(world) == {f"means[{name}]": "made" for name in STATIONS}
+    assert weather.run(snapshot) == {f"means[{name}]": "made" for name in STATIONS}
 
 
 def test_a_station_more_and_one_fewer_and_an_edit_undone(home: Path) -> None:
@@ -144,11 +144,11 @@ def test_a_station_more_and_one_fewer_and_an_edit_undone(home: Path) -> None:
 
 
 def test_why_tells_what_differs_and_what_began_it(home: Path) -> None:
-    world = weather.look(home, scale=1.8)
-    told = explain(world, weather.MEANS, "north-oslo")
+    snapshot = weather.look(home, scale=1.8)
+    told = explain(snapshot, weather.MEANS, "north-oslo")
     assert told[:2] == ["stale", "setting scale: 1.0 → 1.8"]
     assert f"began with: {SCALED[0]}" in told
-    told = explain(world, weather.RANKING, "north")
+    told = explain(snapshot, weather.RANKING, "north")
     assert told[0] == "maybe"
     assert f"began with: {SCALED[0]}" in told
 
@@ -210,7 +210,7 @@ def test_a_table_without_lineage_is_refused(home: Path) -> None:
 
 
 def undeclared_setting(step: Any) -> Any:
-    yield "north-oslo", step.world.config["scale"]
+    yield "north-oslo", step.snapshot.config["scale"]
 
 
 def undeclared_table(step: Any) -> Any:
@@ -232,7 +232,7 @@ def undeclared_partition(step: Any) -> Any:
 def test_a_build_that_reads_what_its_table_does_not_declare_fails_by_both_names(
     home: Path, table: str, work: Callable[[Any], Any], told: str
 ) -> None:
-    greedy = dataclasses.replace(getattr(weather, table), work=work)
+    greedy = dataclasses.replace(getattr(weather, table), build=work)
     (outcome,) = make(greedy, ["north-oslo"], weather.look(home), force=True)
     assert outcome.fate == "failed"
     assert re.search(told, outcome.error)

@@ -83,7 +83,7 @@ def told(*arguments: str) -> Any:
 
 
 def cells_of(project: Path) -> dict[str, int]:
-    return {cell: trace.rows for cell, trace in look_at(project).traces("prompts").items()}
+    return {cell: record.rows for cell, record in look_at(project).records("prompts").items()}
 
 
 def test_a_pilot_a_larger_one_and_the_run_buy_each_prompt_once(
@@ -128,9 +128,9 @@ def test_after_a_pilot_a_plan_expects_what_the_run_then_takes(project: Path) -> 
         told("pilot", "--n", "3")
         expected = planned_tokens(project)
         remake(project, (COMPLETIONS,))
-    traces = look_at(project).traces("completions").values()
-    took = sum(trace.cost["completion_tokens"] for trace in traces)
-    assert sum(trace.cost["calls"] for trace in traces) > 20
+    records = look_at(project).records("completions").values()
+    took = sum(record.cost["completion_tokens"] for record in records)
+    assert sum(record.cost["calls"] for record in records) > 20
     assert expected.least <= took <= expected.most
     assert expected.expected == pytest.approx(took, rel=0.02)
     assert abs(before.expected - took) > 10 * abs(expected.expected - took)
@@ -154,20 +154,20 @@ def test_a_pilot_of_what_was_run_asks_nothing_and_reports_it(project: Path) -> N
 def test_a_pilot_writes_no_table(project: Path) -> None:
     settle(project.parent, put("generator.sampling", {"seed": 3}))
     remake(project, FREE)
-    before = look_at(project).traces("completions")
+    before = look_at(project).records("completions")
     assert cosmo("pilot", "--n", "1").exit_code == 0
-    assert look_at(project).traces("completions") == before
+    assert look_at(project).records("completions") == before
 
 
 def test_more_prompts_hold_the_fewer_and_styles_share_documents(project: Path) -> None:
-    world = look_at(project)
-    few, more = (choose_prompts(world, count) for count in (2, 5))
+    snapshot = look_at(project)
+    few, more = (choose_prompts(snapshot, count) for count in (2, 5))
     assert set(few["prompt_id"]) < set(more["prompt_id"])
     by_style = {
         style: set(more.filter(style=style)["doc_id"]) for style in ("page_young", "page_college")
     }
     assert by_style["page_young"] == by_style["page_college"]
-    only = choose_prompts(world, 2, styles=["page_young"], cells=["web-*"])
+    only = choose_prompts(snapshot, 2, styles=["page_young"], cells=["web-*"])
     assert set(only["style"]) == {"page_young"}
     assert only["partition"].str.starts_with("web-").all()
 
@@ -329,14 +329,14 @@ def test_a_model_is_an_entry_or_a_name_with_its_revision(project: Path) -> None:
     tree = {"other": {"sampling": {"seed": 7}}, "far": {"model": "far/away"}}
     settle(project.parent, put("generator.revision", "v1"))
     settle(project.parent, lambda given: given.update(models=tree))
-    world = look_at(project)
-    first, other, far, named = find_models(world, ["rehearsal", "other", "far", "new@v2"])
-    assert first.settings == world.config.generator
+    snapshot = look_at(project)
+    first, other, far, named = find_models(snapshot, ["rehearsal", "other", "far", "new@v2"])
+    assert first.settings == snapshot.config.generator
     assert (other.settings.model, other.settings.revision) == ("rehearsal", "v1")
     assert other.settings.sampling.seed == 7
     assert (far.settings.model, far.settings.revision) == ("far/away", "")
     assert (named.settings.model, named.settings.revision) == ("new", "v2")
-    assert [one.name for one in find_models(world, ["far"])] == ["rehearsal", "far"]
+    assert [one.name for one in find_models(snapshot, ["far"])] == ["rehearsal", "far"]
 
 
 @pytest.mark.parametrize(

@@ -106,9 +106,9 @@ NEW = {
 
 def asked(path: Path, done: Remade, cells: Iterable[str]) -> dict[str, int]:
     """Count what was asked for cells; what comes back as it once was asks for nothing."""
-    traces = look_at(path).traces("completions")
+    records = look_at(path).records("completions")
     made = {cell for cell in cells if f"completions[{cell}]" in done.made}
-    return {cell: int(traces[cell].cost["calls"]) if cell in made else 0 for cell in cells}
+    return {cell: int(records[cell].cost["calls"]) if cell in made else 0 for cell in cells}
 
 
 @pytest.mark.parametrize("name", NEW)
@@ -296,17 +296,17 @@ def test_what_is_forced_is_planned_and_costs_no_call_that_was_answered(
     finished: Path, tmp_path: Path
 ) -> None:
     path = copy_of(finished, tmp_path)
-    world = look_at(path)
-    plans = plan_tables(world, STAND_INS, force=True)
-    assert named(plans, "forced") == named(plans, *RUN) == partitions(world)
+    snapshot = look_at(path)
+    plans = plan_tables(snapshot, STAND_INS, force=True)
+    assert named(plans, "forced") == named(plans, *RUN) == partitions(snapshot)
     assert {why for one in plans for each in one.planned for why in each.why} == {"forced"}
     assert sum(one.cost.calls for one in plans if one.table == "completions") == 0
     template("page_young", " with pictures")(tmp_path)
     remake(path)
     template("page_young")(tmp_path)
-    world = look_at(path)
-    plans = plan_tables(world, STAND_INS, force=True)
-    assert named(plans, *RUN) == partitions(world)
+    snapshot = look_at(path)
+    plans = plan_tables(snapshot, STAND_INS, force=True)
+    assert named(plans, *RUN) == partitions(snapshot)
     assert not named(plans, "restored")
 
 
@@ -345,14 +345,14 @@ def test_a_partition_remembers_the_edit_it_goes_back_to_and_no_other(
     path = copy_of(finished, tmp_path)
     edit(path.parent)
     remake(path)
-    assert look_at(path).traces(table)[partition].because == because
+    assert look_at(path).records(table)[partition].because == because
 
 
 def test_what_is_made_though_nothing_differs_was_forced(finished: Path, tmp_path: Path) -> None:
     path = copy_of(finished, tmp_path)
     (done,) = make(BY_NAME["topics"], ["web-bees"], look_at(path), force=True)
     assert done.metadata["why"] == "forced"
-    assert look_at(path).traces("topics")["web-bees"].because == ("forced",)
+    assert look_at(path).records("topics")["web-bees"].because == ("forced",)
 
 
 @pytest.fixture

@@ -78,9 +78,9 @@ def test_a_preview_shows_the_prompts_that_the_lake_has(project: Path) -> None:
     before = files(project.parent)
     rows = told("preview", "page_young", "--n", "4")["prompts"]
     assert len(rows) == 4
-    world = look_at(project)
+    snapshot = look_at(project)
     cells = [row["partition"] for row in rows]
-    made = world.lake.scan("prompts", world.versions("prompts", cells)).collect()
+    made = snapshot.lake.scan("prompts", snapshot.versions("prompts", cells)).collect()
     known = dict(made.select("prompt_id", "prompt").iter_rows())
     assert {row["prompt_id"]: row["prompt"] for row in rows}.items() <= known.items()
     assert files(project.parent) == before
@@ -235,9 +235,9 @@ def test_one_kind_more_adds_cells(project: Path) -> None:
     assert counts_of(change) == [3, 27, 0, 0, 2, 8]
     remake(project)
     assert told("diff") == {"changes": []}
-    world = look_at(project)
-    young = [cell for cell in world.partitions("cells") if cell.endswith(":page_young")]
-    assert sum(world.traces("prompts")[cell].rows for cell in young) == 35
+    snapshot = look_at(project)
+    young = [cell for cell in snapshot.partitions("cells") if cell.endswith(":page_young")]
+    assert sum(snapshot.records("prompts")[cell].rows for cell in young) == 35
 
 
 def test_a_new_style_is_told_with_what_it_adds(project: Path) -> None:
@@ -254,8 +254,10 @@ def test_other_sampling_reaches_the_completions_of_its_style_and_no_others(proje
     young = {f"completions[{cell}]" for cell in look_at(project).partitions("cells")}
     young = {name for name in young if name.endswith(":page_young]")}
     assert {name for name in made if name.startswith("completions[")} == young
-    world = look_at(project)
-    rows = world.lake.scan("completions", world.versions("completions", world.partitions("cells")))
+    snapshot = look_at(project)
+    rows = snapshot.lake.scan(
+        "completions", snapshot.versions("completions", snapshot.partitions("cells"))
+    )
     sampled = rows.select("partition", "sampling").collect()
     found = {
         (cell.split(":")[1], json.loads(sampling)["top_p"])

@@ -20,7 +20,7 @@ from cosmo_assets.pipeline.quiet import SETTING, find_young
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.snapshot import Snapshot
 
 SAVED = 1_000_000_000.0  # seconds since 1970: when the files under test were saved
 LONG_AGO = SAVED - 86_400
@@ -158,10 +158,10 @@ class Clock:
             self.again = None
 
 
-def waited(path: Path, clock: Clock, *names: str) -> tuple[World, list[str]]:
+def waited(path: Path, clock: Clock, *names: str) -> tuple[Snapshot, list[str]]:
     told: list[str] = []
     tables = [one for one in TABLES if not names or one.name in names]
-    world = wait_until_quiet(
+    snapshot = wait_until_quiet(
         lambda: look_at(path),
         told.append,
         tables=tables,
@@ -169,7 +169,7 @@ def waited(path: Path, clock: Clock, *names: str) -> tuple[World, list[str]]:
         clock=clock,
         sleep=clock.sleep,
     )
-    return world, told
+    return snapshot, told
 
 
 def test_a_command_waits_what_is_left_and_says_so(quiet: Path) -> None:
@@ -211,10 +211,10 @@ def test_overrides_hold_the_topics_they_change_and_no_others(quiet: Path) -> Non
     root = quiet.parent
     replaced("overrides.yaml", "{}", "{web-bees: {label: Apiculture}}")(root)
     saved(root / "overrides.yaml")
-    world = look_at(quiet)
-    (young,) = waiting_for(world, SAVED + 1, tables=TABLES, wanted=everything)
+    snapshot = look_at(quiet)
+    (young,) = waiting_for(snapshot, SAVED + 1, tables=TABLES, wanted=everything)
     assert young.file == "overrides.yaml"
-    assert find_due(world, now=SAVED + 1).now == {}
-    assert find_due(world, now=SAVED + 5).now == {"topics": ["web-bees"]}
+    assert find_due(snapshot, now=SAVED + 1).now == {}
+    assert find_due(snapshot, now=SAVED + 5).now == {"topics": ["web-bees"]}
     remake(quiet, STAND_INS)
     assert find_due(look_at(quiet), now=SAVED + 1).settled

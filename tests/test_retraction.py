@@ -56,36 +56,38 @@ from resources.storage.retractions import Retractions
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from cosmo_assets.incremental.context import Step
-    from cosmo_assets.incremental.snapshot import World
-    from cosmo_assets.incremental.table import Made, Table
+    from cosmo_assets.incremental.context import BuildContext
+    from cosmo_assets.incremental.snapshot import Snapshot
+    from cosmo_assets.incremental.table import Output, Table
 
 COURSES = {"courses:algebra", "courses:botany"}
 ALGEBRA, BOTANY = "curated-algebra:unit_college", "curated-botany:unit_college"
 
 
-def _train(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
+def _train(context: BuildContext) -> Iterator[tuple[str, Callable[[], Output]]]:
     """Do as the stand-in does, and note the mixture as the real step does."""
-    for name, thunk in STAND_INS[TRAINING].work(step):
-        yield name, partial(_noted, step, name, thunk)
+    for name, thunk in STAND_INS[TRAINING].work(context):
+        yield name, partial(_noted, context, name, thunk)
 
 
-def _noted(step: Step, name: str, thunk: Callable[[], Made]) -> Made:
-    folder = step.draft(name)
-    write_mixture(folder, step.world.versions("token_shards", mixture_cells(step.world, name)))
+def _noted(context: BuildContext, name: str, thunk: Callable[[], Output]) -> Output:
+    folder = context.draft(name)
+    write_mixture(
+        folder, context.snapshot.versions("token_shards", mixture_cells(context.snapshot, name))
+    )
     return dataclasses.replace(thunk(), files=folder)
 
 
-def _fit(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
+def _fit(context: BuildContext) -> Iterator[tuple[str, Callable[[], Output]]]:
     """Do as the stand-in does, and draw a map as the real step does."""
-    for name, thunk in STAND_INS[FITTING].work(step):
-        yield name, partial(_mapped, step, name, thunk)
+    for name, thunk in STAND_INS[FITTING].work(context):
+        yield name, partial(_mapped, context, name, thunk)
 
 
-def _mapped(step: Step, name: str, thunk: Callable[[], Made]) -> Made:
+def _mapped(context: BuildContext, name: str, thunk: Callable[[], Output]) -> Output:
     made = thunk()
     assert made.files is not None
-    documents = step.scan("seed_documents", shards_of(step.world, name)).select("doc_id")
+    documents = context.scan("seed_documents", shards_of(context.snapshot, name)).select("doc_id")
     points = documents.unique().sort("doc_id").with_columns(pl.lit(0.5).alias("x")).collect()
     points.write_parquet(made.files / MAP)
     sums = digest([digest_bytes(file.read_bytes()) for file in sorted(made.files.iterdir())])
@@ -96,7 +98,7 @@ NAMES = [table.name for table in STAND_INS]
 TRAINING, FITTING = NAMES.index("checkpoints"), NAMES.index("topic_model")
 WORKS = {"checkpoints": _train, "topic_model": _fit}
 TABLES = tuple(
-    dataclasses.replace(table, work=WORKS.get(table.name, table.work)) for table in STAND_INS
+    dataclasses.replace(table, build=WORKS.get(table.name, table.build)) for table in STAND_INS
 )
 
 
@@ -117,16 +119,18 @@ def project(finished: Path, tmp_path: Path) -> Path:
 def unjudged(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the blocking checks, a third of the time."""
 
-    def judge(_table: Table, made: dict[str, Any], _world: World) -> dict[str, list[Any]]:
+    def run_checks(
+        _table: Table, made: dict[str, Any], _snapshot: Snapshot
+    ) -> dict[str, list[Any]]:
         return {name: [] for name in made}
 
-    monkeypatch.setattr("cosmo_assets.incremental.build.judge", judge)
+    monkeypatch.setattr("cosmo_assets.incremental.build.run_checks", run_checks)
 
 
 def versions(path: Path) -> dict[str, dict[str, str]]:
-    world = look_at(path)
+    snapshot = look_at(path)
     return {
-        table.name: {name: one.version for name, one in world.traces(table.name).items()}
+        table.name: {name: one.version for name, one in snapshot.records(table.name).items()}
         for table in TABLES
     }
 
@@ -139,26 +143,26 @@ def contents(root: Path) -> dict[str, bytes]:
 
 def ledger_holds(path: Path) -> dict[str, bool]:
     """Tell of each current prompt whether the ledger has its reply."""
-    world = look_at(path)
-    rows = world.lake.scan("prompts", world.versions("prompts", world.partitions("cells")))
+    snapshot = look_at(path)
+    rows = snapshot.lake.scan("prompts", snapshot.versions("prompts", snapshot.partitions("cells")))
     sent = rows.select("prompt_id", "prompt").collect()
-    with open_ledger(world.config, world.lake) as ledger:
-        found = ledger.has(completion_keys(sent["prompt"], world.config.generator))
+    with open_ledger(snapshot.config, snapshot.lake) as ledger:
+        found = ledger.has(completion_keys(sent["prompt"], snapshot.config.generator))
     return dict(zip(sent["prompt_id"], found, strict=True))
 
 
 def a_document(path: Path, source: str = "pages:trains", row: int = 1) -> dict[str, Any]:
-    world = look_at(path)
+    snapshot = look_at(path)
     return (
-        world.lake.scan("seed_documents", world.versions("seed_documents", [source]))
+        snapshot.lake.scan("seed_documents", snapshot.versions("seed_documents", [source]))
         .collect()
         .row(row, named=True)
     )
 
 
 def prompts_of(path: Path, doc: str) -> set[str]:
-    world = look_at(path)
-    rows = world.lake.scan("prompts", world.versions("prompts", world.partitions("cells")))
+    snapshot = look_at(path)
+    rows = snapshot.lake.scan("prompts", snapshot.versions("prompts", snapshot.partitions("cells")))
     return set(rows.filter(pl.col("doc_id") == doc).collect()["prompt_id"])
 
 
@@ -214,38 +218,40 @@ def test_the_ledger_lets_go_of_what_was_written_from_a_document(project: Path) -
     mine = prompts_of(project, doc)
     before = ledger_holds(project)
     assert all(before.values())
-    world = look_at(project)
-    prompts = world.lake.scan("prompts", world.versions("prompts", world.partitions("cells")))
+    snapshot = look_at(project)
+    prompts = snapshot.lake.scan(
+        "prompts", snapshot.versions("prompts", snapshot.partitions("cells"))
+    )
     sent = prompts.filter(pl.col("doc_id") == doc).collect()["prompt"]
     assert take(project, ("doc", doc)).replies == len(sent)
     assert ledger_holds(project) == {one: True for one in before if one not in mine}
-    with open_ledger(world.config, world.lake) as ledger:
-        assert not ledger.has(completion_keys(sent, world.config.generator)).any()
+    with open_ledger(snapshot.config, snapshot.lake) as ledger:
+        assert not ledger.has(completion_keys(sent, snapshot.config.generator)).any()
 
 
 def test_the_ledger_lets_go_of_what_a_model_wrote(project: Path) -> None:
-    world = look_at(project)
-    model = world.config.generator.model
-    with open_ledger(world.config, world.lake) as ledger:
+    snapshot = look_at(project)
+    model = snapshot.config.generator.model
+    with open_ledger(snapshot.config, snapshot.lake) as ledger:
         assert {each["model"] for each in ledger.settings().values()} == {model}
-    assert take(project, ("model", model)).replies >= len(prompts_of_all(world))
+    assert take(project, ("model", model)).replies >= len(prompts_of_all(snapshot))
     kept = [path.suffix for path in (project.parent / "lake" / "ledger").iterdir()]
     assert {".zst", ".keys", ".log"}.isdisjoint(kept)
 
 
-def prompts_of_all(world: World) -> set[str]:
-    rows = world.lake.scan("prompts", world.versions("prompts", world.partitions("cells")))
+def prompts_of_all(snapshot: Snapshot) -> set[str]:
+    rows = snapshot.lake.scan("prompts", snapshot.versions("prompts", snapshot.partitions("cells")))
     return set(rows.collect()["prompt"])
 
 
 def test_the_text_of_a_document_goes_from_topics_and_they_count_what_is_left(
     project: Path,
 ) -> None:
-    world = look_at(project)
-    topics = world.lake.scan("topics", world.versions("topics", ["web-trains"])).collect()
+    snapshot = look_at(project)
+    topics = snapshot.lake.scan("topics", snapshot.versions("topics", ["web-trains"])).collect()
     take(project, ("doc", a_document(project)["doc_id"]))
-    world = look_at(project)
-    now = world.lake.scan("topics", world.versions("topics", ["web-trains"])).collect()
+    snapshot = look_at(project)
+    now = snapshot.lake.scan("topics", snapshot.versions("topics", ["web-trains"])).collect()
     assert now["documents"][0] == topics["documents"][0] - 1
     assert len(now["extracts"][0]) == len(topics["extracts"][0]) - 1
     order = topics["extracts"][0].to_list()
@@ -311,10 +317,10 @@ def test_a_source_that_is_given_another_licence_is_read_anew(project: Path) -> N
     before = versions(project)
     settle(project.parent, put("sources.courses.licence", "MIT"))
     take(project, ("licence", "CC0-1.0"))
-    world = look_at(project)
-    states = {name: world.state(BY_NAME["seed_documents"], name).status for name in COURSES}
+    snapshot = look_at(project)
+    states = {name: snapshot.state(BY_NAME["seed_documents"], name).status for name in COURSES}
     assert states == dict.fromkeys(COURSES, "missing")
-    assert not world.traces("embeddings").keys() & COURSES
+    assert not snapshot.records("embeddings").keys() & COURSES
     assert lake_holds(project.parent, "Algebra") == []
     remake(project, TABLES)
     after = versions(project)
@@ -353,12 +359,12 @@ def test_nothing_stays_that_a_project_without_it_would_not_have(
     settle(project.parent, put("sources.courses.licence", "MIT"))
     remake(project, TABLES)
     report = take(project, (kind, name))
-    world = look_at(project)
+    snapshot = look_at(project)
     left = [
         f"{table.name}[{one}]"
         for table in TABLES[:TRAINING]
-        for one in world.traces(table.name)
-        if one not in world.partitions(table.by) or world.recipe(table, one) is None
+        for one in snapshot.records(table.name)
+        if one not in snapshot.partitions(table.by) or snapshot.provenance(table, one) is None
     ]
     assert left == []
     gone = report.dropped["documents"]
@@ -383,13 +389,13 @@ def test_a_model_goes_with_its_labels_and_completions_and_is_not_asked_again(
     assert standing(look_at(project), TABLES) == (set(), set(), set())
 
 
-def _same(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
+def _same(context: BuildContext) -> Iterator[tuple[str, Callable[[], Output]]]:
     """Let the generator write the same text for all curated documents."""
-    for name, thunk in BY_NAME["completions"].work(step):
+    for name, thunk in BY_NAME["completions"].work(context):
         yield name, partial(_repeated, thunk) if name.startswith("curated") else thunk
 
 
-def _repeated(thunk: Callable[[], Made]) -> Made:
+def _repeated(thunk: Callable[[], Output]) -> Output:
     text = pl.lit(" ".join(f"word{n}" for n in range(90)))
     made = thunk()
     return dataclasses.replace(made, rows=made.rows.with_columns(text.alias("text")))
@@ -398,7 +404,7 @@ def _repeated(thunk: Callable[[], Made]) -> Made:
 def test_a_document_that_was_removed_as_its_duplicate_comes_back(project: Path) -> None:
 
     tables = tuple(
-        let_stand_for(dataclasses.replace(table, work=_same), project_codes())
+        let_stand_for(dataclasses.replace(table, build=_same), project_codes())
         if table.name == "completions"
         else table
         for table in TABLES
@@ -407,9 +413,9 @@ def test_a_document_that_was_removed_as_its_duplicate_comes_back(project: Path) 
     remake(project, tables)
     before = versions(project)["token_shards"]
     (kept,) = kept_prompts(project, "curated")
-    world = look_at(project)
-    cells = world.versions("prompts", world.partitions("cells"))
-    rows = world.lake.scan("prompts", cells).filter(pl.col("prompt_id") == kept).collect()
+    snapshot = look_at(project)
+    cells = snapshot.versions("prompts", snapshot.partitions("cells"))
+    rows = snapshot.lake.scan("prompts", cells).filter(pl.col("prompt_id") == kept).collect()
     take(project, ("doc", rows["doc_id"][0]))
     (instead,) = kept_prompts(project, "curated")
     assert instead != kept
@@ -418,14 +424,14 @@ def test_a_document_that_was_removed_as_its_duplicate_comes_back(project: Path) 
     assert remake(project, tables).made <= {
         f"{name}[{one}]"
         for name in ("checkpoints", "eval_scores")
-        for one in look_at(project).traces(name)
+        for one in look_at(project).records(name)
     }
 
 
 def kept_prompts(path: Path, group: str) -> set[str]:
-    world = look_at(path)
-    shards = world.versions("token_shards", cells_of(world, group))
-    return set(world.lake.scan("token_shards", shards).collect()["prompt_id"])
+    snapshot = look_at(path)
+    shards = snapshot.versions("token_shards", cells_of(snapshot, group))
+    return set(snapshot.lake.scan("token_shards", shards).collect()["prompt_id"])
 
 
 def test_what_is_retracted_does_not_come_back_by_an_edit_and_its_revert(project: Path) -> None:
@@ -458,13 +464,13 @@ def test_older_versions_and_other_branches_go_too(project: Path) -> None:
     take(project, ("doc", document["doc_id"]))
     assert lake_holds(project.parent, document["doc_id"], *prompts, document["text"]) == []
     other = Lake(project.parent / "lake", "what_if")
-    assert "web-trains:page_young" not in other.traces("completions")
-    assert "web-bees:page_young" in other.traces("completions")
+    assert "web-trains:page_young" not in other.records("completions")
+    assert "web-bees:page_young" in other.records("completions")
     missing = [
         (name, one)
         for name in BY_NAME
-        for one, trace in other.traces(name).items()
-        if not other.folder(name, one, trace.version).is_dir()
+        for one, record in other.records(name).items()
+        if not other.folder(name, one, record.version).is_dir()
     ]
     assert missing == []
     (project.parent / "lake" / "branch").write_text("what_if")
@@ -489,12 +495,14 @@ def test_a_branch_with_the_same_settings_finds_what_was_cut_on_the_main_one(
 
 def test_rejected_rows_and_half_made_drafts_and_told_errors_go(project: Path) -> None:
     document = a_document(project)
-    world = look_at(project)
-    lake = world.lake.root
+    snapshot = look_at(project)
+    lake = snapshot.lake.root
     cell = "web-trains:page_young"
     for table in ("prompts", "completions"):
         rejected = lake / "rejected" / table / cell.replace(":", "/")
-        shutil.copytree(world.lake.folder(table, cell, world.version(table, cell) or ""), rejected)
+        shutil.copytree(
+            snapshot.lake.folder(table, cell, snapshot.version(table, cell) or ""), rejected
+        )
     draft = lake / "drafts" / "prompts" / "999999999.1" / "x"
     shutil.copytree(lake / "rejected" / "prompts", draft)
     told = lake / "failures" / "prompts.json"
@@ -510,12 +518,12 @@ def test_rejected_rows_and_half_made_drafts_and_told_errors_go(project: Path) ->
 def test_checkpoints_trained_on_it_and_their_scores_are_marked(project: Path) -> None:
     take(project, ("doc", a_document(project, "courses:algebra")["doc_id"]))
     doc = a_document(project, "courses:botany")["doc_id"]
-    world = look_at(project)
-    marks = {table: set(read_marks(world, table)) for table in ("checkpoints", "eval_scores")}
+    snapshot = look_at(project)
+    marks = {table: set(read_marks(snapshot, table)) for table in ("checkpoints", "eval_scores")}
     assert marks == {"checkpoints": {"mixed"}, "eval_scores": {"mixed:quiz"}}
     remake(project, TABLES)
-    world = look_at(project)
-    assert read_marks(world, "checkpoints") == read_marks(world, "eval_scores") == {}
+    snapshot = look_at(project)
+    assert read_marks(snapshot, "checkpoints") == read_marks(snapshot, "eval_scores") == {}
     take(project, ("doc", doc))
     assert read_marks(look_at(project), "checkpoints") == {"mixed": [f"doc {doc}"]}
 
@@ -523,10 +531,10 @@ def test_checkpoints_trained_on_it_and_their_scores_are_marked(project: Path) ->
 def test_listing_changes_nothing_and_gives_every_key(project: Path) -> None:
     document = a_document(project)
     prompts = prompts_of(project, document["doc_id"])
-    before, traces = contents(project.parent), versions(project)
-    world = look_at(project)
-    targets = name_targets(world, {"doc": document["doc_id"]})
-    told = tell_listing(world, find(world, targets))
+    before, records = contents(project.parent), versions(project)
+    snapshot = look_at(project)
+    targets = name_targets(snapshot, {"doc": document["doc_id"]})
+    told = tell_listing(snapshot, find(snapshot, targets))
     assert {row["prompt_id"] for row in told["tables"]["token_shards"]["rows"]} <= prompts
     assert {row["prompt_id"] for row in told["tables"]["completions"]["rows"]} == prompts
     assert told["tables"]["seed_documents"]["rows"] == [
@@ -534,8 +542,8 @@ def test_listing_changes_nothing_and_gives_every_key(project: Path) -> None:
     ]
     assert told["marked"]["checkpoints"] == ["mixed", "web_only"]
     assert contents(project.parent) == before
-    assert versions(project) == traces
-    assert list_retractions(world.lake) == []
+    assert versions(project) == records
+    assert list_retractions(snapshot.lake) == []
 
 
 @pytest.mark.parametrize(
@@ -661,14 +669,18 @@ def test_a_document_of_two_sources_goes_as_far_as_it_came_from_the_retracted_one
 
 
 def documents_of(path: Path, shard: str) -> list[str]:
-    world = look_at(path)
-    rows = world.lake.scan("seed_documents", world.versions("seed_documents", [shard]))
+    snapshot = look_at(path)
+    rows = snapshot.lake.scan("seed_documents", snapshot.versions("seed_documents", [shard]))
     return rows.collect()["doc_id"].to_list()
 
 
 def cell_documents(path: Path, cell: str) -> list[str]:
-    world = look_at(path)
-    return world.lake.scan("cells", world.versions("cells", [cell])).collect()["doc_id"].to_list()
+    snapshot = look_at(path)
+    return (
+        snapshot.lake.scan("cells", snapshot.versions("cells", [cell]))
+        .collect()["doc_id"]
+        .to_list()
+    )
 
 
 def cosmo(path: Path, *words: str) -> str:

@@ -14,7 +14,7 @@ from cosmo_assets.core.errors import ChangedInputError
 from cosmo_assets.incremental.build import make
 from cosmo_assets.orchestration.runner import open_instance, run_graph
 from cosmo_assets.pipeline.graph import BY_NAME
-from cosmo_assets.pipeline.project import look
+from cosmo_assets.pipeline.project import load_snapshot
 from resources.inputs import rows as inputs
 from resources.inputs.files import observe
 from resources.project import read_config
@@ -51,12 +51,12 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def build(between: Callable[[], object] = lambda: None) -> dict[tuple[str, str], Outcome]:
     """Make the four tables from one look, something happening between the look and the reading."""
-    world = look()
+    snapshot = load_snapshot()
     between()
     return {
         (table.name, outcome.partition): outcome
         for table in READING
-        for outcome in make(table, world.partitions(table.by), world)
+        for outcome in make(table, snapshot.partitions(table.by), snapshot)
     }
 
 
@@ -68,12 +68,12 @@ def words(root: Path) -> set[str]:
 
 def words_made() -> set[str]:
     """Find the words of partitions that are fresh."""
-    world = look()
+    snapshot = load_snapshot()
     found: set[str] = set()
     for table in READING:
-        for partition in world.partitions(table.by):
-            if world.state(table, partition).status == "fresh":
-                rows = world.lake.scan(table.name, world.versions(table.name, [partition]))
+        for partition in snapshot.partitions(table.by):
+            if snapshot.state(table, partition).status == "fresh":
+                rows = snapshot.lake.scan(table.name, snapshot.versions(table.name, [partition]))
                 found |= set(re.findall(r"saved\d+", rows.collect().write_json()))
     return found
 
@@ -114,8 +114,11 @@ def play(root: Path, chance: random.Random, saves: int) -> None:
 
 
 def versions() -> dict[str, dict[str, Any]]:
-    world = look()
-    return {table.name: world.versions(table.name, world.partitions(table.by)) for table in READING}
+    snapshot = load_snapshot()
+    return {
+        table.name: snapshot.versions(table.name, snapshot.partitions(table.by))
+        for table in READING
+    }
 
 
 def test_no_partition_holds_what_stands_in_no_file(
@@ -160,7 +163,7 @@ def saving(monkeypatch: pytest.MonkeyPatch, change: Callable[[], object]) -> Non
 
 def run_seeds() -> dict[str, str]:
     """Run seed_documents through Dagster and return what failed."""
-    with open_instance(look().lake) as instance:
+    with open_instance(load_snapshot().lake) as instance:
         (layer,) = [one for _, one in run_graph(instance, [BY_NAME["seed_documents"]]) if one]
     return layer.failed
 
@@ -174,7 +177,7 @@ def test_a_run_tells_which_file_was_saved_and_the_next_one_makes_it(
     saving(monkeypatch, lambda: write_lines(file, [page("bees", n) for n in range(7)]))
     assert set(run_seeds()) == {PAGES}
     assert run_seeds() == {}
-    assert look().traces("seed_documents")[PAGES].rows == 7
+    assert load_snapshot().records("seed_documents")[PAGES].rows == 7
 
 
 def test_a_file_that_is_again_what_it_was_leaves_nothing_to_do(
@@ -182,11 +185,11 @@ def test_a_file_that_is_again_what_it_was_leaves_nothing_to_do(
 ) -> None:
     monkeypatch.setenv("DAGSTER_HOME", "")
     file = project.parent / "pages" / "bees.jsonl"
-    before, traces = file.read_text(), look().traces("seed_documents")
+    before, records = file.read_text(), load_snapshot().records("seed_documents")
     write_lines(file, [page("bees", number) for number in range(8)])
     saving(monkeypatch, lambda: file.write_text(before))
     assert run_seeds() == {}
-    assert look().traces("seed_documents") == traces
+    assert load_snapshot().records("seed_documents") == records
 
 
 def test_a_folder_of_a_hub_is_read_as_it_was_named(

@@ -28,7 +28,7 @@ from stand_ins import (
 )
 
 from cosmo_assets.config.schema import Config, How
-from cosmo_assets.core.build_record import Recipe
+from cosmo_assets.core.build_record import Provenance
 from cosmo_assets.incremental.difference import differences
 from cosmo_assets.pipeline.graph import BY_NAME
 from cosmo_assets.pipeline.quality.sql_tables import CONTAMINATION_REPORT, CORPUS_PROFILE
@@ -269,11 +269,11 @@ def test_another_value_of_a_leaf_makes_stale(leaf: str, finished: Path, tmp_path
     value = moved(before, tmp_path) if isinstance(change, Moved) else change.value
     node = reduce(lambda at, key: at.setdefault(key, {}), keys[:-1], tree)
     node[keys[-1]] = value
-    world = look_with(yaml.safe_dump(tree))
-    assert reduce(step_into, keys, world.config) != before
-    found = standing(world)
+    snapshot = look_with(yaml.safe_dump(tree))
+    assert reduce(step_into, keys, snapshot.config) != before
+    found = standing(snapshot)
     expected = chosen(
-        change.stale.replace("{}", keys[1] if len(keys) > 1 else ""), partitions(world)
+        change.stale.replace("{}", keys[1] if len(keys) > 1 else ""), partitions(snapshot)
     )
     assert found.stale | found.new == expected
 
@@ -309,12 +309,12 @@ OTHER_FIELDS = [
 def test_of_a_setting_with_fields_those_are_told_that_differ(
     old: dict[str, Any], new: dict[str, Any], told: list[str]
 ) -> None:
-    found = differences(Recipe("1", old, {}), Recipe("1", new, {}))
+    found = differences(Provenance("1", old, {}), Provenance("1", new, {}))
     assert [str(one) for one in found] == [f"setting sampling.{one}" for one in told]
 
 
 def test_a_setting_with_fields_that_one_side_has_not_is_told_as_one() -> None:
-    (found,) = differences(Recipe("1", {}, {}), Recipe("1", {"sampling": {"seed": 1}}, {}))
+    (found,) = differences(Provenance("1", {}, {}), Provenance("1", {"sampling": {"seed": 1}}, {}))
     assert str(found) == "setting sampling: absent → {'seed': 1}"
 
 
@@ -325,10 +325,10 @@ def test_a_setting_with_fields_that_one_side_has_not_is_told_as_one() -> None:
 def test_another_code_version_makes_its_own_table_stale(table: Table, finished: Path) -> None:
     bumped = dataclasses.replace(table, query=f"{table.query} and more")
     tables = tuple(bumped if one is table else one for one in STAND_INS)
-    world = look_at(finished)
-    expected = {f"{table.name}[{name}]" for name in world.partitions(table.by)}
+    snapshot = look_at(finished)
+    expected = {f"{table.name}[{name}]" for name in snapshot.partitions(table.by)}
     assert expected
-    assert standing(world, tables) == (expected, set(), set())
+    assert standing(snapshot, tables) == (expected, set(), set())
 
 
 @pytest.mark.parametrize(
@@ -372,11 +372,11 @@ benchmarks:
 
 def wanted(text: str) -> dict[str, Any]:
     """Say what a project's hub partitions would be made from; no row is read for that."""
-    world = look_with(text)
+    snapshot = look_with(text)
     return {
-        f"{table}[{name}]": world.recipe(BY_NAME[table], name)
+        f"{table}[{name}]": snapshot.provenance(BY_NAME[table], name)
         for table in ("seed_documents", "benchmark_index")
-        for name in world.partitions(BY_NAME[table].by)
+        for name in snapshot.partitions(BY_NAME[table].by)
     }
 
 

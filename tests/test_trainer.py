@@ -13,7 +13,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from cosmo_assets.config.schema import Recipe, RecipeHow, Shape, TokenizerSettings
+from cosmo_assets.config.schema import Provenance, RecipeHow, Shape, TokenizerSettings
 from cosmo_assets.core.errors import BadInputError, ContractError
 from resources.models.tokenizer import Tokenizer, open_tokenizer
 from resources.models.trainer import NextToken, Stream, plan_windows, train
@@ -21,7 +21,7 @@ from resources.models.trainer import NextToken, Stream, plan_windows, train
 Shards = list[tuple[str, Path]]
 Trained = tuple[list[Path], list[pl.DataFrame]]
 SHAPE = Shape(hidden=16, layers=1, heads=2, kv_heads=1, intermediate=32, context=16)
-RECIPE = Recipe(
+RECIPE = Provenance(
     weights={"web": 3, "math": 1}, shape=SHAPE, steps=6, batch_size=4, note="not for the card"
 )
 
@@ -55,7 +55,7 @@ def trained(shards: Shards, tokenizer: Path, tmp_path_factory: pytest.TempPathFa
         train(
             shards=shards,
             weights=RECIPE.weights | {"code": 0},
-            recipe=RECIPE,
+            provenance=RECIPE,
             tokenizer=tokenizer,
             out=out,
             stamp="0123abcd",
@@ -221,7 +221,7 @@ def test_a_group_without_tokens_is_named(shards: Shards, tokenizer: Path, tmp_pa
         train(
             shards=shards,
             weights={"web": 1, "law": 1, "code": 0.1},
-            recipe=RECIPE,
+            provenance=RECIPE,
             tokenizer=tokenizer,
             out=tmp_path / "out",
             stamp="",
@@ -244,12 +244,12 @@ def test_shards_of_another_tokenizer_are_refused(
 def test_a_device_that_is_not_here_is_refused(
     device: str, shards: Shards, tokenizer: Path, tmp_path: Path
 ) -> None:
-    recipe = RECIPE.model_copy(update={"how": RecipeHow(device=device)})
+    provenance = RECIPE.model_copy(update={"how": RecipeHow(device=device)})
     with pytest.raises(BadInputError, match=rf"how\.device: '{device}'.* use "):
         train(
             shards=shards,
             weights={"web": 1},
-            recipe=recipe,
+            provenance=provenance,
             tokenizer=tokenizer,
             out=tmp_path / "out",
             stamp="",

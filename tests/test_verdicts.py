@@ -11,10 +11,10 @@ import polars as pl
 import pytest
 
 from cosmo_assets.config.loading import parse_config
-from cosmo_assets.core.build_record import Recipe, Trace
+from cosmo_assets.core.build_record import BuildRecord, Provenance
 from cosmo_assets.core.errors import BadInputError, ContractError
-from cosmo_assets.incremental import checks as verdicts
-from cosmo_assets.incremental.checks import judge, rules
+from cosmo_assets.incremental import checks as check_results
+from cosmo_assets.incremental.checks import rules, run_checks
 from cosmo_assets.incremental.sql_checks import CONTRACT, SUITE, accept_checks, checks_of
 from cosmo_assets.incremental.suites import EXPECTATIONS, Suite, accept_suite, offenders_of_suite
 from cosmo_assets.incremental.table import Column
@@ -27,7 +27,7 @@ from resources.storage.lake import Draft, Lake, write_rows
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.snapshot import Snapshot
 
 CHECKPOINTS, CELLS = BY_NAME["checkpoints"], BY_NAME["cells"]
 SCORES, SAMPLES = BY_NAME["eval_scores"], BY_NAME["benchmark_index"]
@@ -47,12 +47,12 @@ def curve(**columns: list[Any]) -> pl.DataFrame:
     return pl.DataFrame(CURVE | columns, schema=CHECKPOINTS.schema)
 
 
-def broken(found: list[verdicts.Verdict]) -> dict[str, str]:
+def broken(found: list[check_results.CheckResult]) -> dict[str, str]:
     return {one.rule: one.told for one in found if not one.passed}
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
+def snapshot(tmp_path: Path) -> Snapshot:
     config = parse_config((files("cosmo_assets") / "cosmo.yaml").read_text(), file="cosmo.yaml")
     return snapshot_of(config, Lake(tmp_path / "lake"), Outside({}, {}, {}, {}))
 
@@ -78,17 +78,17 @@ def check(folder: Path, name: str, sql: str) -> Model:
     ],
 )
 def test_the_contract_is_about_columns_types_key_and_rows(
-    rows: pl.DataFrame, told: str, world: World
+    rows: pl.DataFrame, told: str, snapshot: Snapshot
 ) -> None:
-    (found,) = judge(CHECKPOINTS, {"small": rows}, world).values()
+    (found,) = run_checks(CHECKPOINTS, {"small": rows}, snapshot).values()
     assert broken(found) == {CONTRACT: told}
     assert len(found) == 1  # the other rules read columns that may not be there
 
 
-def test_the_width_of_vectors_is_the_models_affair(world: World) -> None:
+def test_the_width_of_vectors_is_the_models_affair(snapshot: Snapshot) -> None:
     vectors = pl.Series("vector", [[1.0, 0.0]], dtype=pl.Array(pl.Float16, 2))
     rows = pl.DataFrame({"doc_id": ["a"], "vector": vectors})
-    (found,) = judge(BY_NAME["embeddings"], {"pages:a": rows}, world).values()
+    (found,) = run_checks(BY_NAME["embeddings"], {"pages:a": rows}, snapshot).values()
     assert broken(found) == {}
 
 
@@ -110,33 +110,37 @@ def test_the_width_of_vectors_is_the_models_affair(world: World) -> None:
     ids=str,
 )
 def test_checks_take_columns_of_any_type(
-    dtype: Any, world: World, monkeypatch: pytest.MonkeyPatch
+    dtype: Any, snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     columns = {**CHECKPOINTS.columns, "more": Column(dtype, "a column of that type")}
     table = dataclasses.replace(CHECKPOINTS, columns=columns)
     monkeypatch.setitem(BY_NAME, "checkpoints", table)
-    monkeypatch.setattr(verdicts, "checks_of", checks_of.__wrapped__)  # no memory
+    monkeypatch.setattr(check_results, "checks_of", checks_of.__wrapped__)  # no memory
     rows = curve().with_columns(pl.lit(None, dtype).alias("more"))
-    found = judge(table, {"small": rows, "bad": rows.with_columns(loss=pl.lit(-1.0))}, world)
+    found = run_checks(
+        table, {"small": rows, "bad": rows.with_columns(loss=pl.lit(-1.0))}, snapshot
+    )
     assert [list(broken(found[name])) for name in ("small", "bad")] == [[], ["curve", SUITE]]
 
 
-def test_a_partition_that_breaks_the_contract_leaves_the_others_to_be_judged(world: World) -> None:
+def test_a_partition_that_breaks_the_contract_leaves_the_others_to_be_judged(
+    snapshot: Snapshot,
+) -> None:
     made = {"flat": curve().drop("loss"), "small": curve(), "bad": curve(loss=[10.4, -1.0])}
-    found = judge(CHECKPOINTS, made, world)
+    found = run_checks(CHECKPOINTS, made, snapshot)
     assert [list(broken(found[name])) for name in made] == [[CONTRACT], [], ["curve", SUITE]]
 
 
-def test_a_verdict_tells_how_many_rows_are_bad_and_shows_the_first(world: World) -> None:
+def test_a_verdict_tells_how_many_rows_are_bad_and_shows_the_first(snapshot: Snapshot) -> None:
     made = {"small": curve(loss=[0.0, -1.0])}
-    found = {one.rule: one for one in judge(CHECKPOINTS, made, world)["small"]}
+    found = {one.rule: one for one in run_checks(CHECKPOINTS, made, snapshot)["small"]}
     assert (found["curve"].bad_rows, found[SUITE].bad_rows) == (2, 2)
     assert found["curve"].told.startswith("2 bad rows, first: [{'step': 1, 'loss': 0.0,")
     assert "loss: expect_column_values_to_be_between', 'value': '0.0'" in found[SUITE].told
 
 
-def test_nothing_made_is_nothing_judged(world: World) -> None:
-    assert judge(CHECKPOINTS, {}, world) == {}
+def test_nothing_made_is_nothing_judged(snapshot: Snapshot) -> None:
+    assert run_checks(CHECKPOINTS, {}, snapshot) == {}
 
 
 def test_rules_are_listed_with_what_they_assert() -> None:
@@ -160,20 +164,20 @@ def test_rules_are_listed_without_the_heavy_libraries() -> None:
     assert told == "[]\n"
 
 
-def test_other_tables_are_read_as_the_lake_has_them(world: World) -> None:
+def test_other_tables_are_read_as_the_lake_has_them(snapshot: Snapshot) -> None:
     scores = pl.DataFrame([SCORE], schema=SCORES.schema)
-    (found,) = judge(SCORES, {"small:quiz": scores}, world).values()
+    (found,) = run_checks(SCORES, {"small:quiz": scores}, snapshot).values()
     assert list(broken(found)) == ["score"]  # nobody was asked anything: the lake is empty
     samples = pl.DataFrame(
         [{"benchmark": "quiz", "sample_id": name, "answer_idx": 0} for name in "ab"],
         schema=SAMPLES.schema,
     )
-    draft = world.lake.draft("benchmark_index", "quiz")
+    draft = snapshot.lake.draft("benchmark_index", "quiz")
     write_rows(draft, samples.select(pl.lit("quiz").alias("partition"), pl.all()))
-    trace = Trace(Recipe("1", {}, {}), version="v1", rows=2)
-    world.lake.publish("benchmark_index", [Draft(draft, "quiz", trace)])
-    world.forget("benchmark_index")
-    (found,) = judge(SCORES, {"small:quiz": scores}, world).values()
+    record = BuildRecord(Provenance("1", {}, {}), version="v1", rows=2)
+    snapshot.lake.publish("benchmark_index", [Draft(draft, "quiz", record)])
+    snapshot.forget("benchmark_index")
+    (found,) = run_checks(SCORES, {"small:quiz": scores}, snapshot).values()
     assert broken(found) == {}
 
 
@@ -220,13 +224,17 @@ def test_checks_are_sorted_by_table_and_rule(tmp_path: Path) -> None:
     ],
 )
 def test_a_check_that_goes_wrong_says_so_and_passes_nobody(
-    sql: str, refusal: Exception, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sql: str,
+    refusal: Exception,
+    snapshot: Snapshot,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     checks = accept_checks([check(tmp_path, "cells__x", sql)], BY_NAME)
-    monkeypatch.setattr(verdicts, "checks_of", lambda _graph: checks)
+    monkeypatch.setattr(check_results, "checks_of", lambda _graph: checks)
     rows = pl.DataFrame([{"doc_id": "a"}], schema=CELLS.schema)
     with pytest.raises(type(refusal)) as caught:
-        judge(CELLS, {"web-bees:story": rows}, world)
+        run_checks(CELLS, {"web-bees:story": rows}, snapshot)
     assert str(refusal) in str(caught.value)
 
 
@@ -311,12 +319,12 @@ def test_the_library_knows_the_expectations_and_maps_them_over_a_column() -> Non
 
 
 def test_a_suite_speaks_to_nobody(
-    world: World, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    snapshot: Snapshot, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
         pytest.fail("a suite opened a connection")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    judge(CHECKPOINTS, {"small": curve(), "bad": curve(loss=[31.0, 31.0])}, world)
+    run_checks(CHECKPOINTS, {"small": curve(), "bad": curve(loss=[31.0, 31.0])}, snapshot)
     assert capfd.readouterr() == ("", "")

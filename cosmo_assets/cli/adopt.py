@@ -32,7 +32,7 @@ def adopt(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Keep what other code made, where today's makes the same: some of it is made anew for proof.
+    """Keep what other code made, where today's makes the same: some of it is rebuilt for proof.
 
     No generator is asked. At the first difference nothing is changed, and the exit code is 1.
     """
@@ -40,17 +40,17 @@ def adopt(
     def body() -> int:
         from cosmo_assets.incremental.adoption import adopt  # noqa: PLC0415
         from cosmo_assets.pipeline.graph import GRAPH  # noqa: PLC0415
-        from cosmo_assets.pipeline.project import look  # noqa: PLC0415
+        from cosmo_assets.pipeline.project import load_snapshot  # noqa: PLC0415
 
         (table,) = GRAPH.select([asset])
-        world = look()
+        snapshot = load_snapshot()
         if not as_json:
-            tell_branch(world.lake.branch)
-        found = adopt(world, table, sample=None if all_ else sample)
+            tell_branch(snapshot.lake.branch)
+        found = adopt(snapshot, table, sample=None if all_ else sample)
         if as_json:
             tree = {**dataclasses.asdict(found), "adopted": found.adopted}
             tree["differing"] = found.differing._asdict() if found.differing else None
-            print_json({"branch": world.lake.branch, **tree})
+            print_json({"branch": snapshot.lake.branch, **tree})
         else:
             _show(found)
         return FAILED if found.differing else 0

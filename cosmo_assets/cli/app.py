@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import dagster as dg
 
     from cosmo_assets.cli.tables import Screen
-    from cosmo_assets.incremental.table_result import Layer
+    from cosmo_assets.incremental.table_result import TableResult
 
 T = TypeVar("T")
 
@@ -86,41 +86,41 @@ def run(
         from cosmo_assets.incremental.selection import matches, plan_selection  # noqa: PLC0415
         from cosmo_assets.orchestration.runner import run_graph  # noqa: PLC0415
         from cosmo_assets.pipeline.graph import GRAPH  # noqa: PLC0415
-        from cosmo_assets.pipeline.project import look  # noqa: PLC0415
+        from cosmo_assets.pipeline.project import load_snapshot  # noqa: PLC0415
         from resources.storage.signals import ending_as_ctrl_c_does  # noqa: PLC0415
 
         instance = _instance()
         assert isinstance(instance, dg.DagsterInstance)
         tables = GRAPH.select(select or ())
         retract_command.finish_begun(quiet=as_json)
-        world = wait_until_quiet(
-            look,
+        snapshot = wait_until_quiet(
+            load_snapshot,
             lambda line: typer.echo(line, err=True),
             tables=tables,
             wanted=lambda name: matches(name, partitions or ()),
         )
-        plans, waiting = plan_selection(world, select or (), partitions or (), force=force)
+        plans, waiting = plan_selection(snapshot, select or (), partitions or (), force=force)
         if not as_json:
-            tell_branch(world.lake.branch)
-            Screen(wide=wide, stderr=True).say(summary_line(plans, world, waiting), indent=2)
+            tell_branch(snapshot.lake.branch)
+            Screen(wide=wide, stderr=True).say(summary_line(plans, snapshot, waiting), indent=2)
         running = run_graph(
             instance, tables, patterns=partitions or (), force=force, per_run=per_run
         )
         selection = tell_selection(select or (), partitions or (), force=force)
         with (
             ending_as_ctrl_c_does(),
-            recording(world, plans, selection=selection, by="cosmo run") as record,
+            recording(snapshot, plans, selection=selection, by="cosmo run") as record,
         ):
-            layers = watch(record.follow(running), quiet=as_json)
-        failed = any(layer.failed for layer in layers)
+            results = watch(record.follow(running), quiet=as_json)
+        failed = any(result.failed for result in results)
         if as_json:
-            told = [_layer_json(layer) for layer in layers]
-            print_json({"branch": world.lake.branch, "layers": told, "failed": failed})
+            told = [_layer_json(result) for result in results]
+            print_json({"branch": snapshot.lake.branch, "layers": told, "failed": failed})
         else:
             screen = Screen(wide=wide)
-            currency = look().config.generator.how.currency
-            show_run(layers, record.rows(), screen, currency=currency)
-            show_failures(layers)
+            currency = load_snapshot().config.generator.how.currency
+            show_run(results, record.rows(), screen, currency=currency)
+            show_failures(results)
             if not select and not failed:
                 _where_next(screen)
         return FAILED if failed else 0
@@ -150,22 +150,22 @@ def status(
         from cosmo_assets.incremental.selection import check_patterns, matches  # noqa: PLC0415
         from cosmo_assets.incremental.snapshot import states  # noqa: PLC0415
         from cosmo_assets.pipeline.graph import GRAPH  # noqa: PLC0415
-        from cosmo_assets.pipeline.project import look  # noqa: PLC0415
+        from cosmo_assets.pipeline.project import load_snapshot  # noqa: PLC0415
 
-        world = look()
+        snapshot = load_snapshot()
         tables = GRAPH.select(select or ())
         patterns = partitions or ()
-        check_patterns(world, tables, patterns)
+        check_patterns(snapshot, tables, patterns)
 
         def chosen(parts: Mapping[str, T]) -> dict[str, T]:
             return {name: one for name, one in parts.items() if matches(name, patterns)}
 
-        found = {table.name: chosen(states(world, table)) for table in tables}
+        found = {table.name: chosen(states(snapshot, table)) for table in tables}
         if patterns:  # what has no such partition is not spoken of
             found = {name: parts for name, parts in found.items() if parts}
         tables = [table for table in tables if table.name in found]
-        failures = {table.name: chosen(read_failures(world, table)) for table in tables}
-        marks = {name: each for name in found if (each := chosen(read_marks(world, name)))}
+        failures = {table.name: chosen(read_failures(snapshot, table)) for table in tables}
+        marks = {name: each for name in found if (each := chosen(read_marks(snapshot, name)))}
         if as_json:
             tree = {
                 name: {
@@ -174,10 +174,10 @@ def status(
                 }
                 for name, parts in found.items()
             }
-            told = {"branch": world.lake.branch, "assets": tree, "failures": failures}
+            told = {"branch": snapshot.lake.branch, "assets": tree, "failures": failures}
             print_json({**told, "built_on_retracted": marks})
         else:
-            tell_branch(world.lake.branch)
+            tell_branch(snapshot.lake.branch)
             screen = Screen(wide=wide)
             show_status(found, failures, screen, cells=cells)
             show_marks(marks, screen)
@@ -211,25 +211,25 @@ def plan(
         from cosmo_assets.incremental.quiet import waiting_for  # noqa: PLC0415
         from cosmo_assets.incremental.selection import matches, plan_selection  # noqa: PLC0415
         from cosmo_assets.pipeline.graph import GRAPH  # noqa: PLC0415
-        from cosmo_assets.pipeline.project import look  # noqa: PLC0415
+        from cosmo_assets.pipeline.project import load_snapshot  # noqa: PLC0415
         from cosmo_assets.pipeline.prompts.mixture import is_asked_for, read_mixture, tell_mixture  # noqa: PLC0415
 
-        world = look()
-        plans, waiting = plan_selection(world, select or (), partitions or (), force=force)
+        snapshot = load_snapshot()
+        plans, waiting = plan_selection(snapshot, select or (), partitions or (), force=force)
         if as_json:
             told = [dataclasses.asdict(one) for one in plans]
             total = dataclasses.asdict(sum((one.cost for one in plans), start=Cost()))
-            found = {"branch": world.lake.branch, "plan": told, "total": total}
-            found |= {"waiting": waiting._asdict(), "mixture": read_mixture(world).to_dicts()}
+            found = {"branch": snapshot.lake.branch, "plan": told, "total": total}
+            found |= {"waiting": waiting._asdict(), "mixture": read_mixture(snapshot).to_dicts()}
             print_json(found)
         else:
-            tell_branch(world.lake.branch)
+            tell_branch(snapshot.lake.branch)
             screen = Screen(wide=wide)
-            if is_asked_for(world, plans):
-                show_mixture(tell_mixture(read_mixture(world)), screen)
-            show_plan(plans, waiting, world, screen, cells=cells)
+            if is_asked_for(snapshot, plans):
+                show_mixture(tell_mixture(read_mixture(snapshot)), screen)
+            show_plan(plans, waiting, snapshot, screen, cells=cells)
             young = waiting_for(
-                world,
+                snapshot,
                 time.time(),
                 tables=GRAPH.select(select or ()),
                 wanted=lambda name: matches(name, partitions or ()),
@@ -257,12 +257,12 @@ def why(
         from cosmo_assets.incremental.explain import explain  # noqa: PLC0415
         from cosmo_assets.incremental.retraction.flags import read_marks, tell_mark  # noqa: PLC0415
         from cosmo_assets.pipeline.graph import GRAPH  # noqa: PLC0415
-        from cosmo_assets.pipeline.project import look  # noqa: PLC0415
+        from cosmo_assets.pipeline.project import load_snapshot  # noqa: PLC0415
 
         (table,) = GRAPH.select([asset])
-        world = look()
-        lines = explain(world, table, partition)
-        if marks := read_marks(world, table.name).get(partition):
+        snapshot = load_snapshot()
+        lines = explain(snapshot, table, partition)
+        if marks := read_marks(snapshot, table.name).get(partition):
             lines.append(tell_mark(marks))
         if as_json:
             print_json({"asset": asset, "partition": partition, "why": lines})
@@ -288,10 +288,10 @@ def report(
     def body() -> int:
         from cosmo_assets.cli.reports import show_reports  # noqa: PLC0415
         from cosmo_assets.cli.tables import Screen  # noqa: PLC0415
-        from cosmo_assets.pipeline.project import look  # noqa: PLC0415
+        from cosmo_assets.pipeline.project import load_snapshot  # noqa: PLC0415
         from cosmo_assets.pipeline.reports import read_reports  # noqa: PLC0415
 
-        found = read_reports(look(), name)
+        found = read_reports(load_snapshot(), name)
         if as_json:
             print_json({title: frame.to_dicts() for title, frame in found.items()})
         else:
@@ -381,21 +381,21 @@ def _instance() -> dg.DagsterInstance:
     return open_instance(open_lake(read_config()))
 
 
-def _layer_json(layer: Layer) -> dict[str, Any]:
+def _layer_json(result: TableResult) -> dict[str, Any]:
     import dataclasses  # noqa: PLC0415
 
-    return {**dataclasses.asdict(layer), "made": layer.made, "fresh": layer.fresh}
+    return {**dataclasses.asdict(result), "made": result.made, "fresh": result.fresh}
 
 
 def _where_next(screen: Screen) -> None:
     from cosmo_assets.cli.reports import show_reports  # noqa: PLC0415
-    from cosmo_assets.pipeline.project import look  # noqa: PLC0415
+    from cosmo_assets.pipeline.project import load_snapshot  # noqa: PLC0415
     from cosmo_assets.pipeline.reports import read_reports  # noqa: PLC0415
 
-    world = look()
-    if world.traces("eval_scores"):
-        show_reports(read_reports(world, "scores"), screen)
+    snapshot = load_snapshot()
+    if snapshot.records("eval_scores"):
+        show_reports(read_reports(snapshot, "scores"), screen)
     typer.echo("Where to look next:")
-    typer.echo(f"  tables    {world.lake.root}/tables (Parquet)")
+    typer.echo(f"  tables    {snapshot.lake.root}/tables (Parquet)")
     typer.echo("  reports   cosmo report")
     typer.echo("  the graph cosmo ui   (make ui)")

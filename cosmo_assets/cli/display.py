@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from cosmo_assets.incremental.branches import Line
     from cosmo_assets.incremental.difference import State
     from cosmo_assets.incremental.table import Table
-    from cosmo_assets.incremental.table_result import Layer
+    from cosmo_assets.incremental.table_result import TableResult
     from cosmo_assets.pipeline.branches import Comparison
 
 FAILURES_SHOWN = 20
@@ -55,11 +55,11 @@ DIFF_COLUMNS: dict[str, tuple[Column, ...]] = {
 }
 
 
-def watch(events: Iterator[tuple[Table, Layer | None]], *, quiet: bool) -> list[Layer]:
+def watch(events: Iterator[tuple[Table, TableResult | None]], *, quiet: bool) -> list[TableResult]:
     """Follow a run with one progress line a layer, and a panel where one generates."""
     console = Console(stderr=True, quiet=quiet)
     lake = open_lake(read_config())
-    layers: list[Layer] = []
+    results: list[TableResult] = []
     page = RunPage(console, plain=not sys.stdout.isatty())
     with page.listening(), page as progress:
         tasks: dict[str, TaskID] = {}
@@ -74,30 +74,30 @@ def watch(events: Iterator[tuple[Table, Layer | None]], *, quiet: bool) -> list[
 
         threading.Thread(target=poll, daemon=True).start()
         try:
-            for table, layer in events:
-                if layer is None:
+            for table, result in events:
+                if result is None:
                     tasks[table.name] = progress.add_task(table.name, total=None, told="")
                     continue
-                layers.append(layer)
+                results.append(result)
                 at = tasks.pop(table.name)
-                progress.update(at, completed=1, total=1, told=_told(layer))
+                progress.update(at, completed=1, total=1, told=_told(result))
                 progress.stop_task(at)
         finally:
             ended.set()
-    return layers
+    return results
 
 
-def _told(layer: Layer) -> str:
-    parts = [f"{layer.made} made", f"{layer.fresh} fresh"]
-    if layer.restored:
-        parts.append(f"{layer.restored} restored")
-    if layer.failed:
-        parts.append(f"[red]{len(layer.failed)} failed[/red]")
-    if layer.waiting:
-        parts.append(f"[magenta]{layer.waiting} waiting[/magenta]")
-    if layer.dropped:
-        parts.append(f"{layer.dropped} dropped")
-    if layer.stopped:
+def _told(result: TableResult) -> str:
+    parts = [f"{result.made} made", f"{result.fresh} fresh"]
+    if result.restored:
+        parts.append(f"{result.restored} restored")
+    if result.failed:
+        parts.append(f"[red]{len(result.failed)} failed[/red]")
+    if result.waiting:
+        parts.append(f"[magenta]{result.waiting} waiting[/magenta]")
+    if result.dropped:
+        parts.append(f"{result.dropped} dropped")
+    if result.stopped:
         parts.append("[yellow]stopped[/yellow]")
     return ", ".join(parts)
 
@@ -116,23 +116,25 @@ RUN_RANKS = {
 }
 
 
-def show_run(layers: list[Layer], record: pl.DataFrame, screen: Screen, *, currency: str) -> None:
+def show_run(
+    results: list[TableResult], record: pl.DataFrame, screen: Screen, *, currency: str
+) -> None:
     """Print what a run did beside what it was expected to do, asset by asset."""
     expected = {row["table"]: row for row in record.iter_rows(named=True)}
     counts: dict[str, list[int]] = {
-        "planned": [expected[one.table]["planned"] for one in layers],
-        "made": [one.made for one in layers],
-        "fresh": [one.fresh for one in layers],
-        "restored": [one.restored for one in layers],
-        "failed": [len(one.failed) for one in layers],
-        "waiting": [one.waiting for one in layers],
-        "dropped": [one.dropped for one in layers],
-        "left": [one.left for one in layers],
-        "rows": [one.rows for one in layers],
+        "planned": [expected[one.table]["planned"] for one in results],
+        "made": [one.made for one in results],
+        "fresh": [one.fresh for one in results],
+        "restored": [one.restored for one in results],
+        "failed": [len(one.failed) for one in results],
+        "waiting": [one.waiting for one in results],
+        "dropped": [one.dropped for one in results],
+        "left": [one.left for one in results],
+        "rows": [one.rows for one in results],
     }
     shown = {name: all_ for name, all_ in counts.items() if any(all_) or name == "made"}
     rows: list[tuple[object, ...]] = []
-    for place, one in enumerate(layers):
+    for place, one in enumerate(results):
         row = expected[one.table]
         seconds = _expected_and_taken(row["seconds_expected"], row["seconds"])
         rows.append((one.table, *(all_[place] for all_ in shown.values()), *seconds))
@@ -144,7 +146,7 @@ def show_run(layers: list[Layer], record: pl.DataFrame, screen: Screen, *, curre
         *(number(name, RUN_RANKS[name]) for name in shown),
         *(number("s planned", 4), number("s taken", 2), number("off by", 5)),
     )
-    screen.show(TextTable("Run", columns, rows, sections=frozenset({len(layers)})))
+    screen.show(TextTable("Run", columns, rows, sections=frozenset({len(results)})))
     for what, unit in (("tokens", ""), ("money", currency), ("gpu_hours", "")):
         if total[what] or total[f"{what}_expected"]:
             planned, taken, error = _expected_and_taken(
@@ -162,19 +164,19 @@ def _expected_and_taken(expected: float, taken: float, *, digits: int = 1) -> tu
     return shown, f"{taken:,.{digits}f}", error
 
 
-def show_failures(layers: list[Layer]) -> None:
+def show_failures(results: list[TableResult]) -> None:
     """Print each failed partition with its error, the first of many."""
     screen = Screen(stderr=True)
-    for layer in layers:
+    for result in results:
         by_error: dict[str, list[str]] = {}
-        for name, error in layer.failed.items():
+        for name, error in result.failed.items():
             by_error.setdefault(error, []).append(name)
         for error, names in list(by_error.items())[:FAILURES_SHOWN]:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            told = f"failed {layer.table}[{names[0]}]{more}: {error}"
+            told = f"failed {result.table}[{names[0]}]{more}: {error}"
             screen.say(told, indent=INDENT, shade="red")
         if len(by_error) > FAILURES_SHOWN:
-            screen.say(f"… and {len(by_error) - FAILURES_SHOWN} more errors in {layer.table}")
+            screen.say(f"… and {len(by_error) - FAILURES_SHOWN} more errors in {result.table}")
 
 
 def show_status(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from cosmo_assets.algorithms.reports.sample_page import Beside, Sheet
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.snapshot import Snapshot
     from cosmo_assets.pipeline.generation.pilots import Expected, Model
 
 PILOT_EXAMPLES = (
@@ -68,30 +68,30 @@ def pilot(
     def body() -> int:
         from cosmo_assets.algorithms.reports.style_report import pick_samples  # noqa: PLC0415
         from cosmo_assets.pipeline.generation.pilots import Model, choose_prompts, mark  # noqa: PLC0415
-        from cosmo_assets.pipeline.project import look  # noqa: PLC0415
+        from cosmo_assets.pipeline.project import load_snapshot  # noqa: PLC0415
         from cosmo_assets.pipeline.retracted import require_generator  # noqa: PLC0415
 
         _check_page(html)
-        world = look()
-        require_generator(world)
-        prompts = choose_prompts(world, count, styles=_split(styles), cells=partitions or ())
-        generator = world.config.generator
+        snapshot = load_snapshot()
+        require_generator(snapshot)
+        prompts = choose_prompts(snapshot, count, styles=_split(styles), cells=partitions or ())
+        generator = snapshot.config.generator
         models = [Model(generator.model, generator)]
-        bought = _buy(world, prompts, models, yes=yes, quiet=as_json, wide=wide)
+        bought = _buy(snapshot, prompts, models, yes=yes, quiet=as_json, wide=wide)
         if bought is None:
             return 0
         answers, expected, problem = bought
         if problem:
             return FAILED
-        marked = mark(world, answers)
-        report = _Report(marked, world.config.generator.how.currency, stock, models=False)
+        marked = mark(snapshot, answers)
+        report = _Report(marked, snapshot.config.generator.how.currency, stock, models=False)
         beside = pick_samples(marked, samples)
         if html:
             title = f"Pilot: {prompts.height:,} prompts of {generator.model}"
             report.write(html, title, [], report.sheets(), beside)
         if as_json:
             told = {**report.tree(), "samples": [one.to_dicts() for one in beside]}
-            print_json({"branch": world.lake.branch, "expected": _tree(expected), **told})
+            print_json({"branch": snapshot.lake.branch, "expected": _tree(expected), **told})
         else:
             report.show(report.sheets(), answers, html, wide=wide)
         return 0
@@ -127,23 +127,23 @@ def compare(
             find_models,
             mark,
         )
-        from cosmo_assets.pipeline.project import look  # noqa: PLC0415
+        from cosmo_assets.pipeline.project import load_snapshot  # noqa: PLC0415
         from resources.ledger.ledger import open_ledger  # noqa: PLC0415
 
         _check_page(html)
-        world = look()
-        found = find_models(world, _split(models))
-        prompts = choose_prompts(world, count, styles=_split(styles), cells=partitions or ())
-        with open_ledger(world.config, world.lake) as ledger:
-            known = count_known(world, found, ledger)
-        bought = _buy(world, prompts, found, yes=yes, quiet=as_json, wide=wide)
+        snapshot = load_snapshot()
+        found = find_models(snapshot, _split(models))
+        prompts = choose_prompts(snapshot, count, styles=_split(styles), cells=partitions or ())
+        with open_ledger(snapshot.config, snapshot.lake) as ledger:
+            known = count_known(snapshot, found, ledger)
+        bought = _buy(snapshot, prompts, found, yes=yes, quiet=as_json, wide=wide)
         if bought is None:
             return 0
         answers, expected, problem = bought
         if problem:
             return FAILED
-        marked = mark(world, answers)
-        report = _Report(marked, world.config.generator.how.currency, stock, models=True)
+        marked = mark(snapshot, answers)
+        report = _Report(marked, snapshot.config.generator.how.currency, stock, models=True)
         first = found[0].name
         sheets: list[Sheet] = []
         trees: list[dict[str, Any]] = []
@@ -166,7 +166,7 @@ def compare(
         if as_json:
             told = {**report.tree(), "comparisons": trees, "ledger": known.to_dicts()}
             told["samples"] = [one.to_dicts() for one in beside]
-            print_json({"branch": world.lake.branch, "expected": _tree(expected), **told})
+            print_json({"branch": snapshot.lake.branch, "expected": _tree(expected), **told})
         else:
             report.show(sheets, answers, html, wide=wide)
         return 0
@@ -252,7 +252,7 @@ class _Report:
 
 
 def _buy(
-    world: World,
+    snapshot: Snapshot,
     prompts: pl.DataFrame,
     models: Sequence[Model],
     *,
@@ -274,10 +274,10 @@ def _buy(
     from cosmo_assets.pipeline.generation.pilots import answer_prompts, expect  # noqa: PLC0415
     from resources.ledger.ledger import open_ledger  # noqa: PLC0415
 
-    with open_ledger(world.config, world.lake) as ledger:
-        expected = [expect(world, prompts, one, ledger) for one in models]
+    with open_ledger(snapshot.config, snapshot.lake) as ledger:
+        expected = [expect(snapshot, prompts, one, ledger) for one in models]
         if not quiet:
-            tell_branch(world.lake.branch)
+            tell_branch(snapshot.lake.branch)
         for one, model in zip(expected, models, strict=True):
             told = tell_expected(one, model.settings.how.currency)
             Screen(wide=wide, stderr=True).say(told, indent=2)
@@ -288,7 +288,7 @@ def _buy(
         with watch_generators(quiet=quiet) as watched:
             try:
                 parts += [
-                    answer_prompts(world, prompts, one, ledger, opened=watched) for one in models
+                    answer_prompts(snapshot, prompts, one, ledger, opened=watched) for one in models
                 ]
             except GeneratorError as error:
                 told = (

@@ -127,7 +127,7 @@ def cells_sheet(cells: pl.DataFrame, a: str, b: str) -> Sheet:
         _percent("a").alias(a),
         _percent("b").alias(b),
         _percent("difference", signed=True).alias("diff"),
-        _verdict(),
+        _check_result(),
         _headed(faults).alias("worse has"),
     )
     note = f"{bad.height:,} of {cells.height:,} cells have faulty texts: shares of n"
@@ -217,11 +217,11 @@ def _told_differences(rows: pl.DataFrame, a: str, b: str) -> pl.DataFrame:
         told("b").alias(b),
         told("difference", signed=True).alias("difference"),
         interval.alias("95% interval"),
-        _verdict(),
+        _check_result(),
     )
 
 
-def _verdict() -> pl.Expr:
+def _check_result() -> pl.Expr:
     return pl.when("noise").then(pl.lit("noise")).otherwise(pl.lit("differs")).alias("verdict")
 
 

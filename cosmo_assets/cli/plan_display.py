@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from cosmo_assets.cli.tables import Screen
     from cosmo_assets.incremental.plan import Planned, TablePlan, Word
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.snapshot import Snapshot
 
 WHYS_SHOWN = 2
 EDITS_SHOWN = 20
@@ -31,11 +31,11 @@ WORD_RANKS: dict[Word, int] = {"stale": 0, "maybe": 0, "missing": 0}
 
 
 def show_plan(
-    plans: list[TablePlan], waiting: Waiting, world: World, screen: Screen, *, cells: bool
+    plans: list[TablePlan], waiting: Waiting, snapshot: Snapshot, screen: Screen, *, cells: bool
 ) -> None:
     """Print which edits lead to what, what would run, and what it would cost."""
     if any(one.planned for one in plans):
-        screen.show(_edits_table(plans, world))
+        screen.show(_edits_table(plans, snapshot))
         screen.show(_assets_table(plans))
     for one in plans if cells else ():
         for each in one.planned:
@@ -43,11 +43,13 @@ def show_plan(
             told += f", {each.calls:,} calls" if each.calls else ""
             told += f" ({each.held})" if each.held else ""
             screen.say(told, indent=STATUS_INDENT)
-    known = world.partitions("topics")
-    if strange := sorted(set(world.outside.overrides) - set(known)):
-        told = f"{world.config.labelling.how.overrides}: no such topics now: {', '.join(strange)}"
+    known = snapshot.partitions("topics")
+    if strange := sorted(set(snapshot.outside.overrides) - set(known)):
+        told = (
+            f"{snapshot.config.labelling.how.overrides}: no such topics now: {', '.join(strange)}"
+        )
         screen.say(told, indent=INDENT, shade="yellow")
-    screen.say(summary_line(plans, world, waiting), indent=INDENT)
+    screen.say(summary_line(plans, snapshot, waiting), indent=INDENT)
 
 
 def show_mixture(told: pl.DataFrame, screen: Screen) -> None:
@@ -67,17 +69,19 @@ def show_mixture(told: pl.DataFrame, screen: Screen) -> None:
     screen.show(TextTable("Mixture", columns, rows, shades, frozenset(sections - {0})))
 
 
-def _edits_table(plans: list[TablePlan], world: World) -> TextTable:
+def _edits_table(plans: list[TablePlan], snapshot: Snapshot) -> TextTable:
     """Say what each edit leads to; what goes back to several is told of the first."""
     edits: dict[str, list[tuple[str, Planned]]] = {}
     for plan in plans:
         for one in plan.planned:
             edits.setdefault(one.why[0], []).append((plan.table, one))
-    currency = world.config.generator.how.currency
+    currency = snapshot.config.generator.how.currency
     rows: list[tuple[object, ...]] = []
     for edit, reached in list(edits.items())[:EDITS_SHOWN]:
         paid = {table for table, _ in reached if BY_NAME[table].calls}
-        each = [price(world, BY_NAME[t], [p for u, p in reached if u == t]) for t in sorted(paid)]
+        each = [
+            price(snapshot, BY_NAME[t], [p for u, p in reached if u == t]) for t in sorted(paid)
+        ]
         cost = sum(each, start=Cost())
         money = f"{currency}{cost.money.expected:,.2f}"
         tokens = f"{cost.tokens.expected / 1e6:.2f}"
@@ -110,7 +114,7 @@ def _assets_table(plans: list[TablePlan]) -> TextTable:
     return TextTable("Plan", columns, rows, sections=frozenset({len(busy)}))
 
 
-def summary_line(plans: list[TablePlan], world: World, waiting: Waiting = IDLE) -> str:
+def summary_line(plans: list[TablePlan], snapshot: Snapshot, waiting: Waiting = IDLE) -> str:
     """Say in a line what would be paid, and for which edit."""
     runs = sum(one.count(*MAKE) for one in plans)
     free = [*_kept_or_dropped(plans), *([_waits(waiting)] if waiting.partitions else [])]
@@ -127,7 +131,7 @@ def summary_line(plans: list[TablePlan], world: World, waiting: Waiting = IDLE) 
         asked = next((one for one in plans if one.table == "completions"), None)
         cells = asked.count(*MAKE) if asked else 0
         kept = asked.fresh + asked.count("restored") if asked else 0
-        currency = world.config.generator.how.currency
+        currency = snapshot.config.generator.how.currency
         parts.append(
             f"{cells:,} of {cells + kept:,} cells, "
             f"{total.calls:,} completions, {total.tokens.expected / 1e6:.2f} M tokens, "

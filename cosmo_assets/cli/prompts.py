@@ -38,13 +38,13 @@ def lint(
         from cosmo_assets.algorithms.prompts.lint import lint_templates, list_idle  # noqa: PLC0415
         from cosmo_assets.cli.tables import Screen  # noqa: PLC0415
         from cosmo_assets.pipeline.keys import corpora_in_use  # noqa: PLC0415
-        from cosmo_assets.pipeline.project import look  # noqa: PLC0415
+        from cosmo_assets.pipeline.project import load_snapshot  # noqa: PLC0415
         from cosmo_assets.pipeline.prompts.previews import read_texts  # noqa: PLC0415
 
-        world = look()
-        texts = read_texts(world)
-        problems = lint_templates(texts, corpora=corpora_in_use(world))
-        idle = list_idle(texts, corpora=corpora_in_use(world))
+        snapshot = load_snapshot()
+        texts = read_texts(snapshot)
+        problems = lint_templates(texts, corpora=corpora_in_use(snapshot))
+        idle = list_idle(texts, corpora=corpora_in_use(snapshot))
         if as_json:
             listed = [one._asdict() for one in problems]
             print_json({"templates": sorted(texts), "problems": listed, "idle": idle})
@@ -74,10 +74,10 @@ def preview(
 
     def body() -> int:
         from cosmo_assets.cli.tables import Screen  # noqa: PLC0415
-        from cosmo_assets.pipeline.project import look  # noqa: PLC0415
+        from cosmo_assets.pipeline.project import load_snapshot  # noqa: PLC0415
         from cosmo_assets.pipeline.prompts.previews import preview  # noqa: PLC0415
 
-        rows = preview(look(), style, count)
+        rows = preview(load_snapshot(), style, count)
         if as_json:
             print_json({"style": style, "prompts": rows.to_dicts()})
         else:
@@ -104,10 +104,12 @@ def diff(
 
     def body() -> int:
         from cosmo_assets.cli.tables import Screen  # noqa: PLC0415
-        from cosmo_assets.pipeline.project import look  # noqa: PLC0415
+        from cosmo_assets.pipeline.project import load_snapshot  # noqa: PLC0415
         from cosmo_assets.pipeline.prompts.previews import compare_templates, to_json  # noqa: PLC0415
 
-        changes = [one for one in compare_templates(look(), styles or ()) if one.change != "same"]
+        changes = [
+            one for one in compare_templates(load_snapshot(), styles or ()) if one.change != "same"
+        ]
         if as_json:
             print_json({"changes": [to_json(one) for one in changes]})
         screen = Screen(wide=wide)

@@ -69,17 +69,17 @@ def _retract(given: dict[str, str | None], *, yes: bool, as_json: bool, wide: bo
     from cosmo_assets.incremental.retraction.retract import retract, tell_listing  # noqa: PLC0415
     from cosmo_assets.incremental.retraction.search import find, name_targets  # noqa: PLC0415
     from cosmo_assets.orchestration.event_redaction import redact_events  # noqa: PLC0415
-    from cosmo_assets.pipeline.project import look  # noqa: PLC0415
+    from cosmo_assets.pipeline.project import load_snapshot  # noqa: PLC0415
 
     screen = Screen(wide=wide)
-    world = look()
-    targets = name_targets(world, given)
-    listing = tell_listing(world, find(world, targets))
+    snapshot = load_snapshot()
+    targets = name_targets(snapshot, given)
+    listing = tell_listing(snapshot, find(snapshot, targets))
     if not as_json:
-        tell_branch(world.lake.branch)
+        tell_branch(snapshot.lake.branch)
         _show_descendants(listing, screen)
     sure = yes or (not as_json and _is_sure([name for _, name in targets]))
-    reports = retract(world, targets, redact=redact_events) if sure else []
+    reports = retract(snapshot, targets, redact=redact_events) if sure else []
     if as_json:
         told = [one._asdict() for one in reports]
         print_json({"retract": targets, **listing, "done": sure, "reports": told})
@@ -106,11 +106,11 @@ def _finish(*, as_json: bool, wide: bool) -> int:
     from cosmo_assets.cli.tables import Screen, frame_table  # noqa: PLC0415
     from cosmo_assets.incremental.retraction.retract import finish, list_retractions  # noqa: PLC0415
     from cosmo_assets.orchestration.event_redaction import redact_events  # noqa: PLC0415
-    from cosmo_assets.pipeline.project import look  # noqa: PLC0415
+    from cosmo_assets.pipeline.project import load_snapshot  # noqa: PLC0415
 
-    world = look()
-    reports = finish(world, redact=redact_events)
-    known = list_retractions(world.lake)
+    snapshot = load_snapshot()
+    reports = finish(snapshot, redact=redact_events)
+    known = list_retractions(snapshot.lake)
     if as_json:
         print_json({"retractions": known, "reports": [one._asdict() for one in reports]})
         return FAILED if any(one.failed for one in reports) else 0
@@ -130,9 +130,9 @@ def finish_begun(*, quiet: bool) -> None:
     from cosmo_assets.cli.tables import Screen  # noqa: PLC0415
     from cosmo_assets.incremental.retraction.retract import finish  # noqa: PLC0415
     from cosmo_assets.orchestration.event_redaction import redact_events  # noqa: PLC0415
-    from cosmo_assets.pipeline.project import look  # noqa: PLC0415
+    from cosmo_assets.pipeline.project import load_snapshot  # noqa: PLC0415
 
-    reports = finish(look(), redact=redact_events)
+    reports = finish(load_snapshot(), redact=redact_events)
     if not quiet:
         _show(reports, Screen())
 

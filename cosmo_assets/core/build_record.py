@@ -12,10 +12,10 @@ FLAT = (str, int, float, bool, type(None))  # what JSON gives back as it was
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Recipe:
+class Provenance:
     """All that can change a partition's bytes, as JSON has it: a tuple is a list.
 
-    So a recipe read back from a trace equals the one that was written.
+    So a provenance read back from a record equals the one that was written.
     """
 
     code: str  # the step's code version
@@ -27,16 +27,16 @@ class Recipe:
             object.__setattr__(self, "settings", json.loads(json.dumps(self.settings)))
 
     @property
-    def name(self) -> str:
-        """16 hex digits: equal names, equal bytes."""
+    def fingerprint(self) -> str:
+        """16 hex digits: equal fingerprints, equal bytes."""
         return digest([self.code, self.settings, self.inputs])
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Trace:
+class BuildRecord:
     """One made partition."""
 
-    recipe: Recipe
+    provenance: Provenance
     version: str  # digest of the content
     rows: int
     facets: dict[str, str] = dataclasses.field(default_factory=dict)  # facet value → version
@@ -48,9 +48,9 @@ class Trace:
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``from_json`` reads."""
-        recipe = {"code": self.recipe.code, "settings": self.recipe.settings}
+        provenance = {"code": self.provenance.code, "settings": self.provenance.settings}
         return {
-            "recipe": recipe | {"inputs": self.recipe.inputs},
+            "recipe": provenance | {"inputs": self.provenance.inputs},
             "version": self.version,
             "rows": self.rows,
             "facets": self.facets,
@@ -61,7 +61,8 @@ class Trace:
         }
 
     @classmethod
-    def from_json(cls, tree: dict[str, Any], *, number: int = 0) -> Trace:
+    def from_json(cls, tree: dict[str, Any], *, number: int = 0) -> BuildRecord:
         """Read a trace back."""
-        made = {"recipe": Recipe(**tree["recipe"]), "because": tuple(tree.get("because", ()))}
-        return cls(**{**tree, **made, "number": number})
+        rest = {name: value for name, value in tree.items() if name != "recipe"}
+        rest["because"] = tuple(tree.get("because", ()))
+        return cls(Provenance(**tree["recipe"]), **rest, number=number)

@@ -17,7 +17,7 @@ class BadInputError(CosmoError):
 
 
 class ChangedInputError(BadInputError):
-    """A file is not what it was when its contents were named. Another look names it anew."""
+    """A file is not what it was when its contents were named. Another reading names it anew."""
 
 
 class ContractError(CosmoError):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.snapshot import Snapshot
     from resources.storage.catalog import Catalog
 
 FREE = Prices()
@@ -47,9 +47,12 @@ class SpentBy(Protocol):
 class Accounts:
     """What a unit costs, what may be spent unasked, and what was spent."""
 
-    prices: Callable[[World], Prices] = lambda _world: FREE
+    prices: Callable[[Snapshot], Prices] = lambda _snapshot: FREE
     # what one edit may lead to, and what a day may cost
-    limits: Callable[[World], tuple[Limit, Limit]] = lambda _world: (Limit("edit"), Limit("day"))
+    limits: Callable[[Snapshot], tuple[Limit, Limit]] = lambda _snapshot: (
+        Limit("edit"),
+        Limit("day"),
+    )
     spent_since: Callable[[Catalog, str], Spent] = lambda _catalog, _at: Spent(0, 0.0)
     # held while nothing may be asked that costs: what wants to is told the reason
     closed: Callable[[str], AbstractContextManager[object]] = contextlib.nullcontext

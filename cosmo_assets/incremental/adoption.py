@@ -1,4 +1,4 @@
-"""Partitions that only other code would make: made anew for proof, and kept where they are equal.
+"""Partitions that only other code would make: rebuilt for proof, and kept where they are equal.
 
 A refactoring makes a table stale though it makes the same rows. Some of its partitions are made
 again in memory; where each comes out as the lake has it, all records of the table are moved to the
@@ -16,7 +16,7 @@ from cosmo_assets.core.digest import digest_bytes, share_of
 from cosmo_assets.core.errors import BadInputError, ContractError, CosmoError
 from cosmo_assets.core.row_digest import rows_digest
 from cosmo_assets.incremental.build import facets_of, version_of
-from cosmo_assets.incremental.context import Step, beside, open_step
+from cosmo_assets.incremental.context import BuildContext, beside, open_context
 from cosmo_assets.incremental.failures import note_failures
 from cosmo_assets.incremental.plan import Planned, TablePlan
 from cosmo_assets.incremental.run_record import recording, tell_selection
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from cosmo_assets.core.build_record import Recipe, Trace
-    from cosmo_assets.incremental.snapshot import World
-    from cosmo_assets.incremental.table import Made, Table
+    from cosmo_assets.core.build_record import BuildRecord, Provenance
+    from cosmo_assets.incremental.snapshot import Snapshot
+    from cosmo_assets.incremental.table import Output, Table
 
 KEYS_TOLD = 3
 NOTHING_ASKED = "an answer is not in the ledger, and an adoption asks for none"
@@ -60,12 +60,12 @@ class Adoption:
 
 
 class _Stale(NamedTuple):
-    trace: Trace
-    recipe: Recipe  # what it would be made from now
+    build_record: BuildRecord
+    provenance: Provenance  # what it would be made from now
 
 
 def adopt(
-    world: World,
+    snapshot: Snapshot,
     table: Table,
     *,
     sample: int | None,
@@ -74,7 +74,7 @@ def adopt(
     """Make some partitions anew, and where all are equal take the table's records for today's.
 
     Args:
-        world: one look at everything.
+        snapshot: one reading of everything.
         table: whose records are stale by their code.
         sample: how many partitions of each code there was are made; None: all.
         say: told of progress.
@@ -83,46 +83,46 @@ def adopt(
         BadInputError: one could not be made, for want of an answer in the ledger or otherwise.
             Nothing is changed.
     """
-    with world.lake.lock(BRANCH_LOCK, shared=True), world.lake.lock(table.name):
-        world.forget(table.name)
-        world.lake.sweep_drafts(beside(table.name))
-        stale, others = _find(world, table)
-        told = {name: _tell(world, table, one) for name, one in stale.items()}
+    with snapshot.lake.lock(BRANCH_LOCK, shared=True), snapshot.lake.lock(table.name):
+        snapshot.forget(table.name)
+        snapshot.lake.sweep_drafts(beside(table.name))
+        stale, others = _find(snapshot, table)
+        told = {name: _tell(snapshot, table, one) for name, one in stale.items()}
         found = Adoption(table.name, tuple(dict.fromkeys(told.values())), len(stale), others)
         if not stale:
             return found
         chosen = _choose(table, stale, sample)
-        rows = {name: one.trace.rows for name, one in stale.items()}
+        rows = {name: one.build_record.rows for name, one in stale.items()}
         plan = [Planned(name, "stale", (told[name],), rows[name]) for name in stale]
         expected = TablePlan(table.name, 0, 0, 0, tuple(plan))
         selection = tell_selection([table.name], [], force=False)
-        with recording(world, [expected], selection=selection, by="cosmo adopt") as record:
-            differing = _compare(world, table, {name: stale[name] for name in chosen}, say)
+        with recording(snapshot, [expected], selection=selection, by="cosmo adopt") as record:
+            differing = _compare(snapshot, table, {name: stale[name] for name in chosen}, say)
             if not differing:
-                _take(world, table, stale, told)
+                _take(snapshot, table, stale, told)
             failed = 1 if differing else 0
             record.note(table, [], runs=[], failed=failed, finished=not differing)
         return dataclasses.replace(found, compared=len(chosen), differing=differing)
 
 
-def _find(world: World, table: Table) -> tuple[dict[str, _Stale], int]:
+def _find(snapshot: Snapshot, table: Table) -> tuple[dict[str, _Stale], int]:
     """List what is stale by its code alone, and count what is by more."""
     found: dict[str, _Stale] = {}
     others = 0
-    traces = world.traces(table.name)
-    for name in world.partitions(table.by):
-        trace, recipe = traces.get(name), world.recipe(table, name)
-        if trace is None or recipe is None or trace.recipe == recipe:
+    records = snapshot.records(table.name)
+    for name in snapshot.partitions(table.by):
+        build_record, provenance = records.get(name), snapshot.provenance(table, name)
+        if build_record is None or provenance is None or build_record.provenance == provenance:
             continue
-        if dataclasses.replace(trace.recipe, code=recipe.code) == recipe:
-            found[name] = _Stale(trace, recipe)
+        if dataclasses.replace(build_record.provenance, code=provenance.code) == provenance:
+            found[name] = _Stale(build_record, provenance)
         else:
             others += 1
     return found, others
 
 
-def _tell(world: World, table: Table, one: _Stale) -> str:
-    (difference,) = world.differences(table, one.trace.recipe, one.recipe)
+def _tell(snapshot: Snapshot, table: Table, one: _Stale) -> str:
+    (difference,) = snapshot.differences(table, one.build_record.provenance, one.provenance)
     return str(difference)
 
 
@@ -132,7 +132,7 @@ def _choose(table: Table, stale: Mapping[str, _Stale], sample: int | None) -> li
         return list(stale)
     by_code: dict[str, list[str]] = {}
     for name, one in stale.items():
-        by_code.setdefault(one.trace.recipe.code, []).append(name)
+        by_code.setdefault(one.build_record.provenance.code, []).append(name)
     found: set[str] = set()
     for code, names in by_code.items():
         found.update(sorted(names, key=lambda name: share_of(table.name, code, name))[:sample])
@@ -140,16 +140,16 @@ def _choose(table: Table, stale: Mapping[str, _Stale], sample: int | None) -> li
 
 
 def _compare(
-    world: World, table: Table, chosen: Mapping[str, _Stale], say: Callable[[int, int], None]
+    snapshot: Snapshot, table: Table, chosen: Mapping[str, _Stale], say: Callable[[int, int], None]
 ) -> Differing | None:
     """Make partitions anew until one differs."""
-    step = open_step(table, world, {name: one.recipe for name, one in chosen.items()})
+    context = open_context(table, snapshot, {name: one.provenance for name, one in chosen.items()})
     left = dict.fromkeys(chosen)
     try:
-        with world.graph.accounts.closed(NOTHING_ASKED):
-            for name, made in _made(step):
+        with snapshot.graph.accounts.closed(NOTHING_ASKED):
+            for name, made in _made(context):
                 left.pop(name)
-                told = _differences(world, table, name, chosen[name].trace, made)
+                told = _differences(snapshot, table, name, chosen[name].build_record, made)
                 if told:
                     return Differing(name, tuple(told))
                 say(len(chosen) - len(left), len(chosen))
@@ -163,9 +163,9 @@ def _compare(
     return None
 
 
-def _made(step: Step) -> Iterator[tuple[str, Made]]:
+def _made(context: BuildContext) -> Iterator[tuple[str, Output]]:
     """Make partitions; the files of each lie there until the next is made."""
-    for name, thunk in step.table.work(step):
+    for name, thunk in context.table.build(context):
         made = thunk()
         try:
             yield name, made
@@ -174,27 +174,33 @@ def _made(step: Step) -> Iterator[tuple[str, Made]]:
                 shutil.rmtree(made.files)
 
 
-def _differences(world: World, table: Table, partition: str, trace: Trace, made: Made) -> list[str]:
+def _differences(
+    snapshot: Snapshot, table: Table, partition: str, build_record: BuildRecord, made: Output
+) -> list[str]:
     """Say how a partition differs from what the lake has; nothing where it does not."""
     facets = facets_of(table, made.rows) if table.facet else {}
     version = version_of(table, made)
-    found = _differing_facts(trace.facts, made.facts)
-    if version == trace.version and facets == trace.facets:
+    found = _differing_facts(build_record.facts, made.facts)
+    if version == build_record.version and facets == build_record.facets:
         return found
-    if not trace.version.startswith(rows_digest(made.rows, key=table.key)):
-        kept = world.lake.scan(table.name, {partition: trace.version}).drop("partition").collect()
+    if not build_record.version.startswith(rows_digest(made.rows, key=table.key)):
+        kept = (
+            snapshot.lake.scan(table.name, {partition: build_record.version})
+            .drop("partition")
+            .collect()
+        )
         found += _differing_rows(kept, made.rows, table.key)
-    found += _differing_files(world, table, partition, trace, made)
-    return found or [f"its version, {trace.version} in the lake and {version} anew"]
+    found += _differing_files(snapshot, table, partition, build_record, made)
+    return found or [f"its version, {build_record.version} in the lake and {version} anew"]
 
 
 def _differing_facts(kept: Mapping[str, Any], made: Mapping[str, Any]) -> list[str]:
-    anew = json.loads(json.dumps(made))
-    names = sorted({*kept, *anew})
+    to_build = json.loads(json.dumps(made))
+    names = sorted({*kept, *to_build})
     return [
-        f"fact {name}: {kept.get(name)} in the lake and {anew.get(name)} anew"
+        f"fact {name}: {kept.get(name)} in the lake and {to_build.get(name)} anew"
         for name in names
-        if kept.get(name) != anew.get(name)
+        if kept.get(name) != to_build.get(name)
     ]
 
 
@@ -229,28 +235,32 @@ def _named(rows: pl.DataFrame, keys: list[str]) -> str:
 
 
 def _differing_files(
-    world: World, table: Table, partition: str, trace: Trace, made: Made
+    snapshot: Snapshot, table: Table, partition: str, build_record: BuildRecord, made: Output
 ) -> list[str]:
     """Name the files beside the rows that differ."""
     if made.files is None:
         return []
-    folder = world.lake.folder(table.name, partition, trace.version)
-    anew = {file.name: digest_bytes(file.read_bytes()) for file in made.files.iterdir()}
+    folder = snapshot.lake.folder(table.name, partition, build_record.version)
+    to_build = {file.name: digest_bytes(file.read_bytes()) for file in made.files.iterdir()}
     return [
         f"file {name} differs"
-        for name, sums in sorted(anew.items())
+        for name, sums in sorted(to_build.items())
         if not (folder / name).is_file() or digest_bytes((folder / name).read_bytes()) != sums
     ]
 
 
-def _take(world: World, table: Table, stale: Mapping[str, _Stale], told: Mapping[str, str]) -> None:
+def _take(
+    snapshot: Snapshot, table: Table, stale: Mapping[str, _Stale], told: Mapping[str, str]
+) -> None:
     """Record of each partition that the code there is now makes it, all in one transaction."""
-    code = world.codes.of(table)
-    world.lake.catalog.remember_code(code.name, code.to_json())
-    traces = {
-        name: dataclasses.replace(one.trace, recipe=one.recipe, because=(f"adopted: {told[name]}",))
+    code = snapshot.codes.of(table)
+    snapshot.lake.catalog.remember_code(code.name, code.to_json())
+    records = {
+        name: dataclasses.replace(
+            one.build_record, provenance=one.provenance, because=(f"adopted: {told[name]}",)
+        )
         for name, one in stale.items()
     }
-    world.lake.set_current(table.name, traces)
-    note_failures(world.lake, table.name, mended=traces, failed={})
-    world.forget(table.name)
+    snapshot.lake.set_current(table.name, records)
+    note_failures(snapshot.lake, table.name, mended=records, failed={})
+    snapshot.forget(table.name)

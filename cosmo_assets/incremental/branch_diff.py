@@ -23,7 +23,7 @@ POINTERS = {
     "partition": pl.String,
     "version": pl.String,
     "rows": pl.Int64,
-    "made_with": pl.String,  # the recipe's code and settings, JSON
+    "made_with": pl.String,  # the provenance's code and settings, JSON
 }
 SETTINGS = {
     "setting": pl.String,
@@ -92,12 +92,14 @@ def pointers(graph: Graph, lake: Lake, branch: str) -> pl.DataFrame:
         (
             table.name,
             name,
-            trace.version,
-            trace.rows,
-            json.dumps({"code": trace.recipe.code, **trace.recipe.settings}, sort_keys=True),
+            record.version,
+            record.rows,
+            json.dumps(
+                {"code": record.provenance.code, **record.provenance.settings}, sort_keys=True
+            ),
         )
         for table in graph.tables
-        for name, trace in lake.catalog.current(branch, table.name).items()
+        for name, record in lake.catalog.current(branch, table.name).items()
     ]
     order = pl.Enum([table.name for table in graph.tables])
     schema = POINTERS | {"table": order}

@@ -1,8 +1,8 @@
 """A step over many partitions at once: look, make, check, publish, and say what became of each.
 
-Nothing here knows Dagster. A partition whose recipe is that of its trace is not made again; one
-that breaks a blocking check is set aside and its last good version stays; one that fails takes no
-other with it.
+Nothing here knows Dagster. A partition whose provenance is that of its record is not made again;
+one that breaks a blocking check is set aside and its last good version stays; one that fails takes
+no other with it.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import polars as pl
 
-from cosmo_assets.core.build_record import Recipe, Trace
+from cosmo_assets.core.build_record import BuildRecord, Provenance
 from cosmo_assets.core.errors import ChangedInputError, ContractError, CosmoError
 from cosmo_assets.core.row_digest import facet_digests, rows_digest
-from cosmo_assets.incremental.checks import Verdict, judge
-from cosmo_assets.incremental.context import beside, open_step
+from cosmo_assets.incremental.checks import CheckResult, run_checks
+from cosmo_assets.incremental.context import beside, open_context
 from cosmo_assets.incremental.failures import Failure, note_failures
-from cosmo_assets.incremental.reasons import FORCED, Causes
+from cosmo_assets.incremental.reasons import FORCED, StaleReasons
 from resources.storage.interrupts import interrupts_later
 from resources.storage.lake import BRANCH_LOCK, Draft, write_rows
 
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from cosmo_assets.incremental.context import Step
-    from cosmo_assets.incremental.removals import Whys
-    from cosmo_assets.incremental.snapshot import World
-    from cosmo_assets.incremental.table import Made, Table
+    from cosmo_assets.incremental.context import BuildContext
+    from cosmo_assets.incremental.removals import Reasons
+    from cosmo_assets.incremental.snapshot import Snapshot
+    from cosmo_assets.incremental.table import Output, Table
 
 # Checks and publishing are shared by this many partitions, or this many rows, or seconds.
 CHUNK, CHUNK_ROWS, CHUNK_S = 256, 100_000, 2.0
 
 SAMPLE_ROWS, SAMPLE_CHARS = 3, 120  # shown in the UI with every partition
 WHY = 4  # differences named in the metadata of a partition
-BECAUSE = 8  # edits that a trace remembers
+BECAUSE = 8  # edits that a record remembers
 
 Fate = Literal["made", "hit", "restored", "failed", "rejected", "waiting"]
 
@@ -54,7 +54,7 @@ class Outcome:
     rows: int = 0
     error: str = ""
     metadata: dict[str, Any] = dataclasses.field(default_factory=dict)
-    verdicts: tuple[Verdict, ...] = ()
+    check_results: tuple[CheckResult, ...] = ()
     cost: dict[str, float] = dataclasses.field(default_factory=dict)
 
     @property
@@ -67,103 +67,111 @@ class Why(NamedTuple):
     """Why a partition is made: what differs, and the edits behind it."""
 
     told: str
-    because: Whys
+    because: Reasons
 
 
 def make(
     table: Table,
     partitions: Iterable[str],
-    world: World,
+    snapshot: Snapshot,
     *,
     force: bool = False,
     say: Callable[[int, int], None] = lambda _done, _of: None,
 ) -> Iterator[Outcome]:
     """Bring partitions up to date and yield each one's outcome as it is known."""
-    with world.lake.lock(BRANCH_LOCK, shared=True), world.lake.lock(table.name):
-        world.forget(table.name)
-        world.lake.sweep_drafts(table.name)
-        world.lake.sweep_drafts(beside(table.name))
-        wanted: dict[str, Recipe] = {}
+    with snapshot.lake.lock(BRANCH_LOCK, shared=True), snapshot.lake.lock(table.name):
+        snapshot.forget(table.name)
+        snapshot.lake.sweep_drafts(table.name)
+        snapshot.lake.sweep_drafts(beside(table.name))
+        wanted: dict[str, Provenance] = {}
         why: dict[str, Why] = {}
-        causes = Causes(world)
-        traces = world.traces(table.name)
+        reasons = StaleReasons(snapshot)
+        records = snapshot.records(table.name)
         for partition in partitions:
-            recipe = world.recipe(table, partition)
-            trace = traces.get(partition)
-            if recipe is None:
-                yield Outcome(partition, "waiting", error=world.state(table, partition).note)
-            elif trace and trace.recipe == recipe and not force:
-                yield _kept(partition, trace, "hit", "nothing changed")
+            provenance = snapshot.provenance(table, partition)
+            record = records.get(partition)
+            if provenance is None:
+                yield Outcome(partition, "waiting", error=snapshot.state(table, partition).note)
+            elif record and record.provenance == provenance and not force:
+                yield _kept(partition, record, "hit", "nothing changed")
             else:
-                wanted[partition] = recipe
-                state = world.state(table, partition)
-                because = causes.note(table.name, partition, state, recipe)[:BECAUSE]
-                why[partition] = Why(tell_differences(table, world, trace, recipe), because)
-        old = {} if force else world.earlier(table, wanted)
+                wanted[partition] = provenance
+                state = snapshot.state(table, partition)
+                because = reasons.note(table.name, partition, state, provenance)[:BECAUSE]
+                why[partition] = Why(tell_differences(table, snapshot, record, provenance), because)
+        old = {} if force else snapshot.earlier(table, wanted)
         old = {
-            partition: dataclasses.replace(trace, because=why[partition].because, restored=True)
-            for partition, trace in old.items()
+            partition: dataclasses.replace(record, because=why[partition].because, restored=True)
+            for partition, record in old.items()
         }
-        world.lake.set_current(table.name, old)
+        snapshot.lake.set_current(table.name, old)
         if old:
-            world.forget(table.name)
-        note_failures(world.lake, table.name, mended=old, failed={})
-        for partition, trace in old.items():
-            yield _kept(partition, trace, "restored", why[partition].told)
-        wanted = {partition: recipe for partition, recipe in wanted.items() if partition not in old}
+            snapshot.forget(table.name)
+        note_failures(snapshot.lake, table.name, mended=old, failed={})
+        for partition, record in old.items():
+            yield _kept(partition, record, "restored", why[partition].told)
+        wanted = {
+            partition: provenance
+            for partition, provenance in wanted.items()
+            if partition not in old
+        }
         if wanted:
-            yield from _make(table, wanted, why, world, say)
+            yield from _make(table, wanted, why, snapshot, say)
 
 
-def tell_differences(table: Table, world: World, trace: Trace | None, recipe: Recipe) -> str:
+def tell_differences(
+    table: Table, snapshot: Snapshot, record: BuildRecord | None, provenance: Provenance
+) -> str:
     """Say what is not as it was, in a line: of what is new "never made", of the same "forced"."""
-    if trace is None:
+    if record is None:
         return "never made"
-    found = [str(one) for one in world.differences(table, trace.recipe, recipe)]
+    found = [str(one) for one in snapshot.differences(table, record.provenance, provenance)]
     more = f"; … and {len(found) - WHY} more" if len(found) > WHY else ""
     return "; ".join(found[:WHY]) + more if found else FORCED
 
 
-def _kept(partition: str, trace: Trace, fate: Fate, why: str) -> Outcome:
+def _kept(partition: str, record: BuildRecord, fate: Fate, why: str) -> Outcome:
     metadata = {"cache": fate, "why": why}
-    return Outcome(partition, fate, trace.version, trace.rows, metadata=metadata)
+    return Outcome(partition, fate, record.version, record.rows, metadata=metadata)
 
 
 def _make(
     table: Table,
-    wanted: dict[str, Recipe],
+    wanted: dict[str, Provenance],
     why: dict[str, Why],
-    world: World,
+    snapshot: Snapshot,
     say: Callable[[int, int], None],
 ) -> Iterator[Outcome]:
     """Run the table's work and publish what it makes, chunk by chunk."""
-    step = open_step(table, world, wanted, say)
+    context = open_context(table, snapshot, wanted, say)
     failures: dict[str, Failure] = {}
     good: list[str] = []
     try:
-        for outcome in _carry_out(step, wanted, why, world):
+        for outcome in _carry_out(context, wanted, why, snapshot):
             if outcome.good:
                 good.append(outcome.partition)
             elif outcome.fate != "waiting":
-                failures[outcome.partition] = Failure(outcome.error, wanted[outcome.partition].name)
+                failures[outcome.partition] = Failure(
+                    outcome.error, wanted[outcome.partition].fingerprint
+                )
             yield outcome
     finally:
-        note_failures(world.lake, table.name, mended=good, failed=failures)
+        note_failures(snapshot.lake, table.name, mended=good, failed=failures)
 
 
 def _carry_out(
-    step: Step, wanted: dict[str, Recipe], why: dict[str, Why], world: World
+    context: BuildContext, wanted: dict[str, Provenance], why: dict[str, Why], snapshot: Snapshot
 ) -> Iterator[Outcome]:
     """Run the table's work and publish what it makes, also where it is interrupted."""
-    pending: list[tuple[str, Made, float]] = []
+    pending: list[tuple[str, Output, float]] = []
 
     def publish() -> Iterator[Outcome]:
         chunk = pending.copy()
         pending.clear()
-        return _publish(step.table, chunk, wanted, why, world)
+        return _publish(context.table, chunk, wanted, why, snapshot)
 
     try:
-        yield from _work(step, wanted, pending, publish)
+        yield from _work(context, wanted, pending, publish)
     except GeneratorExit:  # nobody listens any more
         for _ in publish():
             pass
@@ -174,20 +182,20 @@ def _carry_out(
 
 
 def _work(
-    step: Step,
-    wanted: dict[str, Recipe],
-    pending: list[tuple[str, Made, float]],
+    context: BuildContext,
+    wanted: dict[str, Provenance],
+    pending: list[tuple[str, Output, float]],
     publish: Callable[[], Iterator[Outcome]],
 ) -> Iterator[Outcome]:
-    table = step.table
+    table = context.table
     left = dict.fromkeys(wanted)
     since = time.monotonic()
     done = rows = 0
-    work = _begin(step)
+    thunks = _begin(context)
     while True:
         start = time.monotonic()  # what partitions share is told of the one it was done for
         try:
-            item = next(work, None)
+            item = next(thunks, None)
         except Exception as error:  # noqa: BLE001 - no one partition's fault: told of all that are left
             yield from publish()
             for partition in left:
@@ -199,7 +207,7 @@ def _work(
         left.pop(partition)
         try:
             made = thunk()
-        except ChangedInputError as error:  # the next look names what is there now
+        except ChangedInputError as error:  # the next reading names what is there now
             yield Outcome(partition, "waiting", error=str(error))
         except Exception as error:  # noqa: BLE001 - told as the partition's outcome; the rest go on
             yield Outcome(partition, "failed", error=_tell(error))
@@ -207,7 +215,7 @@ def _work(
             pending.append((partition, made, time.monotonic() - start))
             rows += made.rows.height
         done += 1
-        step.say(done, len(wanted))
+        context.say(done, len(wanted))
         if len(pending) >= CHUNK or rows >= CHUNK_ROWS or time.monotonic() - since > CHUNK_S:
             yield from publish()
             since, rows = time.monotonic(), 0
@@ -217,10 +225,10 @@ def _work(
         raise ContractError(msg)
 
 
-def _begin(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
-    """Begin a table's work, if it may begin."""
-    step.gate()
-    yield from step.table.work(step)
+def _begin(context: BuildContext) -> Iterator[tuple[str, Callable[[], Output]]]:
+    """Begin a table's build, if it may begin."""
+    context.gate()
+    yield from context.table.build(context)
 
 
 def _tell(error: Exception) -> str:
@@ -232,10 +240,10 @@ def _tell(error: Exception) -> str:
 
 def _publish(
     table: Table,
-    pending: list[tuple[str, Made, float]],
-    wanted: dict[str, Recipe],
+    pending: list[tuple[str, Output, float]],
+    wanted: dict[str, Provenance],
     why: dict[str, Why],
-    world: World,
+    snapshot: Snapshot,
 ) -> Iterator[Outcome]:
     """Check a chunk of made partitions together; publish the good, set the bad aside."""
     if not pending:
@@ -243,49 +251,55 @@ def _publish(
     drafts: list[Draft] = []
     outcomes: list[Outcome] = []
     with interrupts_later():
-        verdicts = judge(table, {partition: made.rows for partition, made, _ in pending}, world)
+        check_results = run_checks(
+            table, {partition: made.rows for partition, made, _ in pending}, snapshot
+        )
         for partition, made, seconds in pending:
-            found = tuple(verdicts[partition])
-            folder = _lay_out(table, partition, made, world)
+            found = tuple(check_results[partition])
+            folder = _lay_out(table, partition, made, snapshot)
             if not all(one.passed for one in found):
-                world.lake.reject(folder, table.name, partition)
+                snapshot.lake.reject(folder, table.name, partition)
                 outcomes.append(_rejected(table, partition, found))
                 continue
             cost = {"seconds": round(seconds, 4), **made.cost}
-            trace = _trace(table, made, wanted[partition], cost, why[partition].because)
-            drafts.append(Draft(folder, partition, trace))
-            outcomes.append(_made(partition, made, trace, found, why[partition].told))
+            record = _record(table, made, wanted[partition], cost, why[partition].because)
+            drafts.append(Draft(folder, partition, record))
+            outcomes.append(_made(partition, made, record, found, why[partition].told))
         if drafts:
-            code = world.codes.of(table)
-            world.lake.catalog.remember_code(code.name, code.to_json())
-        world.lake.publish(table.name, drafts)
-        world.forget(table.name)
+            code = snapshot.codes.of(table)
+            snapshot.lake.catalog.remember_code(code.name, code.to_json())
+        snapshot.lake.publish(table.name, drafts)
+        snapshot.forget(table.name)
     yield from outcomes
 
 
-def _rejected(table: Table, partition: str, verdicts: tuple[Verdict, ...]) -> Outcome:
-    error = "; ".join(f"check {one.rule}: {one.told}" for one in verdicts if not one.passed)
+def _rejected(table: Table, partition: str, check_results: tuple[CheckResult, ...]) -> Outcome:
+    error = "; ".join(f"check {one.rule}: {one.told}" for one in check_results if not one.passed)
     error += f"; the rows are in the lake under rejected/{table.name}"
-    return Outcome(partition, "rejected", error=error, verdicts=verdicts)
+    return Outcome(partition, "rejected", error=error, check_results=check_results)
 
 
 def _made(
-    partition: str, made: Made, trace: Trace, verdicts: tuple[Verdict, ...], why: str
+    partition: str,
+    made: Output,
+    record: BuildRecord,
+    check_results: tuple[CheckResult, ...],
+    why: str,
 ) -> Outcome:
     return Outcome(
         partition,
         "made",
-        trace.version,
-        trace.rows,
+        record.version,
+        record.rows,
         metadata={**made.metadata, "sample": sample_of(made.rows), "why": why},
-        verdicts=verdicts,
-        cost=trace.cost,
+        check_results=check_results,
+        cost=record.cost,
     )
 
 
-def _lay_out(table: Table, partition: str, made: Made, world: World) -> Path:
+def _lay_out(table: Table, partition: str, made: Output, snapshot: Snapshot) -> Path:
     """Write a partition's rows and move its files into one draft folder."""
-    folder = world.lake.draft(table.name, partition)
+    folder = snapshot.lake.draft(table.name, partition)
     write_rows(folder, made.rows.select(pl.lit(partition).alias("partition"), pl.all()))
     if made.files is not None:
         for file in sorted(made.files.iterdir()):
@@ -294,12 +308,12 @@ def _lay_out(table: Table, partition: str, made: Made, world: World) -> Path:
     return folder
 
 
-def _trace(
-    table: Table, made: Made, recipe: Recipe, cost: dict[str, float], because: Whys
-) -> Trace:
+def _record(
+    table: Table, made: Output, provenance: Provenance, cost: dict[str, float], because: Reasons
+) -> BuildRecord:
     facets = facets_of(table, made.rows) if table.facet else {}
-    return Trace(
-        recipe=recipe,
+    return BuildRecord(
+        provenance=provenance,
         version=version_of(table, made),
         rows=made.rows.height,
         facets=facets,
@@ -309,7 +323,7 @@ def _trace(
     )
 
 
-def version_of(table: Table, made: Made) -> str:
+def version_of(table: Table, made: Output) -> str:
     """Name what was made: its rows in the order of their key, and the files beside them."""
     return f"{rows_digest(made.rows, key=table.key)}{made.files_digest}"
 

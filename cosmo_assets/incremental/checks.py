@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cosmo_assets.incremental.graph import Graph
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.snapshot import Snapshot
     from cosmo_assets.incremental.table import Table
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Verdict:
+class CheckResult:
     """One rule's word on one partition."""
 
     rule: str
@@ -41,49 +41,51 @@ def rules(graph: Graph, table: Table) -> dict[str, str]:
     return found
 
 
-def judge(table: Table, made: dict[str, pl.DataFrame], world: World) -> dict[str, list[Verdict]]:
+def run_checks(
+    table: Table, made: dict[str, pl.DataFrame], snapshot: Snapshot
+) -> dict[str, list[CheckResult]]:
     """Judge made partitions by all of the table's rules, contract first.
 
     Raises:
         BadInputError: a check or an expectation cannot be carried out.
         ContractError: a check blames a partition it was not given.
     """
-    verdicts = {partition: [_contract(table, rows)] for partition, rows in made.items()}
-    sound = {p: rows for p, rows in made.items() if verdicts[p][0].passed}
+    check_results = {partition: [_contract(table, rows)] for partition, rows in made.items()}
+    sound = {p: rows for p, rows in made.items() if check_results[p][0].passed}
     if not sound:
-        return verdicts
+        return check_results
     chunk = pl.concat(
         [rows.select(pl.lit(p).alias("partition"), pl.all()) for p, rows in sound.items()]
     )
-    for rule, offenders in _offenders(table, chunk, world):
+    for rule, offenders in _offenders(table, chunk, snapshot):
         by_partition = offenders.partition_by("partition", as_dict=True)
         if unknown := sorted(str(p) for (p,) in by_partition if p not in sound):
             msg = f"{table.name}: check {rule} blames {unknown[:3]}, which were not judged"
             raise ContractError(msg)
         for partition in sound:
-            verdicts[partition].append(_verdict(rule, by_partition.get((partition,))))
-    return verdicts
+            check_results[partition].append(_check_result(rule, by_partition.get((partition,))))
+    return check_results
 
 
 def _offenders(
-    table: Table, chunk: pl.DataFrame, world: World
+    table: Table, chunk: pl.DataFrame, snapshot: Snapshot
 ) -> Iterator[tuple[str, pl.DataFrame]]:
     """Yield each rule with the rows that break it, ``partition`` among their columns."""
-    if models := checks_of(world.graph).get(table.name):
-        yield from offenders_of_sql(table.name, models, chunk, world)
-    if suite := suites_of(world.graph).get(table.name):
+    if models := checks_of(snapshot.graph).get(table.name):
+        yield from offenders_of_sql(table.name, models, chunk, snapshot)
+    if suite := suites_of(snapshot.graph).get(table.name):
         yield SUITE, offenders_of_suite(suite, chunk)
 
 
-def _verdict(rule: str, bad: pl.DataFrame | None) -> Verdict:
+def _check_result(rule: str, bad: pl.DataFrame | None) -> CheckResult:
     if bad is None:
-        return Verdict(rule, passed=True)
+        return CheckResult(rule, passed=True)
     first = bad.drop("partition").head(3).to_dicts()
     told = f"{bad.height} bad rows, first: {str(first)[:600]}"
-    return Verdict(rule, passed=False, told=told, bad_rows=bad.height)
+    return CheckResult(rule, passed=False, told=told, bad_rows=bad.height)
 
 
-def _contract(table: Table, rows: pl.DataFrame) -> Verdict:
+def _contract(table: Table, rows: pl.DataFrame) -> CheckResult:
     """Check columns, types, key and count."""
     wanted = {name: _type(dtype) for name, dtype in pl.Schema(table.schema).items()}
     given = {name: _type(dtype) for name, dtype in rows.schema.items()}
@@ -93,17 +95,17 @@ def _contract(table: Table, rows: pl.DataFrame) -> Verdict:
             for name in sorted({*wanted, *given})
             if wanted.get(name) != given.get(name)
         }
-        return Verdict(CONTRACT, passed=False, told=f"columns {wrong}")
+        return CheckResult(CONTRACT, passed=False, told=f"columns {wrong}")
     if not rows.height and not table.empty:
-        return Verdict(CONTRACT, passed=False, told="no rows")
+        return CheckResult(CONTRACT, passed=False, told="no rows")
     keys = rows.select(table.key)
     if absent := sum(keys.null_count().row(0)) if rows.height else 0:
-        return Verdict(CONTRACT, passed=False, told=f"{absent} missing keys", bad_rows=absent)
+        return CheckResult(CONTRACT, passed=False, told=f"{absent} missing keys", bad_rows=absent)
     if twice := int(keys.is_duplicated().sum()):
         first = keys.filter(keys.is_duplicated()).row(0)
         told = f"key {', '.join(table.key)} repeats in {twice} rows, first {first}"
-        return Verdict(CONTRACT, passed=False, told=told, bad_rows=twice)
-    return Verdict(CONTRACT, passed=True)
+        return CheckResult(CONTRACT, passed=False, told=told, bad_rows=twice)
+    return CheckResult(CONTRACT, passed=True)
 
 
 def _type(dtype: pl.DataType) -> str:

@@ -20,7 +20,7 @@ def tell_code(old: Code | None, new: Code, *, names: tuple[str, str]) -> str:
     Args:
         old: as it was; None: nobody remembers.
         new: as it is.
-        names: what recipes call the two.
+        names: what provenances call the two.
     """
     if old is None:
         return f"{names[0]} → {names[1]}"

@@ -45,7 +45,7 @@ class Code(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What a recipe calls it."""
+        """What a provenance calls it."""
         return f"{self.fingerprint}{self.behind}"
 
     @property
@@ -167,7 +167,7 @@ class Codes:
         return [node.name, written.digest, *(list(one) for one in sorted(found))]
 
     def _roots(self, table: Table) -> list[Node]:
-        return [self._root(function) for function in _functions(table.work)]
+        return [self._root(function) for function in _functions(table.build)]
 
     def _root(self, function: Callable[..., Any]) -> Node:
         """Find a function in the source; one that lies elsewhere brings its file along."""
@@ -181,13 +181,13 @@ class Codes:
         return Node(module, function.__qualname__.partition(".")[0])
 
 
-def _functions(work: object) -> Iterator[Callable[..., Any]]:
+def _functions(build: object) -> Iterator[Callable[..., Any]]:
     """List the functions that a step is made of; of a partial one, those it is given too."""
-    if isinstance(work, functools.partial):
-        for one in (work.func, *work.args, *work.keywords.values()):
+    if isinstance(build, functools.partial):
+        for one in (build.func, *build.args, *build.keywords.values()):
             yield from _functions(one)
-    elif inspect.isfunction(work) or inspect.isclass(work):
-        yield work
+    elif inspect.isfunction(build) or inspect.isclass(build):
+        yield build
 
 
 def installed_version(library: str) -> str:

@@ -6,7 +6,7 @@ import dataclasses
 from functools import partial
 from typing import TYPE_CHECKING
 
-from cosmo_assets.incremental.declared import Declared, DeclaredWorld
+from cosmo_assets.incremental.declared import Declared, DeclaredSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from cosmo_assets.core.build_record import Recipe
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.core.build_record import Provenance
+    from cosmo_assets.incremental.snapshot import Snapshot
     from cosmo_assets.incremental.table import Table
     from resources.storage.lake import Lake
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Step:
-    """What a table's work is given. Made by ``open_step``."""
+class BuildContext:
+    """What a table's build is given. Made by ``open_step``."""
 
     table: Table
-    world: World  # of which the table can read what it declares
+    snapshot: Snapshot  # of which the table can read what it declares
     partitions: tuple[str, ...]  # to be made, all of them needed
     say: Callable[[int, int], None]  # progress: done, of
     declared: Declared
@@ -33,51 +33,55 @@ class Step:
 
     @property
     def lake(self) -> Lake:
-        """The lake the world was read from."""
-        return self.world.lake
+        """The lake the snapshot was read from."""
+        return self.snapshot.lake
 
     def draft(self, partition: str) -> Path:
-        """Open an empty folder for the files of a partition; ``Made.files`` moves them in."""
+        """Open an empty folder for the files of a partition; ``Output.files`` moves them in."""
         return self.lake.draft(beside(self.table.name), partition)
 
     def scan(self, table: str, partitions: Iterable[str]) -> pl.LazyFrame:
-        """Open those of ``partitions`` that exist, as the world saw them, as one frame.
+        """Open those of ``partitions`` that exist, as the snapshot saw them, as one frame.
 
         Raises:
             ContractError: the table does not declare to read them.
         """
         names = list(partitions)
         self.declared.check_partitions(table, names)
-        return self.lake.scan(table, self.world.versions(table, names))
+        return self.lake.scan(table, self.snapshot.versions(table, names))
 
 
-def open_step(
+def open_context(
     table: Table,
-    world: World,
-    wanted: Mapping[str, Recipe],
+    snapshot: Snapshot,
+    wanted: Mapping[str, Provenance],
     say: Callable[[int, int], None] = lambda _done, _of: None,
-) -> Step:
+) -> BuildContext:
     """Let a table build partitions from what they declare.
 
     Args:
         table: which.
-        world: the snapshot.
+        snapshot: the snapshot.
         wanted: what each partition is to be made from.
         say: told of progress.
     """
-    settings = {name for recipe in wanted.values() for name in recipe.settings}
-    inputs = {name for recipe in wanted.values() for name in recipe.inputs}
+    settings = {name for provenance in wanted.values() for name in provenance.settings}
+    inputs = {name for provenance in wanted.values() for name in provenance.inputs}
     declared = Declared(table, settings, inputs)
-    gate = partial(table.gate, world) if table.gate else (lambda: None)
-    return Step(table, DeclaredWorld(world, declared), tuple(wanted), say, declared, gate)
+    gate = partial(table.gate, snapshot) if table.gate else (lambda: None)
+    return BuildContext(
+        table, DeclaredSnapshot(snapshot, declared), tuple(wanted), say, declared, gate
+    )
 
 
-def open_preview(table: Table, world: World, partitions: Iterable[str]) -> Step:
+def open_preview(table: Table, snapshot: Snapshot, partitions: Iterable[str]) -> BuildContext:
     """Let a plan read as the build of a table will, whatever partitions it will build."""
     names = tuple(partitions)
-    settings = {name for one in names for name in world.settings(table, one)}
+    settings = {name for one in names for name in snapshot.settings(table, one)}
     declared = Declared(table, settings, None)
-    return Step(table, DeclaredWorld(world, declared), names, lambda _done, _of: None, declared)
+    return BuildContext(
+        table, DeclaredSnapshot(snapshot, declared), names, lambda _done, _of: None, declared
+    )
 
 
 def beside(table: str) -> str:

@@ -11,12 +11,12 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from cosmo_assets.core.errors import ContractError
-from cosmo_assets.incremental.snapshot import World
+from cosmo_assets.incremental.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from cosmo_assets.core.build_record import Trace
+    from cosmo_assets.core.build_record import BuildRecord
     from cosmo_assets.incremental.table import Table
 
 HOW = "how"  # settings under it change no byte, so they are in no provenance
@@ -172,48 +172,48 @@ def _has_fields(value: Any) -> bool:
     )
 
 
-class DeclaredWorld(World):
+class DeclaredSnapshot(Snapshot):
     """A snapshot, of which only what a table declares can be read."""
 
-    def __init__(self, world: World, declared: Declared) -> None:
-        self._world = world
+    def __init__(self, snapshot: Snapshot, declared: Declared) -> None:
+        self._snapshot = snapshot
         self._declared = declared
-        self.graph = world.graph
-        self.lake = world.lake
-        self.config = SettingsView(world.config, declared)
-        self.outside = world.outside
-        self.all_outside = world.all_outside
-        self.retracted = world.retracted
+        self.graph = snapshot.graph
+        self.lake = snapshot.lake
+        self.config = SettingsView(snapshot.config, declared)
+        self.outside = snapshot.outside
+        self.all_outside = snapshot.all_outside
+        self.retracted = snapshot.retracted
 
-    def traces(self, table: str) -> dict[str, Trace]:
-        """Every partition's current trace, of a table that is declared."""
+    def records(self, table: str) -> dict[str, BuildRecord]:
+        """Every partition's current record, of a table that is declared."""
         self._declared.check_table(table)
-        return self._world.traces(table)
+        return self._snapshot.records(table)
 
     def version(self, table: str, partition: str) -> str | None:
         """Return the data version of a partition."""
         self._declared.check_table(table)
-        return self._world.version(table, partition)
+        return self._snapshot.version(table, partition)
 
     def versions(self, table: str, partitions: Iterable[str]) -> dict[str, str]:
         """Return the data versions of those of ``partitions`` that exist."""
         self._declared.check_table(table)
-        return self._world.versions(table, partitions)
+        return self._snapshot.versions(table, partitions)
 
     def manifest(self, table: str, partitions: tuple[str, ...]) -> str | None:
         """Version many partitions as one."""
         self._declared.check_table(table)
-        return self._world.manifest(table, partitions)
+        return self._snapshot.manifest(table, partitions)
 
     def facet(self, table: str, value: str) -> dict[str, str]:
         """Return ``{partition: version}`` of the rows that have ``value`` in the facet column."""
         self._declared.check_table(table)
-        return self._world.facet(table, value)
+        return self._snapshot.facet(table, value)
 
     def partitions(self, by: str) -> tuple[str, ...]:
         """List the keys of a dimension: what they are made of is the dimension's to declare."""
-        return self._world.partitions(by)
+        return self._snapshot.partitions(by)
 
     def subset(self, by: str, name: str, belongs: Any) -> tuple[str, ...]:
         """List the keys of a dimension that belong to ``name``."""
-        return self._world.subset(by, name, belongs)
+        return self._snapshot.subset(by, name, belongs)

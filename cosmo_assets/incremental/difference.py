@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cosmo_assets.core.build_record import Recipe
+    from cosmo_assets.core.build_record import Provenance
 
 Status = Literal["fresh", "stale", "missing", "waiting"]
 What = Literal["code", "setting", "input"]
@@ -44,8 +44,8 @@ class State:
         return tuple(str(one) for one in self.differences) or ((self.note,) if self.note else ())
 
 
-def differences(old: Recipe, new: Recipe) -> list[Difference]:
-    """List what differs between two recipes, old and new value each."""
+def differences(old: Provenance, new: Provenance) -> list[Difference]:
+    """List what differs between two provenances, old and new value each."""
     if old == new:
         return []
     told = f"{old.code} → {new.code}"

@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
     from cosmo_assets.incremental.graph import Graph
     from cosmo_assets.incremental.quiet import Young
-    from cosmo_assets.incremental.removals import Whys
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.removals import Reasons
+    from cosmo_assets.incremental.snapshot import Snapshot
     from cosmo_assets.incremental.table import Table
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Held:
+class OverBudget:
     """What one edit asks for and no budget allows."""
 
-    why: Whys
+    why: Reasons
     edit: str  # the one of them that is over its budget, or the first
     partitions: int
     cost: Cost
@@ -51,7 +51,7 @@ class Due:
 
     now: dict[str, list[str]]  # table → partitions; all that they read is settled
     later: int  # partitions that come after those
-    held: list[Held]
+    held: list[OverBudget]
     failed: dict[str, list[str]]  # table → partitions that failed on the very same inputs
     young: tuple[Young, ...] = ()  # files that have to be quiet first
 
@@ -61,7 +61,7 @@ class Due:
         return not self.now and not self.later and not self.young
 
 
-def find_due(world: World, *, busy: Collection[str] = (), now: float | None = None) -> Due:
+def find_due(snapshot: Snapshot, *, busy: Collection[str] = (), now: float | None = None) -> Due:
     """Say which partitions are to run now.
 
     Level by level: a partition whose inputs are about to change waits for them, so that an
@@ -70,37 +70,37 @@ def find_due(world: World, *, busy: Collection[str] = (), now: float | None = No
     may still be written waits.
 
     Args:
-        world: one look at everything.
+        snapshot: one reading of everything.
         busy: tables that a run is at work on; they and what reads them come later.
         now: seconds since 1970; the machine's clock if it is not given.
     """
-    plans = plan_tables(world)
+    plans = plan_tables(snapshot)
     if not any(one.planned for one in plans):
         return Due({}, 0, [], {})
-    paid = _paid(world, plans)
-    held = _over_budget(world, paid)
+    paid = _paid(snapshot, plans)
+    held = _over_budget(snapshot, paid)
     no_money = {one.why: one.reason for one in held}
     costly = {(table, one.partition) for table, all_ in paid.items() for one in all_}
-    saved = world.graph.unsettled(world, time.time() if now is None else now)
+    saved = snapshot.graph.unsettled(snapshot, time.time() if now is None else now)
     young = {
         (plan.table, one.partition): saved[plan.table][one.partition]
         for plan in plans
         for one in plan.to_run()
         if one.partition in saved.get(plan.table, {})
     }
-    failures = {table.name: read_failures(world, table) for table in world.graph.tables}
+    failures = {table.name: read_failures(snapshot, table) for table in snapshot.graph.tables}
 
-    def veto(table: Table, partition: str, why: Whys) -> str | None:
+    def veto(table: Table, partition: str, why: Reasons) -> str | None:
         if why in no_money and (table.name, partition) in costly:
             return no_money[why]
         if (table.name, partition) in young:
             return f"wait: {young[table.name, partition]}"
         return failures[table.name].get(partition)
 
-    allowed = plan_tables(world, veto=veto)
+    allowed = plan_tables(snapshot, veto=veto)
     runs = [(one.table, each) for one in allowed for each in one.planned if each.status in RUN]
     coming = {table for table, _ in runs} | set(busy) | {table for table, _ in young}
-    graph = world.graph
+    graph = snapshot.graph
     early = {one.name for one in graph.tables if _reads_a_cut_of(graph, one, coming)} | set(busy)
     to_run: dict[str, list[str]] = {}
     for table, each in runs:
@@ -116,14 +116,14 @@ def find_due(world: World, *, busy: Collection[str] = (), now: float | None = No
     return Due(to_run, later, held, failed, tuple(sorted(set(young.values()))))
 
 
-def let_go(world: World) -> int:
+def drop_removed(snapshot: Snapshot) -> int:
     """Let go of partitions whose name is gone, but for cuts in which it may come back by a run."""
-    graph = world.graph
+    graph = snapshot.graph
     deciding = [graph.by_name[name] for name in graph.defining]
-    plans = plan_tables(world, graph.up_to(deciding[-1]) if deciding else ())
+    plans = plan_tables(snapshot, graph.up_to(deciding[-1]) if deciding else ())
     coming = {plan.table for plan in plans if plan.to_run()}
     return sum(
-        drop_orphans(world, one) for one in graph.tables if not graph.deciding(one.by) & coming
+        drop_orphans(snapshot, one) for one in graph.tables if not graph.deciding(one.by) & coming
     )
 
 
@@ -133,30 +133,30 @@ def _reads_a_cut_of(graph: Graph, table: Table, coming: Collection[str]) -> bool
     return any(graph.deciding(one.by).intersection(coming) for one in read)
 
 
-def is_paid(world: World, table: Table, planned: Planned) -> bool:
+def is_paid(snapshot: Snapshot, table: Table, planned: Planned) -> bool:
     """Whether making a partition calls a generator, or a GPU that is paid by the hour."""
     if planned.status == "restored":
         return False
     if planned.calls:
         return True
-    if not world.graph.accounts.prices(world).gpu_hour:
+    if not snapshot.graph.accounts.prices(snapshot).gpu_hour:
         return False
-    return any(trace.cost.get("gpu_seconds") for trace in world.traces(table.name).values())
+    return any(record.cost.get("gpu_seconds") for record in snapshot.records(table.name).values())
 
 
-def _paid(world: World, plans: list[TablePlan]) -> dict[str, list[Planned]]:
+def _paid(snapshot: Snapshot, plans: list[TablePlan]) -> dict[str, list[Planned]]:
     """List by table what would run and costs money."""
-    named = world.graph.by_name
-    return {plan.table: _paid_of(world, named[plan.table], plan.to_run()) for plan in plans}
+    named = snapshot.graph.by_name
+    return {plan.table: _paid_of(snapshot, named[plan.table], plan.to_run()) for plan in plans}
 
 
-def _paid_of(world: World, table: Table, planned: list[Planned]) -> list[Planned]:
+def _paid_of(snapshot: Snapshot, table: Table, planned: list[Planned]) -> list[Planned]:
     """List what costs money. A plan counts a prompt once; all that ask for it pay for it."""
-    paid = {one.partition for one in planned if is_paid(world, table, one)}
+    paid = {one.partition for one in planned if is_paid(snapshot, table, one)}
     made = {one.partition for one in planned if one.ready and one.status in MAKE}
     free = made - paid if paid else set[str]()
     while table.calls and free:
-        found = table.calls.estimate(world, sorted(free))
+        found = table.calls.estimate(snapshot, sorted(free))
         asked = {name for name in free if found[name].calls}
         if not asked:
             break
@@ -165,57 +165,57 @@ def _paid_of(world: World, table: Table, planned: list[Planned]) -> list[Planned
     return [one for one in planned if one.partition in paid]
 
 
-def _price(world: World, table: Table, planned: list[Planned]) -> Cost:
+def _price(snapshot: Snapshot, table: Table, planned: list[Planned]) -> Cost:
     """Forecast what partitions cost if no others run."""
     ready = [one.partition for one in planned if one.ready]
-    found = table.calls.estimate(world, ready) if table.calls and ready else {}
+    found = table.calls.estimate(snapshot, ready) if table.calls and ready else {}
     alone = [
         dataclasses.replace(one, **found[one.partition]._asdict())
         if one.partition in found
         else one
         for one in planned
     ]
-    return price(world, table, alone)
+    return price(snapshot, table, alone)
 
 
-def _over_budget(world: World, paid: Mapping[str, list[Planned]]) -> list[Held]:
+def _over_budget(snapshot: Snapshot, paid: Mapping[str, list[Planned]]) -> list[OverBudget]:
     """List the paid work that no budget allows, by edits; what is cheap is let through first."""
-    named = world.graph.by_name
-    edits: dict[Whys, dict[str, list[Planned]]] = {}
+    named = snapshot.graph.by_name
+    edits: dict[Reasons, dict[str, list[Planned]]] = {}
     for table, planned in paid.items():
         for one in planned:
             edits.setdefault(one.why, {}).setdefault(table, []).append(one)
     costs = {
         why: sum(
-            (_price(world, named[t], names) for t, names in tables.items()),
+            (_price(snapshot, named[t], names) for t, names in tables.items()),
             start=Cost(),
         )
         for why, tables in edits.items()
     }
-    over = _too_dear(world, costs)
-    _, day = world.graph.accounts.limits(world)
+    over = _too_dear(snapshot, costs)
+    _, day = snapshot.graph.accounts.limits(snapshot)
     today = dt.datetime.now(dt.UTC).date().isoformat()
-    spent = world.graph.accounts.spent_since(world.lake.catalog, today)
+    spent = snapshot.graph.accounts.spent_since(snapshot.lake.catalog, today)
     tokens, money = float(spent.tokens), spent.money
-    held: list[Held] = []
+    held: list[OverBudget] = []
     for why, cost in sorted(costs.items(), key=lambda item: (item[1].money.most, item[0])):
         edit = next((one for one in why if one in over), why[0])
         reason = over.get(edit) or _exceeds(day, tokens + cost.tokens.most, money + cost.money.most)
         if reason:
             count = sum(len(names) for names in edits[why].values())
-            held.append(Held(why, edit, count, cost, reason))
+            held.append(OverBudget(why, edit, count, cost, reason))
         else:
             tokens, money = tokens + cost.tokens.most, money + cost.money.most
     return held
 
 
-def _too_dear(world: World, costs: Mapping[Whys, Cost]) -> dict[str, str]:
+def _too_dear(snapshot: Snapshot, costs: Mapping[Reasons, Cost]) -> dict[str, str]:
     """Say of each edit that leads to more than one edit may, why it waits."""
     each: dict[str, Cost] = {}
     for why, cost in costs.items():
         for edit in why:
             each[edit] = each.get(edit, Cost()) + cost
-    limit, _ = world.graph.accounts.limits(world)
+    limit, _ = snapshot.graph.accounts.limits(snapshot)
     found = {
         edit: _exceeds(limit, cost.tokens.most, cost.money.most) for edit, cost in each.items()
     }

@@ -11,20 +11,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cosmo_assets.incremental.plan import Word
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.snapshot import Snapshot
     from cosmo_assets.incremental.table import Table
 
 
-def explain(world: World, table: Table, partition: str) -> list[str]:
+def explain(snapshot: Snapshot, table: Table, partition: str) -> list[str]:
     """Say why a partition stands as it does: every field that differs, and the edit behind it.
 
     Raises:
         BadInputError: the table never had such a partition.
     """
-    trace = world.traces(table.name).get(partition)
-    live = partition in world.partitions(table.by)
-    before = world.graph.up_to(table)
-    plans = plan_tables(world, before, only=_line_of(world, table, partition))
+    record = snapshot.records(table.name).get(partition)
+    live = partition in snapshot.partitions(table.by)
+    before = snapshot.graph.up_to(table)
+    plans = plan_tables(snapshot, before, only=_line_of(snapshot, table, partition))
     planned = next((one for one in plans[-1].planned if one.partition == partition), None)
     if not live and not planned:
         msg = f"{table.name} has no partition {partition!r}; see `cosmo plan --cells`"
@@ -32,14 +32,18 @@ def explain(world: World, table: Table, partition: str) -> list[str]:
     status = planned.status if planned else "fresh"
     told = [f"{status}{_more_of(status, table, partition, live=live)}"]
     if live:
-        told += world.state(table, partition).reasons
+        told += snapshot.state(table, partition).reasons
     if planned:
         told += [f"began with: {why}" for why in planned.why]
-    if trace:
-        told += [f"made because {why}" for why in trace.because]
-        told += [f"made from code {trace.recipe.code}, version {trace.version}, {trace.rows} rows"]
-        told += [f"made from input {name}: {value}" for name, value in trace.recipe.inputs.items()]
-        settings = trace.recipe.settings.items()
+    if record:
+        told += [f"made because {why}" for why in record.because]
+        told += [
+            f"made from code {record.provenance.code}, version {record.version}, {record.rows} rows"
+        ]
+        told += [
+            f"made from input {name}: {value}" for name, value in record.provenance.inputs.items()
+        ]
+        settings = record.provenance.settings.items()
         told += [f"made from setting {name}: {value}" for name, value in settings]
     return told
 
@@ -54,12 +58,12 @@ def _more_of(status: Word, table: Table, partition: str, *, live: bool) -> str:
     return "" if live else f": {table.by} may have the name {partition} by then"
 
 
-def _line_of(world: World, table: Table, partition: str) -> Callable[[Table, str], bool]:
+def _line_of(snapshot: Snapshot, table: Table, partition: str) -> Callable[[Table, str], bool]:
     """Say which partitions can be behind one: of its own cut none but itself.
 
     Unless a table on the way reads many of that cut.
     """
-    behind, named = world.graph.up_to(table), world.graph.by_name
+    behind, named = snapshot.graph.up_to(table), snapshot.graph.by_name
     if any(each.many and named[each.table].by == table.by for t in behind for each in t.parents):
         return lambda _table, _partition: True
     return lambda other, name: other.by != table.by or name == partition

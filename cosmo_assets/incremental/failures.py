@@ -10,28 +10,30 @@ from resources.storage.lake import write_atomically
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.snapshot import Snapshot
     from cosmo_assets.incremental.table import Table
     from resources.storage.lake import Lake
 
 
 class Failure(NamedTuple):
-    """An error, and the name of the recipe that met it."""
+    """An error, and the name of the provenance that met it."""
 
     error: str
-    recipe: str
+    provenance: str
 
 
-def read_failures(world: World, table: Table) -> dict[str, str]:
+def read_failures(snapshot: Snapshot, table: Table) -> dict[str, str]:
     """Return ``{partition: error}`` of failures that the same attempt would meet again.
 
     A failure is no news any more where an edit was reverted, or something else would be tried.
     """
-    live = set(world.partitions(table.by))
+    live = set(snapshot.partitions(table.by))
     return {
         name: failure.error
-        for name, failure in _read(world.lake, table.name).items()
-        if name in live and (recipe := world.recipe(table, name)) and recipe.name == failure.recipe
+        for name, failure in _read(snapshot.lake, table.name).items()
+        if name in live
+        and (provenance := snapshot.provenance(table, name))
+        and provenance.fingerprint == failure.provenance
     }
 
 

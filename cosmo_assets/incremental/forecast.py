@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cosmo_assets.incremental.plan import Planned
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.snapshot import Snapshot
     from cosmo_assets.incremental.table import Table
 
 
-def price(world: World, table: Table, planned: Sequence[Planned]) -> Cost:
+def price(snapshot: Snapshot, table: Table, planned: Sequence[Planned]) -> Cost:
     """Forecast what partitions cost, from what earlier ones of the table cost.
 
     Tokens are told by answers to other prompts of the same partition, by earlier partitions, or
@@ -22,29 +22,29 @@ def price(world: World, table: Table, planned: Sequence[Planned]) -> Cost:
     """
     if not planned:
         return Cost()
-    costs = [trace.cost for trace in world.traces(table.name).values()]
+    costs = [record.cost for record in snapshot.records(table.name).values()]
     count = len(planned)
-    prices = world.graph.accounts.prices(world)
+    prices = snapshot.graph.accounts.prices(snapshot)
     seconds = Forecast.of_sum([cost.get("seconds", 0.0) for cost in costs], count)
     gpu_hours = Forecast.of_sum([cost.get("gpu_seconds", 0.0) / 3600 for cost in costs], count)
     money = gpu_hours * prices.gpu_hour
     if table.calls is None:
         return Cost(seconds, gpu_hours, money=money)
     calls = sum(one.calls for one in planned)
-    read, written = (_tokens(world, table, planned, at) for at in (0, 1))
+    read, written = (_tokens(snapshot, table, planned, at) for at in (0, 1))
     money += read * (prices.prompt_tokens_million / 1e6)
     money += written * (prices.completion_tokens_million / 1e6)
     return Cost(seconds, gpu_hours, calls, read, written, money)
 
 
-def _tokens(world: World, table: Table, planned: Sequence[Planned], at: int) -> Forecast:
+def _tokens(snapshot: Snapshot, table: Table, planned: Sequence[Planned], at: int) -> Forecast:
     told = [one for one in planned if one.calls and one.answered]
     known = (Forecast.of_sum([one[at] for one in each.answered], each.calls) for each in told)
     calls = sum(one.calls for one in planned if not one.answered)
-    return sum(known, forecast_tokens(world, table, calls)[at])
+    return sum(known, forecast_tokens(snapshot, table, calls)[at])
 
 
-def forecast_tokens(world: World, table: Table, calls: int) -> tuple[Forecast, Forecast]:
+def forecast_tokens(snapshot: Snapshot, table: Table, calls: int) -> tuple[Forecast, Forecast]:
     """Forecast the tokens that calls read and write from those of earlier calls of the table.
 
     Without any, say how many they can be.
@@ -52,12 +52,12 @@ def forecast_tokens(world: World, table: Table, calls: int) -> tuple[Forecast, F
     assert table.calls is not None
     found: list[Forecast] = []
     most = table.calls.most_tokens
-    traces = world.traces(table.name).values()
+    records = snapshot.records(table.name).values()
     for at, fact in enumerate(table.calls.tokens):
-        each = [trace.facts[fact] for trace in traces if fact in trace.facts]
+        each = [record.facts[fact] for record in records if fact in record.facts]
         if any(each):
             found.append(Forecast.of_sum(each, calls))
         else:
-            bound = most(world)[at] * calls
+            bound = most(snapshot)[at] * calls
             found.append(Forecast(bound, 0.0, bound))
     return found[0], found[1]

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
     from cosmo_assets.incremental.dimension import Dimension
     from cosmo_assets.incremental.quiet import Young
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.snapshot import Snapshot
     from cosmo_assets.incremental.table import Table
     from dbt_like_sql.model import Model
 
 # What is left of the outside once (kind, name) pairs are retracted: (outside, settings, pairs) → it
 Without = Callable[[Any, Any, frozenset[tuple[str, str]]], Any]
 # (snapshot, seconds since 1970) → {table: {partition: the youngest file it reads}}
-Unsettled = Callable[["World", float], dict[str, dict[str, "Young"]]]
+Unsettled = Callable[["Snapshot", float], dict[str, dict[str, "Young"]]]
 
 
 def own_codes(_root: Path) -> Codes:
@@ -66,7 +66,7 @@ class Graph:
         sql_checks: Callable[[], Iterable[Model]] = tuple,
         suites: Callable[[], Mapping[str, str]] = dict,
         retraction: Retraction | None = None,
-        unsettled: Unsettled = lambda _world, _now: {},
+        unsettled: Unsettled = lambda _snapshot, _now: {},
         codes: Callable[[Path], Codes] = own_codes,
     ) -> None:
         self.tables = tuple(tables)

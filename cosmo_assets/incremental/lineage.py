@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from cosmo_assets.core.build_record import Trace
+    from cosmo_assets.core.build_record import BuildRecord
     from cosmo_assets.incremental.retraction.search import Found
-    from cosmo_assets.incremental.snapshot import World
-    from cosmo_assets.incremental.table import Made, Table
+    from cosmo_assets.incremental.snapshot import Snapshot
+    from cosmo_assets.incremental.table import Output, Table
 
 Target = tuple[str, str]  # kind, name
 Location = tuple[str, str, str]  # table, partition, version
-# cut: rows are taken out, the rest stays as it was made. rebuilt: made anew from what stays.
+# cut: rows are taken out, the rest stays as it was made. rebuilt: rebuilt from what stays.
 # flagged: it stays, and people are told what it is built on. untouched: nothing descends.
 Handling = Literal["cut", "rebuilt", "flagged", "untouched"]
 
@@ -31,9 +31,9 @@ class Recut(NamedTuple):
     """What a table is given that takes its rows out itself."""
 
     table: Table
-    after: World  # as it will be, all tables before this one cut
+    after: Snapshot  # as it will be, all tables before this one cut
     found: Found
-    stay: Mapping[str, Trace]  # partitions that stay, with the traces they had
+    stay: Mapping[str, BuildRecord]  # partitions that stay, with the records they had
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Lineage:
     parent: str = ""  # a row descends if it has the same values in ``on`` as one of the parent's
     on: tuple[str, ...] = ()
     # takes rows out of partitions, where that is more than to leave them out
-    recut: Callable[[Recut], dict[str, Made]] | None = None
+    recut: Callable[[Recut], dict[str, Output]] | None = None
     facts: Callable[[pl.DataFrame], dict[str, Any]] | None = None  # of the rows that are left
     # of a flagged table: the table whose flags it has, and of which partition
     through: tuple[str, Callable[[str], str]] | None = None
@@ -55,7 +55,7 @@ class Lineage:
 def traced(
     *columns: str,
     handling: Handling = "rebuilt",
-    recut: Callable[[Recut], dict[str, Made]] | None = None,
+    recut: Callable[[Recut], dict[str, Output]] | None = None,
     facts: Callable[[pl.DataFrame], dict[str, Any]] | None = None,
 ) -> Lineage:
     """Rows are traced by the graph's ``Retraction``; these columns tell, and the key."""
@@ -68,7 +68,7 @@ def derived(parent: str, *on: str) -> Lineage:
 
 
 def aggregated() -> Lineage:
-    """Rows are sums over many of the parents': they are made anew from what stays.
+    """Rows are sums over many of the parents': they are rebuilt from what stays.
 
     Versions there were stay on disk: no text and no id of a row belongs in such a table.
     """
@@ -94,7 +94,7 @@ class Traced(NamedTuple):
     detail: Any  # for the graph's own hooks
 
 
-def _nothing(_world: World, _targets: Any, _scan: Any) -> Traced:
+def _nothing(_snapshot: Snapshot, _targets: Any, _scan: Any) -> Traced:
     return Traced({}, set(), set(), None)
 
 
@@ -105,17 +105,19 @@ class Retraction:
     kinds: tuple[str, ...] = ()
     traces: frozenset[str] = frozenset()  # tables whose rows ``trace`` finds
     # names of a kind that the settings or the lake know; of some only whether ``name`` is one
-    known: Callable[[World, str, str], set[str]] = lambda _world, _kind, _name: set()
+    known: Callable[[Snapshot, str, str], set[str]] = lambda _snapshot, _kind, _name: set()
     mend: Callable[[str], str] = lambda _kind: ""  # what to give where a name of a kind is unknown
     tell: Callable[[str, str], str] = lambda kind, name: f"{kind} {name} was retracted"
     # descending rows: (world, targets, scan of all versions of a table)
-    trace: Callable[[World, list[Target], Callable[[str], pl.LazyFrame]], Traced] = _nothing
+    trace: Callable[[Snapshot, list[Target], Callable[[str], pl.LazyFrame]], Traced] = _nothing
     # whether a whole partition goes by its key: (found, dimension, key)
     goes: Callable[[Any, str, str], bool] = lambda _detail, _by, _key: False
     # versions of flagged tables that are built on what goes
-    flags: Callable[[World, Collection[Location]], set[Location]] = lambda _world, _gone: set()
+    flags: Callable[[Snapshot, Collection[Location]], set[Location]] = lambda _snapshot, _gone: (
+        set()
+    )
     # words that name what goes, to look for where no column tells
     ids: Callable[[Traced], set[str]] = lambda _traced: set()
     # what else is to be forgotten, as JSON, and how: returns how much was
-    note: Callable[[World, Traced], dict[str, Any]] = lambda _world, _traced: {}
-    forget: Callable[[World, Mapping[str, Any]], int] = lambda _world, _work: 0
+    note: Callable[[Snapshot, Traced], dict[str, Any]] = lambda _snapshot, _traced: {}
+    forget: Callable[[Snapshot, Mapping[str, Any]], int] = lambda _snapshot, _work: 0

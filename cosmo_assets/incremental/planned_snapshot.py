@@ -1,7 +1,7 @@
 """The snapshot as a plan will leave it, as far as that can be known before anything runs.
 
 What comes back as it once was is known to the byte, and so is what a table previews exactly: the
-keys they bring, and whether what reads them has anything to do. All else that is made anew has a
+keys they bring, and whether what reads them has anything to do. All else that is rebuilt has a
 version that nobody knows yet, though a table may know its facts.
 """
 
@@ -9,36 +9,36 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cosmo_assets.incremental.snapshot import World
+from cosmo_assets.incremental.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from cosmo_assets.core.build_record import Recipe, Trace
+    from cosmo_assets.core.build_record import BuildRecord, Provenance
     from cosmo_assets.incremental.table import Table
 
-UNKNOWN = "planned "  # begins the version of what is made anew
+UNKNOWN = "planned "  # begins the version of what is rebuilt
 
 
-class Supposed(World):
-    """The world as it would be if what is planned had been made.
+class PlannedSnapshot(Snapshot):
+    """The snapshot as it would be if what is planned had been made.
 
-    A child whose recipe changes under a version that nobody knows may have to run; early cut-off
-    can only take partitions off the plan, never add any of those that exist now. Where rows may
-    get other values of a facet column, what reads those values may run as well.
+    A child whose provenance changes under a version that nobody knows may have to run; early
+    cut-off can only take partitions off the plan, never add any of those that exist now. Where rows
+    may get other values of a facet column, what reads those values may run as well.
     """
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, snapshot: Snapshot) -> None:
         super().__init__(
-            world.graph,
-            world.config,
-            world.lake,
-            world.all_outside,
-            retracted=world.retracted,
-            codes=world.codes,
+            snapshot.graph,
+            snapshot.config,
+            snapshot.lake,
+            snapshot.all_outside,
+            retracted=snapshot.retracted,
+            codes=snapshot.codes,
         )
-        self.world_now = world
-        self.anew: dict[str, set[str]] = {}  # table → partitions to be made
+        self.now = snapshot
+        self.to_build: dict[str, set[str]] = {}  # table → partitions to be made
         self.previewed: dict[str, set[str]] = {}  # table → of which all is known that they will be
         self.decided: dict[str, set[str]] = {}  # table → to be made, and whose facts are known
         self._touched: set[str] = set()  # tables of which anything is planned
@@ -50,24 +50,24 @@ class Supposed(World):
         """Whether anything that a table reads may be other than it is now."""
         return self._recut or any(parent.table in self._touched for parent in table.parents)
 
-    def suppose(
-        self, table: Table, made: Iterable[str], restored: Mapping[str, Trace] | None = None
+    def assume_built(
+        self, table: Table, made: Iterable[str], restored: Mapping[str, BuildRecord] | None = None
     ) -> None:
-        """Take it that partitions are made anew, and that others come back as they once were."""
+        """Take it that partitions are rebuilt, and that others come back as they once were."""
         name, names = table.name, set(made)
         known = dict(restored or {})
         for partition in sorted(names):
             preview = table.preview(self, partition) if table.preview else None
             if preview is None:
                 continue
-            known[partition] = preview.trace
+            known[partition] = preview.record
             if preview.exact:
                 names.discard(partition)
             of = self.previewed if preview.exact else self.decided
             of.setdefault(name, set()).add(partition)
-        self.anew.setdefault(name, set()).update(names)
+        self.to_build.setdefault(name, set()).update(names)
         if known:
-            self._traces[name] = {**self.traces(name), **known}
+            self._records[name] = {**self.records(name), **known}
         if not names and not known:
             return
         self._touched.add(name)
@@ -82,14 +82,14 @@ class Supposed(World):
             self._partitions.clear()
             self._subsets.clear()
 
-    def traces(self, table: str) -> dict[str, Trace]:
-        """Every partition's trace: the one it will have, where that is known."""
-        return self._traces[table] if table in self._traces else self.world_now.traces(table)
+    def records(self, table: str) -> dict[str, BuildRecord]:
+        """Every partition's record: the one it will have, where that is known."""
+        return self._records[table] if table in self._records else self.now.records(table)
 
     def named(self, by: str) -> tuple[str, ...]:
         """List the keys of a dimension that there will be or may be, as far as they have a name."""
         if not self._recut:
-            return self.world_now.partitions(by)
+            return self.now.partitions(by)
         if by not in self._named:
             dimension = self.graph.dimensions[by]
             found = tuple(dimension.keys(self))
@@ -111,33 +111,33 @@ class Supposed(World):
 
     def settings(self, table: Table, partition: str) -> dict[str, Any]:
         """Return the byte-changing settings of a partition."""
-        return self.world_now.settings(table, partition)
+        return self.now.settings(table, partition)
 
     def version(self, table: str, partition: str) -> str | None:
-        """Return a partition's version, a made-up one where it is made anew."""
-        if partition in self.anew.get(table, ()):
+        """Return a partition's version, a placeholder one where it is rebuilt."""
+        if partition in self.to_build.get(table, ()):
             return f"{UNKNOWN}{table}[{partition}]"
         return super().version(table, partition)
 
     def versions(self, table: str, partitions: Iterable[str]) -> dict[str, str]:
-        """Return the versions of those of ``partitions`` that exist or are made anew."""
+        """Return the versions of those of ``partitions`` that exist or are rebuilt."""
         found = {name: self.version(table, name) for name in partitions}
         return {name: version for name, version in found.items() if version}
 
     def version_of_facets(self, table: str, partition: str) -> str | None:
-        """Return the version of a partition's facets, a made-up one where it is made anew."""
-        if partition in self.anew.get(table, ()):
+        """Return the version of a partition's facets, a placeholder one where it is rebuilt."""
+        if partition in self.to_build.get(table, ()):
             return self.version(table, partition)
         return super().version_of_facets(table, partition)
 
     def facet(self, table: str, value: str) -> dict[str, str]:
-        """Return the versions of a facet, made-up ones where its partition is made anew.
+        """Return the versions of a facet, placeholder ones where its partition is rebuilt.
 
         Where the value may come to stand in partitions that have not got it, that counts too.
         """
-        anew = self.anew.get(table, set())
+        to_build = self.to_build.get(table, set())
         found = {
-            name: f"{UNKNOWN}{name}" if name in anew else version
+            name: f"{UNKNOWN}{name}" if name in to_build else version
             for name, version in super().facet(table, value).items()
         }
         if self.may_gain(table, value):
@@ -154,15 +154,15 @@ class Supposed(World):
         return frozenset(self._scopes.get(table, ()))
 
     def known(self, table: str, partitions: Iterable[str]) -> list[str]:
-        """List those of ``partitions`` that there are or were, and are not made anew."""
-        anew = self.anew.get(table, set())
-        traces = self.traces(table)
-        return [name for name in partitions if name in traces and name not in anew]
+        """List those of ``partitions`` that there are or were, and are not rebuilt."""
+        to_build = self.to_build.get(table, set())
+        records = self.records(table)
+        return [name for name in partitions if name in records and name not in to_build]
 
 
-def is_known(recipe: Recipe) -> bool:
+def is_known(provenance: Provenance) -> bool:
     """Whether all versions of single inputs are known. Those of many at once may hide others."""
-    return not any(map(is_made_up, recipe.inputs.values()))
+    return not any(map(is_made_up, provenance.inputs.values()))
 
 
 def is_made_up(version: object) -> bool:

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cosmo_assets.incremental.forecast import price
 from cosmo_assets.incremental.plan import MAKE, RUN, Planned, TablePlan
-from cosmo_assets.incremental.planned_snapshot import Supposed, is_known, is_made_up
-from cosmo_assets.incremental.reasons import Causes
+from cosmo_assets.incremental.planned_snapshot import PlannedSnapshot, is_known, is_made_up
+from cosmo_assets.incremental.reasons import StaleReasons
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from cosmo_assets.core.build_record import Recipe, Trace
+    from cosmo_assets.core.build_record import BuildRecord, Provenance
     from cosmo_assets.incremental.difference import Difference, State
     from cosmo_assets.incremental.plan import Word
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.snapshot import Snapshot
     from cosmo_assets.incremental.table import Table
 
 # A word against running a partition now: (table, partition, the edits it goes back to) → why not.
@@ -26,7 +26,7 @@ Veto = Callable[["Table", str, tuple[str, ...]], str | None]
 
 
 def plan_tables(
-    world: World,
+    snapshot: Snapshot,
     tables: Iterable[Table] | None = None,
     *,
     only: Callable[[Table, str], bool] = lambda _table, _partition: True,
@@ -36,15 +36,15 @@ def plan_tables(
     """Plan tables, in pipeline order; what comes before them is taken as it is.
 
     Args:
-        world: one look at everything.
+        snapshot: one reading of everything.
         tables: in pipeline order; None: all of the graph.
         only: which of their partitions are selected.
         veto: what is vetoed is held, and so is what reads it partition by partition. Tables that
             read many partitions at once go on with the last good ones.
         force: what is fresh is made as well, and nothing comes back as it once was.
     """
-    walk = _Walk(world, only, veto, force=force)
-    return [walk.plan(table) for table in (world.graph.tables if tables is None else tables)]
+    walk = _Walk(snapshot, only, veto, force=force)
+    return [walk.plan(table) for table in (snapshot.graph.tables if tables is None else tables)]
 
 
 class _Look(NamedTuple):
@@ -52,7 +52,7 @@ class _Look(NamedTuple):
 
     now: State
     then: State
-    recipe: Recipe | None
+    provenance: Provenance | None
     ready: bool  # nothing that it reads is about to change
     new: bool  # there is no such partition yet
 
@@ -61,14 +61,14 @@ class _Walk:
     """One pass through the tables, in pipeline order."""
 
     def __init__(
-        self, world: World, only: Callable[[Table, str], bool], veto: Veto, *, force: bool
+        self, snapshot: Snapshot, only: Callable[[Table, str], bool], veto: Veto, *, force: bool
     ) -> None:
-        self.world = world
+        self.snapshot = snapshot
         self.only = only
         self.veto = veto
         self.force = force
-        self.supposed = Supposed(world)
-        self.causes = Causes(world)
+        self.supposed = PlannedSnapshot(snapshot)
+        self.reasons = StaleReasons(snapshot)
         self.held: set[str] = set()
 
     def plan(self, table: Table) -> TablePlan:
@@ -79,57 +79,59 @@ class _Walk:
         planned = self._with_calls(table, [one for one in found if one])
         planned += self._orphans(table)
         self.held |= {f"{table.name}[{one.partition}]" for one in planned if one.status == "held"}
-        plan = _without_cost(self.world, table, self.supposed.named(table.by), planned)
-        # equal recipes, equal bytes: what is forced comes out as it is
-        anew = [name for name in plan.names(*MAKE) if looks[name].then.status != "fresh"]
+        plan = _without_cost(self.snapshot, table, self.supposed.named(table.by), planned)
+        # equal provenances, equal bytes: what is forced comes out as it is
+        to_build = [name for name in plan.names(*MAKE) if looks[name].then.status != "fresh"]
         restored = {name: back[name] for name in plan.names("restored")}
-        self.supposed.suppose(table, [*anew, *self.supposed.unnamed(table.by)], restored)
+        self.supposed.assume_built(table, [*to_build, *self.supposed.unnamed(table.by)], restored)
         made = [one for one in planned if one.status in MAKE]
-        return dataclasses.replace(plan, cost=price(self.world, table, made))
+        return dataclasses.replace(plan, cost=price(self.snapshot, table, made))
 
     def _look(self, table: Table) -> dict[str, _Look]:
         """Look at the selected partitions that there are or will be, as far as they have names."""
         touched = self.supposed.touches(table)
-        there = set(self.world.partitions(table.by))
+        there = set(self.snapshot.partitions(table.by))
         found: dict[str, _Look] = {}
         for name in self.supposed.named(table.by):
             if self.only(table, name):
-                recipe = self.world.recipe(table, name)
-                now = then = self.world.compare(table, name, recipe)
-                wanted = recipe
+                provenance = self.snapshot.provenance(table, name)
+                now = then = self.snapshot.compare(table, name, provenance)
+                wanted = provenance
                 if touched:
-                    wanted = self.supposed.recipe(table, name)
-                    then = self.world.compare(table, name, wanted)
+                    wanted = self.supposed.provenance(table, name)
+                    then = self.snapshot.compare(table, name, wanted)
                 found[name] = _Look(
-                    now, then, wanted, ready=wanted == recipe, new=name not in there
+                    now, then, wanted, ready=wanted == provenance, new=name not in there
                 )
         return found
 
-    def _earlier(self, table: Table, looks: Mapping[str, _Look]) -> dict[str, Trace]:
+    def _earlier(self, table: Table, looks: Mapping[str, _Look]) -> dict[str, BuildRecord]:
         """Find what a run would find again: made once from what it is to be made from now."""
         wanted = {
-            name: look.recipe
+            name: look.provenance
             for name, look in looks.items()
-            if look.recipe and look.then.status != "fresh" and is_known(look.recipe)
+            if look.provenance and look.then.status != "fresh" and is_known(look.provenance)
         }
-        return {} if self.force else self.world.earlier(table, wanted)
+        return {} if self.force else self.snapshot.earlier(table, wanted)
 
-    def _planned(self, table: Table, name: str, look: _Look, back: Trace | None) -> Planned | None:
+    def _planned(
+        self, table: Table, name: str, look: _Look, back: BuildRecord | None
+    ) -> Planned | None:
         """Plan a partition; None where there is nothing to do or to say."""
-        behind = self.held and _reads(self.world, table, name) & self.held
-        trace = self.world.traces(table.name).get(name)
-        status = self._status(look, made=trace is not None)
+        behind = self.held and _reads(self.snapshot, table, name) & self.held
+        record = self.snapshot.records(table.name).get(name)
+        status = self._status(look, made=record is not None)
         if status == "fresh" and behind:
             status = "maybe"
         if status == "fresh" or (look.new and status == "waiting"):
             return None
-        why = self.causes.note(table.name, name, look.then, look.recipe, behind=behind or ())
+        why = self.reasons.note(table.name, name, look.then, look.provenance, behind=behind or ())
         reason = f"behind {min(behind)}" if behind else self.veto(table, name, why) or ""
         if status in RUN and reason:
             status = "held"
         elif status in RUN and back:
             return Planned(name, "restored", why, back.rows, ready=look.ready)
-        rows = trace.rows if trace else 0
+        rows = record.rows if record else 0
         return Planned(name, status, why, rows, ready=look.ready and status in RUN, held=reason)
 
     def _status(self, look: _Look, *, made: bool) -> Word:
@@ -154,31 +156,31 @@ class _Walk:
         ]
 
     def _orphans(self, table: Table) -> list[Planned]:
-        traces = self.world.traces(table.name)
-        gone = sorted(traces.keys() - set(self.supposed.named(table.by)))
-        whys = {name: self.causes.note_gone(table.name, name, table.by) for name in gone}
-        return [Planned(name, "orphan", whys[name], traces[name].rows) for name in gone]
+        records = self.snapshot.records(table.name)
+        gone = sorted(records.keys() - set(self.supposed.named(table.by)))
+        whys = {name: self.reasons.note_gone(table.name, name, table.by) for name in gone}
+        return [Planned(name, "orphan", whys[name], records[name].rows) for name in gone]
 
 
 def _is_sure(one: Difference) -> bool:
-    """Whether something differs for sure, and not only may once an input is made anew."""
+    """Whether something differs for sure, and not only may once an input is rebuilt."""
     return one.what != "input" or ("[*]" not in one.name and not is_made_up(one.new))
 
 
-def _reads(world: World, table: Table, partition: str) -> set[str]:
+def _reads(snapshot: Snapshot, table: Table, partition: str) -> set[str]:
     """Name the single partitions that a partition reads."""
-    recipe = world.recipe(table, partition)
-    return set(recipe.inputs) if recipe else set()
+    provenance = snapshot.provenance(table, partition)
+    return set(provenance.inputs) if provenance else set()
 
 
 def _without_cost(
-    world: World, table: Table, names: Sequence[str], planned: Sequence[Planned]
+    snapshot: Snapshot, table: Table, names: Sequence[str], planned: Sequence[Planned]
 ) -> TablePlan:
-    traces = world.traces(table.name)
+    records = snapshot.records(table.name)
     touched = {one.partition for one in planned if one.status != "orphan"}
-    kept = [traces[name].rows for name in names if name in traces and name not in touched]
+    kept = [records[name].rows for name in names if name in records and name not in touched]
     kept += [one.rows for one in planned if one.status == "restored"]
-    mean = statistics.fmean(trace.rows for trace in traces.values()) if traces else 0.0
+    mean = statistics.fmean(record.rows for record in records.values()) if records else 0.0
     new = sum(one.rows or mean for one in planned if one.status in MAKE)
     fresh = sum(name not in touched for name in names)
     return TablePlan(table.name, fresh, sum(kept), round(new), tuple(planned))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.snapshot import Snapshot
     from cosmo_assets.incremental.table import Table
 
 
@@ -33,35 +33,35 @@ class Young(NamedTuple):
 
 
 def waiting_for(
-    world: World, now: float, *, tables: Collection[Table], wanted: Callable[[str], bool]
+    snapshot: Snapshot, now: float, *, tables: Collection[Table], wanted: Callable[[str], bool]
 ) -> list[Young]:
     """List young files of which some of these partitions are to be made, the youngest first."""
     names = {table.name for table in tables}
     young = {
         one
-        for table, parts in world.graph.unsettled(world, now).items()
+        for table, parts in snapshot.graph.unsettled(snapshot, now).items()
         if table in names
         for name, one in parts.items()
         if wanted(name)
-        and world.state(world.graph.by_name[table], name).status in {"stale", "missing"}
+        and snapshot.state(snapshot.graph.by_name[table], name).status in {"stale", "missing"}
     }
     return sorted(young, key=lambda one: (one.age, one.file))
 
 
 def wait_until_quiet(
-    look: Callable[[], World],
+    look: Callable[[], Snapshot],
     say: Callable[[str], None],
     *,
     tables: Collection[Table],
     wanted: Callable[[str], bool],
     clock: Callable[[], float] = time.time,
     sleep: Callable[[float], None] = time.sleep,
-) -> World:
+) -> Snapshot:
     """Look until no file is young that these partitions are to be made of; return the last look."""
     while True:
-        world = look()
-        young = waiting_for(world, clock(), tables=tables, wanted=wanted)
+        snapshot = look()
+        young = waiting_for(snapshot, clock(), tables=tables, wanted=wanted)
         if not young:
-            return world
+            return snapshot
         say(f"waiting {young[0].left:.1f} s: {young[0]}")
         sleep(young[0].left)

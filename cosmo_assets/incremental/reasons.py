@@ -5,51 +5,51 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cosmo_assets.incremental.difference import ABSENT, Difference
-from cosmo_assets.incremental.removals import RemovalReasons, Whys
+from cosmo_assets.incremental.removals import Reasons, RemovalReasons
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from cosmo_assets.core.build_record import Recipe, Trace
+    from cosmo_assets.core.build_record import BuildRecord, Provenance
     from cosmo_assets.incremental.difference import State
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.snapshot import Snapshot
     from resources.storage.catalog import Dropped
 
-FORCED = "forced"  # made anew though nothing differs
+FORCED = "forced"  # rebuilt though nothing differs
 
 
-class Causes:
+class StaleReasons:
     """For every partition that is not fresh: the edits it goes back to.
 
     An edit is known by what it changed outside, or in the settings or the code. Where the tables
-    between were made already, their traces remember it.
+    between were made already, their records remember it.
     """
 
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self._of: dict[str, dict[str, Whys]] = {}
-        self._together: dict[str, Whys] = {}
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        self._of: dict[str, dict[str, Reasons]] = {}
+        self._together: dict[str, Reasons] = {}
         self._newest: dict[str, int] = {}
         self._left: dict[str, dict[str, Dropped]] = {}
-        self._tables = world.graph.by_name
-        self._departures = RemovalReasons(world, self._planned_of, self._dropped)
+        self._tables = snapshot.graph.by_name
+        self._removals = RemovalReasons(snapshot, self._planned_of, self._dropped)
 
     def note(
         self,
         table: str,
         partition: str,
         state: State,
-        recipe: Recipe | None,
+        provenance: Provenance | None,
         *,
         behind: Iterable[str] = (),
-    ) -> Whys:
+    ) -> Reasons:
         """Work out and remember what a partition's state goes back to.
 
         Args:
             table: its table.
             partition: its name.
             state: how it stands; what is fresh is made because somebody forces it.
-            recipe: what it would be made from.
+            provenance: what it would be made from.
             behind: inputs ``table[partition]`` that are held.
         """
         found: dict[str, None] = {}
@@ -57,107 +57,107 @@ class Causes:
             found |= dict.fromkeys(self._planned_behind(name))
         for one in state.differences:
             found |= dict.fromkeys(self._behind(table, partition, one))
-        if state.status == "missing" and recipe:
+        if state.status == "missing" and provenance:
             left = self._dropped(table).get(partition)
             taken = left.because if left else ()
-            found |= dict.fromkeys(taken or self._new_behind(table, partition, recipe))
+            found |= dict.fromkeys(taken or self._new_behind(table, partition, provenance))
         else_ = FORCED if state.status == "fresh" else state.note or "never made"
         found = found or {f"{one.name} changed": None for one in state.differences}
         return self._remember(table, partition, tuple(found) or (else_,))
 
-    def _new_behind(self, table: str, partition: str, recipe: Recipe) -> list[str]:
+    def _new_behind(self, table: str, partition: str, provenance: Provenance) -> list[str]:
         """List what is behind a partition that was never made: whatever it reads that is new.
 
         That is planned, or was made since the table was last made, the newest first. Where nothing
         is, it is what was made last; what it reads by the hundred only where there is nothing else.
         """
-        inputs = [name for name in recipe.inputs if self._is_table(name)]
+        inputs = [name for name in provenance.inputs if self._is_table(name)]
         found = [
             f"{name} is new"
-            for name, value in recipe.inputs.items()
+            for name, value in provenance.inputs.items()
             if not self._is_table(name)
             and self._in_its_words(table, partition, Difference("input", name, ABSENT, value)) != ()
         ]
         found += [why for name in inputs for why in self._planned_behind(name)]
         made = sorted(
-            (trace for name in inputs if (trace := self._trace_of(name))),
-            key=lambda trace: -trace.number,
+            (record for name in inputs if (record := self._record_of(name))),
+            key=lambda record: -record.number,
         )
         since = self._last_made(table)
-        found += [why for trace in made if trace.number > since for why in trace.because]
+        found += [why for record in made if record.number > since for why in record.because]
         if not found and made:
             found = list(made[0].because)
         return found or [why for name in inputs for why in self._made_behind(name, 0)]
 
-    def _trace_of(self, name: str) -> Trace | None:
-        """Return the trace of a single input."""
+    def _record_of(self, name: str) -> BuildRecord | None:
+        """Return the record of a single input."""
         parent, _, rest = name.partition("[")
-        return self._world.traces(parent).get(rest.removesuffix("]"))
+        return self._snapshot.records(parent).get(rest.removesuffix("]"))
 
     def _last_made(self, table: str) -> int:
-        """Return the number of a table's newest trace, as the table was at first sight."""
+        """Return the number of a table's newest record, as the table was at first sight."""
         if table not in self._newest:
-            traces = self._world.traces(table).values()
-            self._newest[table] = max((trace.number for trace in traces), default=0)
+            records = self._snapshot.records(table).values()
+            self._newest[table] = max((record.number for record in records), default=0)
         return self._newest[table]
 
-    def _made_behind(self, name: str, since: int) -> Whys:
-        """List why an input was made; of many partitions, those made or gone after a trace.
+    def _made_behind(self, name: str, since: int) -> Reasons:
+        """List why an input was made; of many partitions, those made or gone after a record.
 
         Args:
             name: the input.
-            since: the trace's number.
+            since: the record's number.
         """
         parent, _, rest = name.partition("[")
         by = self._tables[parent].by
         if not rest.startswith("*]"):
             partition = rest.removesuffix("]")
-            if self._departures.took(by, partition):
-                return self._departures.of(by, partition)
-            trace = self._trace_of(name)
-            return trace.because if trace else ()
-        newer = [one for one in self._world.traces(parent).values() if one.number > since]
+            if self._removals.took(by, partition):
+                return self._removals.of(by, partition)
+            record = self._record_of(name)
+            return record.because if record else ()
+        newer = [one for one in self._snapshot.records(parent).values() if one.number > since]
         left = {name: one for name, one in self._dropped(parent).items() if one.at >= since}
         value = rest.removeprefix("*].").partition(" ")[0]
-        holding = [trace for trace in newer if value in trace.facets]
-        held = [name for name, one in left.items() if one.trace and value in one.trace.facets]
+        holding = [record for record in newer if value in record.facets]
+        held = [name for name, one in left.items() if one.record and value in one.record.facets]
         if not holding and not held:  # one that no longer does, or a table that is read whole
             holding, held = newer, list(left)
-        found = [why for trace in holding for why in trace.because]
+        found = [why for record in holding for why in record.because]
         found += [why for name in held for why in self._gone(by, name, left[name])]
         return tuple(dict.fromkeys(found))
 
     def _is_as_it_was(self, one: Difference, since: int) -> bool:
         """Whether a single input is there as before, and only read since, or no longer read."""
-        trace = self._trace_of(one.name)
-        if trace is None:
+        record = self._record_of(one.name)
+        if record is None:
             return False
-        return one.new == ABSENT or (one.old == ABSENT and trace.number <= since)
+        return one.new == ABSENT or (one.old == ABSENT and record.number <= since)
 
-    def _gone(self, by: str, partition: str, left: Dropped) -> Whys:
+    def _gone(self, by: str, partition: str, left: Dropped) -> Reasons:
         """List the edits that took a partition out of its table."""
-        if left.because or not self._departures.took(by, partition):
+        if left.because or not self._removals.took(by, partition):
             return left.because
-        return self._departures.of(by, partition)
+        return self._removals.of(by, partition)
 
-    def note_gone(self, table: str, partition: str, by: str) -> Whys:
+    def note_gone(self, table: str, partition: str, by: str) -> Reasons:
         """Work out and remember which edits took a partition's name."""
-        return self._remember(table, partition, self._departures.of(by, partition))
+        return self._remember(table, partition, self._removals.of(by, partition))
 
     def _dropped(self, table: str) -> dict[str, Dropped]:
         if table not in self._left:
-            self._left[table] = self._world.lake.dropped(table)
+            self._left[table] = self._snapshot.lake.dropped(table)
         return self._left[table]
 
-    def _planned_of(self, table: str, partition: str) -> Whys:
+    def _planned_of(self, table: str, partition: str) -> Reasons:
         return self._of.get(table, {}).get(partition, ())
 
-    def _remember(self, table: str, partition: str, roots: Whys) -> Whys:
+    def _remember(self, table: str, partition: str, roots: Reasons) -> Reasons:
         self._of.setdefault(table, {})[partition] = roots
         self._together.pop(table, None)
         return roots
 
-    def _behind(self, table: str, partition: str, one: Difference) -> Whys:
+    def _behind(self, table: str, partition: str, one: Difference) -> Reasons:
         found = self._in_its_words(table, partition, one)
         if found is not None:
             return found
@@ -166,40 +166,40 @@ class Causes:
         if one.what == "setting":
             return (f"{one.name} changed: {one.old} → {one.new}",)
         if self._is_table(one.name):
-            return self._table_behind(one, self._world.traces(table).get(partition))
+            return self._table_behind(one, self._snapshot.records(table).get(partition))
         words = {one.old: "is new", one.new: "is gone"}
         return (f"{one.name} {words.get(ABSENT, 'changed')}",)
 
-    def _in_its_words(self, table: str, partition: str, one: Difference) -> Whys | None:
+    def _in_its_words(self, table: str, partition: str, one: Difference) -> Reasons | None:
         """Let a table tell of a difference itself. None: it has no words of its own."""
         tell = self._tables[table].tell_difference
-        return tell(self._world, partition, one) if tell else None
+        return tell(self._snapshot, partition, one) if tell else None
 
-    def _table_behind(self, one: Difference, trace: Trace | None) -> Whys:
-        """List what is behind an input that is another table's, of what has such a trace."""
+    def _table_behind(self, one: Difference, record: BuildRecord | None) -> Reasons:
+        """List what is behind an input that is another table's, of what has such a record."""
         if planned := self._planned_behind(one.name):
             return planned
-        since = trace.number if trace else 0
+        since = record.number if record else 0
         if self._is_as_it_was(one, since):
             return ()
         parent, _, rest = one.name.partition("[")
         if found := self._made_behind(one.name, since):
             return found
-        dimension = self._world.graph.dimensions[self._tables[parent].by]
+        dimension = self._snapshot.graph.dimensions[self._tables[parent].by]
         if rest != "*]" or dimension.to_come is None:
             return ()
         # what decides a dimension is planned before the keys are known that it brings
-        to_come = (why for table in self._world.graph.defining for why in self._all(table))
+        to_come = (why for table in self._snapshot.graph.defining for why in self._all(table))
         return tuple(dict.fromkeys(to_come))
 
-    def _planned_behind(self, name: str) -> Whys:
+    def _planned_behind(self, name: str) -> Reasons:
         """List the edits behind an input ``table[partition]`` or ``table[*]…`` that is planned."""
         parent, _, rest = name.partition("[")
         if rest.startswith("*]"):
             return self._all(parent)
         return self._planned_of(parent, rest.removesuffix("]"))
 
-    def _all(self, table: str) -> Whys:
+    def _all(self, table: str) -> Reasons:
         """List the edits behind any planned partition of a table, once each."""
         if table not in self._together:
             each = self._of.get(table, {}).values()

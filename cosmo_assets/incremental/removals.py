@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from cosmo_assets.core.build_record import Trace
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.core.build_record import BuildRecord
+    from cosmo_assets.incremental.snapshot import Snapshot
     from resources.storage.catalog import Dropped
 
-Whys = tuple[str, ...]
+Reasons = tuple[str, ...]
 
 
 class RemovalReasons:
@@ -23,50 +23,50 @@ class RemovalReasons:
 
     def __init__(
         self,
-        world: World,
-        planned: Callable[[str, str], Whys],
+        snapshot: Snapshot,
+        planned: Callable[[str, str], Reasons],
         dropped: Callable[[str], Mapping[str, Dropped]],
     ) -> None:
         """Keep where to look.
 
         Args:
-            world: in which the keys are gone.
-            planned: of a table and a partition, the edits that it is to be made anew for.
+            snapshot: in which the keys are gone.
+            planned: of a table and a partition, the edits that it is to be rebuilt for.
             dropped: of a table, what is no longer current.
         """
-        self.world = world
+        self.snapshot = snapshot
         self.planned = planned
         self.dropped = dropped
-        self._of: dict[tuple[str, str], Whys] = {}
+        self._of: dict[tuple[str, str], Reasons] = {}
         self._live: dict[str, frozenset[str]] = {}
 
-    def of(self, by: str, key: str) -> Whys:
+    def of(self, by: str, key: str) -> Reasons:
         """List the edits that took a key; never none."""
         at = (by, key)
         if at not in self._of:
-            told = self.world.graph.dimensions[by].why_removed(self, key)
+            told = self.snapshot.graph.dimensions[by].why_removed(self, key)
             self._of[at] = tuple(dict.fromkeys(told)) or (f"{by}: {key} is gone",)
         return self._of[at]
 
     def took(self, by: str, key: str) -> bool:
         """Whether a key is gone, or was told to be about to go."""
         if by not in self._live:
-            self._live[by] = frozenset(self.world.partitions(by))
+            self._live[by] = frozenset(self.snapshot.partitions(by))
         return (by, key) in self._of or key not in self._live[by]
 
-    def of_any(self, *keys: tuple[str, str]) -> Whys:
+    def of_any(self, *keys: tuple[str, str]) -> Reasons:
         """List the edits that took any of some ``(dimension, key)``."""
         return tuple(why for one in keys if self.took(*one) for why in self.of(*one))
 
-    def last(self, table: str, partition: str) -> Trace | None:
-        """Return the trace of a partition, or the last one that it had."""
-        trace = self.world.traces(table).get(partition)
+    def last(self, table: str, partition: str) -> BuildRecord | None:
+        """Return the record of a partition, or the last one that it had."""
+        record = self.snapshot.records(table).get(partition)
         left = self.dropped(table).get(partition)
-        return trace or (left.trace if left else None)
+        return record or (left.record if left else None)
 
-    def behind(self, table: str, partition: str) -> Whys:
+    def behind(self, table: str, partition: str) -> Reasons:
         """List why a partition is to be made, was made, or was taken out."""
-        trace = self.world.traces(table).get(partition)
+        record = self.snapshot.records(table).get(partition)
         left = self.dropped(table).get(partition)
-        found = self.planned(table, partition) or (trace.because if trace else ())
+        found = self.planned(table, partition) or (record.because if record else ())
         return found or (left.because if left else ())

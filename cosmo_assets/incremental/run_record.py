@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from cosmo_assets.incremental.plan import TablePlan
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.snapshot import Snapshot
     from cosmo_assets.incremental.table import Table
-    from cosmo_assets.incremental.table_result import Layer
+    from cosmo_assets.incremental.table_result import TableResult
     from resources.storage.lake import Lake
 
     Standing = Literal["running", "done", "failed", "stopped"]
@@ -64,10 +64,10 @@ FOLDER = "history"
 
 @contextlib.contextmanager
 def recording(
-    world: World, plans: Iterable[TablePlan], *, selection: str, by: str
+    snapshot: Snapshot, plans: Iterable[TablePlan], *, selection: str, by: str
 ) -> Iterator[Record]:
     """Keep what a run is expected to do, from now on, and how it ended."""
-    record = Record(world, plans, selection=selection, by=by)
+    record = Record(snapshot, plans, selection=selection, by=by)
     try:
         yield record
     except Exception:
@@ -83,9 +83,9 @@ class Record:
     """The file of one run. Made by ``recording``."""
 
     def __init__(
-        self, world: World, plans: Iterable[TablePlan], *, selection: str, by: str
+        self, snapshot: Snapshot, plans: Iterable[TablePlan], *, selection: str, by: str
     ) -> None:
-        self._world = world
+        self._snapshot = snapshot
         self._rows = {plan.table: _expected(plan) | UNTOUCHED for plan in plans}
         self._began = now()
         self._process = this_process()
@@ -93,30 +93,30 @@ class Record:
         self._head: dict[str, Any] = {
             "began": self._began,
             "ended": None,
-            "branch": world.lake.branch,
+            "branch": snapshot.lake.branch,
             "selection": selection,
             "by": by,
             "standing": "running",
-            "currency": world.graph.accounts.prices(world).currency,
+            "currency": snapshot.graph.accounts.prices(snapshot).currency,
         }
         self._write()
 
     def follow(
-        self, running: Iterable[tuple[Table, Layer | None]]
-    ) -> Iterator[tuple[Table, Layer | None]]:
+        self, running: Iterable[tuple[Table, TableResult | None]]
+    ) -> Iterator[tuple[Table, TableResult | None]]:
         """Pass on what ``run_graph`` yields, and note each layer."""
-        for table, layer in running:
-            if layer:
-                traces = self._world.lake.traces(table.name) if layer.names else {}
-                costs = [traces[name].cost for name in layer.names if name in traces]
+        for table, result in running:
+            if result:
+                records = self._snapshot.lake.records(table.name) if result.names else {}
+                costs = [records[name].cost for name in result.names if name in records]
                 self.note(
                     table,
                     costs,
-                    runs=layer.runs,
-                    failed=len(layer.failed),
-                    finished=not layer.stopped,
+                    runs=result.runs,
+                    failed=len(result.failed),
+                    finished=not result.stopped,
                 )
-            yield table, layer
+            yield table, result
 
     def note(
         self,
@@ -139,11 +139,11 @@ class Record:
         seconds, gpu_seconds = (
             sum(cost.get(what, 0.0) for cost in costs) for what in ("seconds", "gpu_seconds")
         )
-        accounts = self._world.graph.accounts
-        hour = accounts.prices(self._world).gpu_hour
+        accounts = self._snapshot.graph.accounts
+        hour = accounts.prices(self._snapshot).gpu_hour
         paid = Spent(0, 0.0)
         if table.calls and runs:
-            catalog = self._world.lake.catalog
+            catalog = self._snapshot.lake.catalog
             paid = accounts.spent_by(catalog, table=table.name, since=self._began, runs=runs)
         self._rows[table.name] |= {
             "finished": finished,
@@ -170,7 +170,9 @@ class Record:
     def _write(self) -> None:
         tree = {**self._head, "process": self._process, "tables": list(self._rows.values())}
         with interrupts_later():
-            write_atomically(folder_of(self._world.lake) / f"{self._name}.json", json.dumps(tree))
+            write_atomically(
+                folder_of(self._snapshot.lake) / f"{self._name}.json", json.dumps(tree)
+            )
 
 
 def folder_of(lake: Lake) -> Path:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from cosmo_assets.incremental.plan import Planned, TablePlan
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.snapshot import Snapshot
     from cosmo_assets.incremental.table import Table
 
 
@@ -25,12 +25,12 @@ class Waiting(NamedTuple):
 
 
 def plan_selection(
-    world: World, assets: Sequence[str], patterns: Sequence[str], *, force: bool
+    snapshot: Snapshot, assets: Sequence[str], patterns: Sequence[str], *, force: bool
 ) -> tuple[list[TablePlan], Waiting]:
     """Plan what `cosmo run` would do with these options, and say what waits for what is left out.
 
     Args:
-        world: one look at everything.
+        snapshot: one reading of everything.
         assets: names; all where there is none.
         patterns: of partitions; ``*`` stands for anything, and all are meant where there is none.
         force: what is fresh is made as well.
@@ -38,16 +38,16 @@ def plan_selection(
     Raises:
         BadInputError: no asset or no partition is named so.
     """
-    tables = world.graph.select(assets)
-    check_patterns(world, tables, patterns)
+    tables = snapshot.graph.select(assets)
+    check_patterns(snapshot, tables, patterns)
 
     def wanted(name: str) -> bool:
         return matches(name, patterns)
 
-    plans = plan_tables(world, tables, only=lambda _table, name: wanted(name), force=force)
+    plans = plan_tables(snapshot, tables, only=lambda _table, name: wanted(name), force=force)
     if not assets and not patterns:
         return plans, Waiting()
-    return plans, find_waiting(plan_tables(world), plans, wanted)
+    return plans, find_waiting(plan_tables(snapshot), plans, wanted)
 
 
 def find_waiting(
@@ -81,9 +81,9 @@ def matches(name: str, patterns: Sequence[str]) -> bool:
     return not patterns or any(fnmatch.fnmatchcase(name, one) for one in patterns)
 
 
-def check_patterns(world: World, tables: Iterable[Table], patterns: Sequence[str]) -> None:
+def check_patterns(snapshot: Snapshot, tables: Iterable[Table], patterns: Sequence[str]) -> None:
     """Refuse a pattern that no partition of these tables matches. Raises BadInputError."""
-    names = {name for table in tables for name in world.partitions(table.by)}
+    names = {name for table in tables for name in snapshot.partitions(table.by)}
     for pattern in patterns:
         if not any(matches(name, [pattern]) for name in names):
             shown = ", ".join(sorted(names)[:5])

@@ -1,11 +1,11 @@
-"""One consistent reading of all that versions depend on: settings, what is outside, traces."""
+"""One consistent reading of all that versions depend on: settings, what is outside, records."""
 
 from __future__ import annotations
 
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from cosmo_assets.core.build_record import Recipe, Trace
+from cosmo_assets.core.build_record import BuildRecord, Provenance
 from cosmo_assets.core.digest import digest
 from cosmo_assets.core.errors import BadInputError
 from cosmo_assets.incremental.code_changes import tell_code
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from resources.storage.lake import Lake
 
 
-class World:
+class Snapshot:
     """A snapshot. Every question is answered from one reading, so answers agree.
 
     Args:
         graph: the tables and dimensions.
         config: the settings, in whatever form the graph's tables read them.
-        lake: where traces and rows are.
+        lake: where records and rows are.
         outside: all that lies outside the lake, what is retracted as well; likewise.
         retracted: ``(kind, name)`` pairs; None: as the lake's catalog says.
         codes: the code of each table; None: as the graph works it out.
@@ -52,7 +52,7 @@ class World:
         self._told: dict[tuple[str, str, str], str] = {}
         self._given = retracted
         self.heed_retractions()
-        self._traces: dict[str, dict[str, Trace]] = {}
+        self._records: dict[str, dict[str, BuildRecord]] = {}
         self._partitions: dict[str, tuple[str, ...]] = {}
         # by the identity of the tuple of names, which is held so that none can take its place
         self._manifests: dict[tuple[str, int], tuple[tuple[str, ...], str | None]] = {}
@@ -60,9 +60,9 @@ class World:
         self._facets: dict[tuple[str, str], dict[str, str]] = {}
         self._settings: dict[tuple[str, str], dict[str, Any]] = {}
 
-    def again(self) -> World:
+    def again(self) -> Snapshot:
         """Look at the lake again, with the same settings and the same outside."""
-        return World(
+        return Snapshot(
             self.graph,
             self.config,
             self.lake,
@@ -72,7 +72,7 @@ class World:
         )
 
     def forget(self, table: str) -> None:
-        """Read ``table`` anew from now on, and all that is derived from traces.
+        """Read ``table`` anew from now on, and all that is derived from records.
 
         Raises:
             BadInputError: a retraction was begun, and nothing may be made before it is finished.
@@ -83,7 +83,7 @@ class World:
             msg = "a retraction was begun and broke off: `cosmo retract` finishes it"
             raise BadInputError(msg)
         self.heed_retractions()
-        self._traces.pop(table, None)
+        self._records.pop(table, None)
         self.forget_derived()
 
     def heed_retractions(self) -> None:
@@ -93,27 +93,27 @@ class World:
         self.outside = self.graph.without(self.all_outside, self.config, self.retracted)
 
     def forget_derived(self) -> None:
-        """Work out anew from now on what is derived from traces."""
+        """Work out anew from now on what is derived from records."""
         self._partitions.clear()
         self._manifests.clear()
         self._subsets.clear()
         self._facets.clear()
 
-    def traces(self, table: str) -> dict[str, Trace]:
-        """Every partition's current trace, orphans included."""
-        if table not in self._traces:
-            self._traces[table] = self.lake.traces(table)
-        return self._traces[table]
+    def records(self, table: str) -> dict[str, BuildRecord]:
+        """Every partition's current record, orphans included."""
+        if table not in self._records:
+            self._records[table] = self.lake.records(table)
+        return self._records[table]
 
     def version(self, table: str, partition: str) -> str | None:
         """Return the data version of a partition, None if it was never made."""
-        trace = self.traces(table).get(partition)
-        return trace.version if trace else None
+        record = self.records(table).get(partition)
+        return record.version if record else None
 
     def versions(self, table: str, partitions: Iterable[str]) -> dict[str, str]:
         """Return the data versions of those of ``partitions`` that exist."""
-        traces = self.traces(table)
-        return {name: traces[name].version for name in partitions if name in traces}
+        records = self.records(table)
+        return {name: records[name].version for name in partitions if name in records}
 
     def manifest(self, table: str, partitions: tuple[str, ...]) -> str | None:
         """Version many partitions as one; None if none of them exists.
@@ -130,19 +130,19 @@ class World:
         """Return ``{partition: version}`` of the rows that have ``value`` in the facet column."""
         at = (table, value)
         if at not in self._facets:
-            traces = self.traces(table)
+            records = self.records(table)
             names = self.partitions(self.graph.by_name[table].by)
             self._facets[at] = {
-                name: traces[name].facets[value]
-                for name in sorted(name for name in names if name in traces)
-                if value in traces[name].facets
+                name: records[name].facets[value]
+                for name in sorted(name for name in names if name in records)
+                if value in records[name].facets
             }
         return self._facets[at]
 
     def version_of_facets(self, table: str, partition: str) -> str | None:
         """Version which values of the facet column stand at which keys; None if never made."""
-        trace = self.traces(table).get(partition)
-        return digest(trace.facets) if trace else None
+        record = self.records(table).get(partition)
+        return digest(record.facets) if record else None
 
     def partitions(self, by: str) -> tuple[str, ...]:
         """List the keys of a dimension, in a fixed order."""
@@ -157,7 +157,7 @@ class World:
             self._subsets[by, name] = found
         return self._subsets[by, name]
 
-    def recipe(self, table: Table, partition: str) -> Recipe | None:
+    def provenance(self, table: Table, partition: str) -> Provenance | None:
         """Say what a partition would be made from now; None while an input is missing."""
         inputs: dict[str, str] = {}
         for read in (table.outside, *(parent.read for parent in table.parents)):
@@ -166,25 +166,25 @@ class World:
                 return None
             inputs.update(found)
         code = self.codes.of(table).name
-        trace = self.traces(table.name).get(partition)
-        if trace and self.codes.is_same(table, trace.recipe.code):
-            code = trace.recipe.code  # an older name for the same
-        return Recipe(code, self.settings(table, partition), inputs)
+        record = self.records(table.name).get(partition)
+        if record and self.codes.is_same(table, record.provenance.code):
+            code = record.provenance.code  # an older name for the same
+        return Provenance(code, self.settings(table, partition), inputs)
 
-    def earlier(self, table: Table, wanted: Mapping[str, Recipe]) -> dict[str, Trace]:
+    def earlier(self, table: Table, wanted: Mapping[str, Provenance]) -> dict[str, BuildRecord]:
         """Find what was made before of the same, whatever its records call the code."""
         found = self.lake.earlier(table.name, wanted)
         for name in (self.codes.of(table).name, *self.codes.names(table)):
             left = {
-                partition: dataclasses.replace(recipe, code=name)
-                for partition, recipe in wanted.items()
-                if partition not in found and recipe.code != name
+                partition: dataclasses.replace(provenance, code=name)
+                for partition, provenance in wanted.items()
+                if partition not in found and provenance.code != name
             }
             found |= self.lake.earlier(table.name, left)
         return found
 
-    def differences(self, table: Table, old: Recipe, new: Recipe) -> list[Difference]:
-        """List what differs between two recipes of a table, and what of its code."""
+    def differences(self, table: Table, old: Provenance, new: Provenance) -> list[Difference]:
+        """List what differs between two provenances of a table, and what of its code."""
         found = differences(old, new)
         if old.code == new.code:
             return found
@@ -207,30 +207,30 @@ class World:
         return self._settings[at]
 
     def state(self, table: Table, partition: str) -> State:
-        """Compare a partition's trace with what it would be made from now."""
-        return self.compare(table, partition, self.recipe(table, partition))
+        """Compare a partition's record with what it would be made from now."""
+        return self.compare(table, partition, self.provenance(table, partition))
 
-    def compare(self, table: Table, partition: str, wanted: Recipe | None) -> State:
-        """Compare a partition's trace with a recipe; None: an input is missing."""
+    def compare(self, table: Table, partition: str, wanted: Provenance | None) -> State:
+        """Compare a partition's record with a provenance; None: an input is missing."""
         if wanted is None:
             return State("waiting", f"an input of {table.name}[{partition}] is missing")
-        trace = self.traces(table.name).get(partition)
-        if trace is None:
+        record = self.records(table.name).get(partition)
+        if record is None:
             return State("missing", "never made")
-        found = tuple(self.differences(table, trace.recipe, wanted))
+        found = tuple(self.differences(table, record.provenance, wanted))
         return State("stale", differences=found) if found else State("fresh")
 
 
-def states(world: World, table: Table) -> dict[str, State]:
+def states(snapshot: Snapshot, table: Table) -> dict[str, State]:
     """Say how each partition of a table stands."""
-    return {name: world.state(table, name) for name in world.partitions(table.by)}
+    return {name: snapshot.state(table, name) for name in snapshot.partitions(table.by)}
 
 
-def drop_orphans(world: World, table: Table) -> int:
+def drop_orphans(snapshot: Snapshot, table: Table) -> int:
     """Let go of partitions whose name is gone. Their rows stay, should the name come back."""
-    live = set(world.partitions(table.by))
-    gone = [name for name in world.traces(table.name) if name not in live]
-    world.lake.set_current(table.name, dict.fromkeys(gone))
+    live = set(snapshot.partitions(table.by))
+    gone = [name for name in snapshot.records(table.name) if name not in live]
+    snapshot.lake.set_current(table.name, dict.fromkeys(gone))
     if gone:
-        world.forget(table.name)
+        snapshot.forget(table.name)
     return len(gone)

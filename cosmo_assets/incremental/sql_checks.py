@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from polars._typing import PolarsDataType
 
     from cosmo_assets.incremental.graph import Graph
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.snapshot import Snapshot
     from cosmo_assets.incremental.table import Table
     from dbt_like_sql.model import Model
 
@@ -127,18 +127,18 @@ def _to_arrow(rows: pl.DataFrame) -> pa.Table:
 
 
 def offenders_of_sql(
-    table: str, models: dict[str, Model], chunk: pl.DataFrame, world: World
+    table: str, models: dict[str, Model], chunk: pl.DataFrame, snapshot: Snapshot
 ) -> Iterator[tuple[str, pl.DataFrame]]:
     """Run all checks over the chunk; other tables they name are read as the lake has them."""
     with duckdb.connect() as db:
         db.register(table, _to_arrow(chunk))
         for other in sorted({name for one in models.values() for name in one.inputs} - {table}):
-            traces = world.traces(other).items()
-            rows = [str(world.lake.rows_file(other, p, trace.version)) for p, trace in traces]
+            records = snapshot.records(other).items()
+            rows = [str(snapshot.lake.rows_file(other, p, record.version)) for p, record in records]
             if rows:
                 db.read_parquet(rows).create_view(other)
             else:
-                _create_empty(db, world.graph.by_name[other])
+                _create_empty(db, snapshot.graph.by_name[other])
         for rule, model in models.items():
             try:
                 offenders = db.sql(model.sql).pl()

@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from cosmo_assets.core.build_record import Trace
-    from cosmo_assets.incremental.context import Step
+    from cosmo_assets.core.build_record import BuildRecord
+    from cosmo_assets.incremental.context import BuildContext
     from cosmo_assets.incremental.cost import Estimate
     from cosmo_assets.incremental.difference import Difference
     from cosmo_assets.incremental.lineage import Lineage
-    from cosmo_assets.incremental.planned_snapshot import Supposed
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.planned_snapshot import PlannedSnapshot
+    from cosmo_assets.incremental.snapshot import Snapshot
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,13 +42,13 @@ class Parent:
     """
 
     table: str
-    read: Callable[[World, str], Mapping[str, str] | None]
+    read: Callable[[Snapshot, str], Mapping[str, str] | None]
     manifest: bool = False
     many: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Made:
+class Output:
     """What a step made for one partition: its rows, and files that lie beside them."""
 
     rows: pl.DataFrame
@@ -59,7 +59,7 @@ class Made:
     cost: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
-Work = Callable[["Step"], Iterator[tuple[str, Callable[[], Made]]]]
+Build = Callable[["BuildContext"], Iterator[tuple[str, Callable[[], Output]]]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -67,17 +67,17 @@ class Calls:
     """How a table asks a service that is paid by the call."""
 
     # of partitions: what making them asks for. A call for several of them counts once
-    estimate: Callable[[World, Sequence[str]], Mapping[str, Estimate]]
+    estimate: Callable[[Snapshot, Sequence[str]], Mapping[str, Estimate]]
     # tokens that a call reads and writes at most, where none was counted yet
-    most_tokens: Callable[[World], tuple[float, float]]
-    # the facts in which traces keep what a call read and wrote in the mean
+    most_tokens: Callable[[Snapshot], tuple[float, float]]
+    # the facts in which records keep what a call read and wrote in the mean
     tokens: tuple[str, str] = ("prompt_tokens", "completion_tokens")
 
 
 class Preview(NamedTuple):
     """What a partition will be, as far as that is known before it is built."""
 
-    trace: Trace
+    record: BuildRecord
     exact: bool  # the version is known too, and not only the facts
 
 
@@ -91,7 +91,7 @@ class Table:
     about: str  # what one row is, in a sentence
     columns: Mapping[str, Column]
     key: tuple[str, ...]
-    work: Work  # its version is worked out: code_fingerprint.py
+    build: Build  # its version is worked out: code_fingerprint.py
     parents: tuple[Parent, ...] = ()
     settings: Callable[[Any, str], dict[str, Any]] = lambda _config, _partition: {}
     # dotted names of settings that the build reads besides: what they do is in the key in other
@@ -101,19 +101,19 @@ class Table:
     # ids are in the key
     by_id: tuple[str, ...] = ()
     # raises where nothing may be made now, whatever it would be; may read anything
-    gate: Callable[[World], None] | None = None
+    gate: Callable[[Snapshot], None] | None = None
     # {label: version} of files outside the lake that a partition reads
-    outside: Callable[[World, str], Mapping[str, str] | None] = lambda _world, _partition: {}
+    outside: Callable[[Snapshot, str], Mapping[str, str] | None] = lambda _snapshot, _partition: {}
     facet: str | None = None  # a column whose values children depend on apart
     # what a partition and a value of the facet column must have in common to go together
-    facet_scope: Callable[[World, str], str] = lambda _world, _partition: ""
+    facet_scope: Callable[[Snapshot, str], str] = lambda _snapshot, _partition: ""
     value_scope: Callable[[str], str] = lambda _value: ""
     calls: Calls | None = None  # such a table costs money
     # what a partition will be, where reading a file or a setting tells
-    preview: Callable[[Supposed, str], Preview | None] | None = None
+    preview: Callable[[PlannedSnapshot, str], Preview | None] | None = None
     # the edits behind a difference in words of the table's own; None: the usual ones; none at all
     # where it goes back to something else that is told of
-    tell_difference: Callable[[World, str, Difference], tuple[str, ...] | None] | None = None
+    tell_difference: Callable[[Snapshot, str, Difference], tuple[str, ...] | None] | None = None
     query: str = ""  # the version of what is no Python and decides rows
     libraries: tuple[str, ...] = ()  # as installed, whose releases may decide bytes
     lineage: Lineage | None = None  # what goes of it with a retraction; a graph refuses None
@@ -135,33 +135,33 @@ def same(table: str) -> Parent:
 def keyed(table: str, to: Callable[[str], str]) -> Parent:
     """The child reads the one partition of the parent that its own name gives."""
 
-    def read(world: World, partition: str) -> dict[str, str] | None:
+    def read(snapshot: Snapshot, partition: str) -> dict[str, str] | None:
         name = to(partition)
-        version = world.version(table, name)
+        version = snapshot.version(table, name)
         return None if version is None else {f"{table}[{name}]": version}
 
     return Parent(table, read)
 
 
 def every(
-    table: str, *, among: Callable[[World, str], tuple[str, ...]], manifest: bool = False
+    table: str, *, among: Callable[[Snapshot, str], tuple[str, ...]], manifest: bool = False
 ) -> Parent:
     """The child reads all partitions of the parent in ``among(world, partition)`` that exist.
 
     ``among`` gives the same tuple to all children that read the same: its version is worked out
-    once (``World.manifest``).
+    once (``Snapshot.manifest``).
     """
 
-    def read(world: World, partition: str) -> dict[str, str] | None:
-        names = among(world, partition)
+    def read(snapshot: Snapshot, partition: str) -> dict[str, str] | None:
+        names = among(snapshot, partition)
         if not names:  # there is nothing to wait for
             return {}
-        version = world.manifest(table, names)
+        version = snapshot.manifest(table, names)
         return None if version is None else {f"{table}[*]": version}
 
     return Parent(table, read, manifest, many=True)
 
 
-def part(partition: str, index: int) -> str:
-    """Return one part of a composite name: ``part("bread:blogpost", 1) == "blogpost"``."""
+def key_part(partition: str, index: int) -> str:
+    """Return one part of a composite name: ``key_part("bread:blogpost", 1) == "blogpost"``."""
     return partition.split(":")[index]

@@ -12,14 +12,14 @@ from cosmo_assets.incremental.snapshot import states
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from cosmo_assets.core.build_record import Trace
+    from cosmo_assets.core.build_record import BuildRecord
     from cosmo_assets.incremental.build import Fate
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.snapshot import Snapshot
     from cosmo_assets.incremental.table import Table
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Layer:
+class TableResult:
     """What a run did to one table."""
 
     table: str
@@ -29,7 +29,7 @@ class Layer:
     restored: int  # found again as they were made once
     failed: dict[str, str]
     waiting: int
-    dropped: int  # partitions whose topic, style, source or recipe is gone
+    dropped: int  # partitions whose topic, style, source or provenance is gone
     left: int  # not fresh, and not asked for or not reached
     seconds: float
     runs: tuple[str, ...] = ()  # Dagster's
@@ -48,7 +48,7 @@ class Layer:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Did:
+class RunLog:
     """What the Dagster runs of a layer did so far."""
 
     runs: list[str] = dataclasses.field(default_factory=list)
@@ -56,29 +56,32 @@ class Did:
     errors: list[str] = dataclasses.field(default_factory=list)
 
     def note_published(
-        self, asked: Iterable[str], before: Mapping[str, Trace], now: Mapping[str, Trace]
+        self,
+        asked: Iterable[str],
+        before: Mapping[str, BuildRecord],
+        now: Mapping[str, BuildRecord],
     ) -> None:
         """Note what was published and not told of, since something ended the telling."""
         for name in asked:
-            trace = now.get(name)
-            if trace and (name not in before or before[name].number != trace.number):
-                self.fates.setdefault(name, "restored" if trace.restored else "made")
+            build_record = now.get(name)
+            if build_record and (name not in before or before[name].number != build_record.number):
+                self.fates.setdefault(name, "restored" if build_record.restored else "made")
 
 
 def layer_of(
-    world: World,
+    snapshot: Snapshot,
     table: Table,
     asked: set[str],
-    did: Did,
+    did: RunLog,
     *,
     dropped: int,
     start: float,
     stopped: bool = False,
-) -> Layer:
+) -> TableResult:
     """Look at a table after its runs.
 
     Args:
-        world: a look at everything, taken now.
+        snapshot: a reading of everything, taken now.
         table: which.
         asked: partitions that were to be made.
         did: what the runs did.
@@ -86,18 +89,18 @@ def layer_of(
         start: of the layer, by the monotonic clock.
         stopped: whether something ended it before its time.
     """
-    after = states(world, table)
-    traces = world.traces(table.name)
-    told = read_failures(world, table)
+    after = states(snapshot, table)
+    records = snapshot.records(table.name)
+    told = read_failures(snapshot, table)
     failed = {
         name: told.get(name, "; ".join(state.reasons))
         for name, state in after.items()
         if name in asked and (state.status != "fresh" or name in told)  # forced, and failed
     }
-    return Layer(
+    return TableResult(
         table=table.name,
         partitions=len(after),
-        rows=sum(traces[name].rows for name in after if name in traces),
+        rows=sum(records[name].rows for name in after if name in records),
         names=tuple(sorted(name for name, fate in did.fates.items() if fate == "made")),
         restored=sum(fate == "restored" for fate in did.fates.values()),
         failed=failed,

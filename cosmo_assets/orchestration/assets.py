@@ -15,22 +15,22 @@ from pydantic import Field
 from cosmo_assets.core.digest import digest
 from cosmo_assets.core.errors import BadInputError
 from cosmo_assets.incremental.build import Outcome, make
-from cosmo_assets.incremental.checks import Verdict, judge, rules
+from cosmo_assets.incremental.checks import CheckResult, rules, run_checks
 from cosmo_assets.incremental.planner import plan_tables
 from cosmo_assets.incremental.progress import progress_writer
 from cosmo_assets.incremental.run_record import recording, tell_selection
-from cosmo_assets.incremental.snapshot import World
+from cosmo_assets.incremental.snapshot import Snapshot
 from cosmo_assets.incremental.table import Table
 from cosmo_assets.orchestration.conditions import WHEN_STALE
 from cosmo_assets.orchestration.dagster_internals.asset_versions import latest_versions
 from cosmo_assets.orchestration.dagster_internals.event_log import PROCESS_TAG
 from cosmo_assets.orchestration.dagster_internals.step_events import allow_no_output
-from cosmo_assets.orchestration.events import Pulse, Teller
+from cosmo_assets.orchestration.events import EventReporter, GenerationLogger
 from cosmo_assets.orchestration.observed_assets import OUTSIDE
 from cosmo_assets.orchestration.partitions import PARTITIONS, members_of, sync_partitions
 from cosmo_assets.pipeline.code_boundary import project_codes
 from cosmo_assets.pipeline.graph import BY_NAME, GRAPH
-from cosmo_assets.pipeline.project import look
+from cosmo_assets.pipeline.project import load_snapshot
 from resources.generation.monitor import hearing
 from resources.project import find_lake
 from resources.storage.lake import BRANCH_LOCK
@@ -39,7 +39,7 @@ FAILURES_TOLD = 20
 PARTITIONS_NAMED = 3  # in the history
 
 
-class Only(dg.Config):
+class StepConfig(dg.Config):
     """Which partitions of a range are wanted. Empty: all of them."""
 
     partitions: list[str] = Field(default_factory=list)
@@ -77,7 +77,9 @@ def asset_of(table: Table) -> dg.AssetsDefinition:
         backfill_policy=dg.BackfillPolicy.multi_run(1_000 + list(BY_NAME).index(table.name)),
         output_required=False,
     )
-    def step(context: dg.AssetExecutionContext, config: Only) -> Iterator[dg.AssetMaterialization]:
+    def step(
+        context: dg.AssetExecutionContext, config: StepConfig
+    ) -> Iterator[dg.AssetMaterialization]:
         _run(context, table, config)
         yield from ()  # of a generator Dagster wants no output; one would stand for all partitions
 
@@ -115,12 +117,14 @@ def _check(table: Table, rule: str, about: str) -> dg.AssetChecksDefinition:
         partitions_def=PARTITIONS[table.by],
     )
     def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        world = look()
+        snapshot = load_snapshot()
         partition = context.partition_key
-        rows = world.lake.scan(table.name, world.versions(table.name, [partition]))
+        rows = snapshot.lake.scan(table.name, snapshot.versions(table.name, [partition]))
         made = rows.drop("partition").collect()
         verdict = next(
-            one for one in judge(table, {partition: made}, world)[partition] if one.rule == rule
+            one
+            for one in run_checks(table, {partition: made}, snapshot)[partition]
+            if one.rule == rule
         )
         return dg.AssetCheckResult(passed=verdict.passed, metadata={"told": verdict.told})
 
@@ -162,24 +166,24 @@ def _column_schema(table: Table) -> dg.TableSchema:
     )
 
 
-def _run(context: dg.AssetExecutionContext, table: Table, config: Only) -> None:
+def _run(context: dg.AssetExecutionContext, table: Table, config: StepConfig) -> None:
     """Make the wanted partitions of one branch, tell Dagster of each, and fail if any failed."""
     with find_lake().lock(BRANCH_LOCK, shared=True):
         _run_on_branch(context, table, config)
 
 
-def _run_on_branch(context: dg.AssetExecutionContext, table: Table, config: Only) -> None:
+def _run_on_branch(context: dg.AssetExecutionContext, table: Table, config: StepConfig) -> None:
     wanted = set(config.partitions)
     partitions = [p for p in context.partition_keys if not wanted or p in wanted]
     parents = [dep.asset_key.to_user_string() for dep in _deps(table)]
-    teller = Teller(context, table, parents)
-    teller.plan(partitions)
-    asked = _Asked(context, table, partitions, look(), config.force)
-    with _recording(asked, teller):
-        _carry_out(asked, teller)
+    reporter = EventReporter(context, table, parents)
+    reporter.plan(partitions)
+    asked = _Asked(context, table, partitions, load_snapshot(), config.force)
+    with _recording(asked, reporter):
+        _carry_out(asked, reporter)
         _report(context, table)
-    if teller.bad:
-        told = _failures(table, teller.bad, of=len(partitions))
+    if reporter.bad:
+        told = _failures(table, reporter.bad, of=len(partitions))
         raise dg.Failure(told, allow_retries=False)
 
 
@@ -189,65 +193,65 @@ class _Asked(NamedTuple):
     context: dg.AssetExecutionContext
     table: Table
     partitions: list[str]
-    world: World
+    snapshot: Snapshot
     force: bool
 
 
 @contextlib.contextmanager
-def _recording(asked: _Asked, teller: Teller) -> Iterator[None]:
+def _recording(asked: _Asked, reporter: EventReporter) -> Iterator[None]:
     """Keep a record of a step that no `cosmo run` keeps one of, however it ends."""
-    context, table, partitions, world, force = asked
+    context, table, partitions, snapshot, force = asked
     if PROCESS_TAG in context.run.tags:
         yield
         return
     run, wanted = context.run.run_id, set(partitions)
-    plans = plan_tables(world, [table], only=lambda _table, name: name in wanted, force=force)
+    plans = plan_tables(snapshot, [table], only=lambda _table, name: name in wanted, force=force)
     selection = tell_selection([table.name], partitions, force=force, most=PARTITIONS_NAMED)
-    with recording(world, plans, selection=selection, by=f"Dagster run {run[:8]}") as record:
+    with recording(snapshot, plans, selection=selection, by=f"Dagster run {run[:8]}") as record:
         finished = False
         try:
             yield
             finished = True
         finally:
-            failed = len(teller.bad)
-            record.note(table, teller.costs, runs=[run], failed=failed, finished=finished)
+            failed = len(reporter.bad)
+            record.note(table, reporter.costs, runs=[run], failed=failed, finished=finished)
 
 
-def _carry_out(asked: _Asked, teller: Teller) -> None:
+def _carry_out(asked: _Asked, reporter: EventReporter) -> None:
     """Make partitions, and tell Dagster of each."""
-    context, table, partitions, world, force = asked
-    pulse = Pulse(context, table)
+    context, table, partitions, snapshot, force = asked
+    pulse = GenerationLogger(context, table)
     with (
-        progress_writer(world.lake, table.name) as say,
+        progress_writer(snapshot.lake, table.name) as say,
         hearing(pulse.hear, table=table.name, run=context.run.run_id),
     ):
 
         def said(done: int, of: int) -> None:
             say(done, of)
-            teller.tell_late()
+            reporter.tell_late()
 
         def found() -> Generator[Outcome, None, None]:
             if table.apart:
                 yield from _apart(context, table, partitions, force=force)
             else:
-                yield from make(table, partitions, world, force=force, say=said)
+                yield from make(table, partitions, snapshot, force=force, say=said)
 
         try:
             with contextlib.closing(found()) as outcomes:  # and it is heard how generators end
                 for outcome in outcomes:
-                    teller.add(outcome)
+                    reporter.add(outcome)
         finally:
-            teller.tell()
+            reporter.tell()
             pulse.tell()
 
 
 def _report(context: dg.AssetExecutionContext, table: Table) -> None:
     """Tell Dagster what follows from what was made."""
-    world = look()
+    snapshot = load_snapshot()
     if table.name in GRAPH.grouped:
-        _report_manifests(context.instance, table.name, world)
+        _report_manifests(context.instance, table.name, snapshot)
     if table.name in GRAPH.defining:
-        sync_partitions(context.instance, world)
+        sync_partitions(context.instance, snapshot)
 
 
 def _failures(table: Table, bad: Mapping[str, str], *, of: int) -> str:
@@ -263,9 +267,9 @@ def _apart(
 
     What is fresh needs no process to say so.
     """
-    world = look()
-    fresh = [p for p in partitions if not force and world.state(table, p).status == "fresh"]
-    yield from make(table, fresh, world)
+    snapshot = load_snapshot()
+    fresh = [p for p in partitions if not force and snapshot.state(table, p).status == "fresh"]
+    yield from make(table, fresh, snapshot)
     partitions = [one for one in partitions if one not in set(fresh)]
     if not partitions:
         return
@@ -277,16 +281,16 @@ def _apart(
     )
     allow_no_output(context)
     for message in done.get_custom_messages():
-        verdicts = tuple(Verdict(**one) for one in message["verdicts"])
-        yield Outcome(**{**message, "verdicts": verdicts})
+        check_results = tuple(CheckResult(**one) for one in message["verdicts"])
+        yield Outcome(**{**message, "verdicts": check_results})
 
 
-def _report_manifests(instance: dg.DagsterInstance, table: str, world: World) -> None:
+def _report_manifests(instance: dg.DagsterInstance, table: str, snapshot: Snapshot) -> None:
     """Tell Dagster the groups whose manifest changed."""
     name = manifest_name(table)
     known = latest_versions(instance, name, observed=True)
-    for group in world.partitions("groups"):
-        members = world.versions(table, members_of(world, BY_NAME[table].by, group))
+    for group in snapshot.partitions("groups"):
+        members = snapshot.versions(table, members_of(snapshot, BY_NAME[table].by, group))
         version = digest(members)
         if members and known.get(group) != version:
             instance.report_runless_asset_event(

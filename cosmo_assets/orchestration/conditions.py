@@ -1,4 +1,4 @@
-"""Declarative automation: an asset's partitions are asked for when their traces say so."""
+"""Declarative automation: an asset's partitions are asked for when their records say so."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import dagster as dg
 from cosmo_assets.incremental.due import Due, find_due
 from cosmo_assets.orchestration.dagster_internals.asset_versions import subset_of
 from cosmo_assets.orchestration.runner import busy_tables
-from cosmo_assets.pipeline.project import look
+from cosmo_assets.pipeline.project import load_snapshot
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -39,7 +39,7 @@ class TraceIsStale(dg.AutomationCondition):
 @lru_cache(maxsize=1)
 def _due_at(tick: datetime, busy: frozenset[str]) -> Due:
     """Look once a tick, for all assets."""
-    return find_due(look(), busy=busy, now=tick.timestamp())
+    return find_due(load_snapshot(), busy=busy, now=tick.timestamp())
 
 
 WHEN_STALE = (TraceIsStale() & ~dg.AutomationCondition.in_progress()).with_label("when stale")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from cosmo_assets.incremental.checks import Verdict, rules
+from cosmo_assets.incremental.checks import CheckResult, rules
 from cosmo_assets.orchestration.dagster_internals.asset_versions import (
     check_target,
     latest_storage_id,
@@ -43,7 +43,7 @@ def take_fates(run_id: str) -> dict[str, Fate]:
     return _FATES.pop(run_id, {})
 
 
-class Teller:
+class EventReporter:
     """Tells Dagster what became of partitions, many at a time, and remembers what failed."""
 
     def __init__(
@@ -122,16 +122,16 @@ class Teller:
         self._events.store()
         made = storage_ids(self._instance, self._table.name, good) if good else {}
         for outcome in outcomes:
-            if outcome.good or outcome.verdicts:  # else there was nothing to judge
+            if outcome.good or outcome.check_results:  # else there was nothing to judge
                 self._check(outcome, made.get(outcome.partition))
         self._events.store()
 
     def _check(self, outcome: Outcome, made: int | None) -> None:
         """Tell one evaluation a rule: what is published has passed them all."""
-        found = {one.rule: one for one in outcome.verdicts}
+        found = {one.rule: one for one in outcome.check_results}
         target = None if made is None else check_target(made, self._run_id, time.time())
         for rule in self._rules:
-            verdict = found.get(rule, Verdict(rule, passed=outcome.good))
+            verdict = found.get(rule, CheckResult(rule, passed=outcome.good))
             self._events.check(
                 dg.AssetCheckEvaluation(
                     asset_key=dg.AssetKey(self._table.name),
@@ -145,7 +145,7 @@ class Teller:
             )
 
 
-class Pulse:
+class GenerationLogger:
     """Tells the run's log how a step's generators do, and the asset's page how they did."""
 
     def __init__(self, context: dg.AssetExecutionContext, table: Table) -> None:

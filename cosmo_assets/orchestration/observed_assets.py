@@ -1,6 +1,6 @@
 """What Dagster does not make and should show: files, what people say, and the plan.
 
-Each is an asset that is only observed. Its versions are those that traces name, so a page shows an
+Each is an asset that is only observed. Its versions are those that records name, so a page shows an
 edited template as "unsynced" before anything has run.
 """
 
@@ -19,7 +19,7 @@ from cosmo_assets.pipeline.graph import BY_NAME
 
 if TYPE_CHECKING:
     from cosmo_assets.incremental.plan import TablePlan, Word
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.snapshot import Snapshot
 
 # The table that reads it → the asset, and what it is.
 OUTSIDE = {
@@ -51,13 +51,13 @@ def outside_specs() -> list[dg.AssetSpec]:
     return [*specs, dg.AssetSpec(PLAN, group_name="plan", description=about, kinds={"markdown"})]
 
 
-def report_outside(instance: dg.DagsterInstance, world: World) -> int:
+def report_outside(instance: dg.DagsterInstance, snapshot: Snapshot) -> int:
     """Tell Dagster which files and overrides changed; return how many."""
     told = 0
     for table, (name, _) in OUTSIDE.items():
         known = latest_versions(instance, name, observed=True)
-        for partition in world.partitions(BY_NAME[table].by):
-            found = BY_NAME[table].outside(world, partition)
+        for partition in snapshot.partitions(BY_NAME[table].by):
+            found = BY_NAME[table].outside(snapshot, partition)
             if not found and partition not in known:
                 continue
             version = digest(dict(found or {}))
@@ -67,14 +67,14 @@ def report_outside(instance: dg.DagsterInstance, world: World) -> int:
     return told
 
 
-def report_plan(instance: dg.DagsterInstance, world: World) -> str:
+def report_plan(instance: dg.DagsterInstance, snapshot: Snapshot) -> str:
     """Show the plan on the page of its asset; return it in a line."""
-    plans = plan_tables(world)
+    plans = plan_tables(snapshot)
     counts = {word: sum(one.count(word) for one in plans) for word in SHOWN}
     line = ", ".join(f"{count:,} {word}" for word, count in counts.items() if count)
     line = line or "everything is fresh"
     metadata = {"plan": dg.MetadataValue.md(_markdown(plans)), "in a line": line, **counts}
-    _observe(instance, PLAN, digest([line, world.lake.branch]), None, metadata)
+    _observe(instance, PLAN, digest([line, snapshot.lake.branch]), None, metadata)
     return line
 
 

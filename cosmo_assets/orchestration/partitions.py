@@ -12,7 +12,7 @@ from cosmo_assets.pipeline.keys import group_of, shards_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.snapshot import Snapshot
 
 PARTITIONS: Mapping[str, dg.DynamicPartitionsDefinition] = {
     by: dg.DynamicPartitionsDefinition(name=by) for by in GRAPH.dimensions
@@ -23,18 +23,18 @@ PARTITIONS: Mapping[str, dg.DynamicPartitionsDefinition] = {
 FAN_IN = 99
 
 
-def members_of(world: World, by: str, group: str) -> tuple[str, ...]:
+def members_of(snapshot: Snapshot, by: str, group: str) -> tuple[str, ...]:
     """List the partitions of a cut that Dagster is told of as one: those of a dataset group."""
     if by == "source_shards":
-        return shards_of(world, group)
-    return tuple(name for name in world.partitions(by) if group_of(name) == group)
+        return shards_of(snapshot, group)
+    return tuple(name for name in snapshot.partitions(by) if group_of(name) == group)
 
 
-def sync_partitions(instance: dg.DagsterInstance, world: World) -> dict[str, tuple[int, int]]:
-    """Make Dagster's partitions those of the world. Returns ``{cut: (added, removed)}``."""
+def sync_partitions(instance: dg.DagsterInstance, snapshot: Snapshot) -> dict[str, tuple[int, int]]:
+    """Make Dagster's partitions those of the snapshot. Returns ``{cut: (added, removed)}``."""
     changed: dict[str, tuple[int, int]] = {}
-    for by in world.graph.dimensions:
-        wanted = world.partitions(by)
+    for by in snapshot.graph.dimensions:
+        wanted = snapshot.partitions(by)
         known = set(instance.get_dynamic_partitions(by))
         added = [name for name in wanted if name not in known]
         gone = sorted(known - set(wanted))

@@ -5,9 +5,9 @@ import dagster as dg
 
 from cosmo_assets.incremental.planner import plan_tables
 from cosmo_assets.incremental.run_record import recording
-from cosmo_assets.incremental.table_result import Layer
+from cosmo_assets.incremental.table_result import TableResult
 from cosmo_assets.orchestration.runner import REGENERATE, run_due
-from cosmo_assets.pipeline.project import look
+from cosmo_assets.pipeline.project import load_snapshot
 
 FAILURES_TOLD = 20
 
@@ -18,16 +18,20 @@ FAILURES_TOLD = 20
 )
 def _whatever_is_due(context: dg.OpExecutionContext) -> None:
     run = context.run.run_id
-    world = look()
-    with recording(world, plan_tables(world), selection="", by=f"Dagster run {run[:8]}") as record:
-        layers: list[Layer] = []
-        for table, layer in record.follow(run_due(context.instance, run_id=run)):
-            if layer is None:
+    snapshot = load_snapshot()
+    with recording(
+        snapshot, plan_tables(snapshot), selection="", by=f"Dagster run {run[:8]}"
+    ) as record:
+        results: list[TableResult] = []
+        for table, result in record.follow(run_due(context.instance, run_id=run)):
+            if result is None:
                 context.log.info("%s: begun", table.name)
             else:
-                layers.append(layer)
-                context.log.info(_tell(layer))
-    failed = [f"{one.table}[{name}]: {told}" for one in layers for name, told in one.failed.items()]
+                results.append(result)
+                context.log.info(_tell(result))
+    failed = [
+        f"{one.table}[{name}]: {told}" for one in results for name, told in one.failed.items()
+    ]
     if failed:
         more = f"\n… and {len(failed) - FAILURES_TOLD} more" if len(failed) > FAILURES_TOLD else ""
         told = "\n".join(failed[:FAILURES_TOLD])
@@ -35,11 +39,11 @@ def _whatever_is_due(context: dg.OpExecutionContext) -> None:
         raise dg.Failure(msg, allow_retries=False)
 
 
-def _tell(layer: Layer) -> str:
-    runs = ", ".join(layer.runs)
+def _tell(result: TableResult) -> str:
+    runs = ", ".join(result.runs)
     return (
-        f"{layer.table}: {layer.made:,} made, {layer.restored:,} restored, "
-        f"{len(layer.failed):,} failed in {layer.seconds:.1f} s; run {runs}"
+        f"{result.table}: {result.made:,} made, {result.restored:,} restored, "
+        f"{len(result.failed):,} failed in {result.seconds:.1f} s; run {runs}"
     )
 
 

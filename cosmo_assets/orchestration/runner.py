@@ -11,10 +11,10 @@ import dagster as dg
 import yaml
 
 from cosmo_assets.core.errors import BadInputError, ContractError
-from cosmo_assets.incremental.due import find_due, let_go
+from cosmo_assets.incremental.due import drop_removed, find_due
 from cosmo_assets.incremental.selection import matches
 from cosmo_assets.incremental.snapshot import drop_orphans, states
-from cosmo_assets.incremental.table_result import Did, Layer, layer_of
+from cosmo_assets.incremental.table_result import RunLog, TableResult, layer_of
 from cosmo_assets.orchestration.dagster_internals.asset_versions import (
     all_storage_ids,
     latest_storage_id,
@@ -30,7 +30,7 @@ from cosmo_assets.orchestration.events import take_fates
 from cosmo_assets.orchestration.observed_assets import report_outside
 from cosmo_assets.orchestration.partitions import sync_partitions
 from cosmo_assets.pipeline.graph import BY_NAME
-from cosmo_assets.pipeline.project import look
+from cosmo_assets.pipeline.project import load_snapshot
 from resources.project import find_lake
 from resources.storage.interrupts import interrupts_later
 from resources.storage.lake import BRANCH_LOCK, Lake, is_alive, this_process, write_atomically
@@ -38,7 +38,7 @@ from resources.storage.lake import BRANCH_LOCK, Lake, is_alive, this_process, wr
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.snapshot import Snapshot
     from cosmo_assets.incremental.table import Table
 
 ACTIVE = [
@@ -81,7 +81,7 @@ def run_graph(
     patterns: Sequence[str] = (),
     force: bool = False,
     per_run: int | None = None,
-) -> Iterator[tuple[Table, Layer | None]]:
+) -> Iterator[tuple[Table, TableResult | None]]:
     """Run layer after layer. Yields each table before its run (None) and after it (its layer).
 
     Where something ends a layer before its time, what was done of it is yielded, then that raised.
@@ -97,9 +97,9 @@ def run_graph(
 
     settle_dead_runs(instance)
     with find_lake().lock(BRANCH_LOCK, shared=True):  # one branch from end to end
-        world = look()
-        sync_partitions(instance, world)
-        report_outside(instance, world)
+        snapshot = load_snapshot()
+        sync_partitions(instance, snapshot)
+        report_outside(instance, snapshot)
         for table in tables:
             yield table, None
             yield from _run_layer(instance, defs, table, patterns, force=force, per_run=per_run)
@@ -107,7 +107,7 @@ def run_graph(
 
 def run_due(
     instance: dg.DagsterInstance, *, run_id: str | None = None
-) -> Iterator[tuple[Table, Layer | None]]:
+) -> Iterator[tuple[Table, TableResult | None]]:
     """Run what is due, level by level, until nothing is; yields as ``run_graph`` does.
 
     What is due is asked anew before each level, so an unchanged one ends the matter, and what calls
@@ -119,18 +119,18 @@ def run_due(
     """
     from cosmo_assets.definitions import defs  # noqa: PLC0415  # a second, for runs only
 
-    tried: set[tuple[str, str, str]] = set()  # table, partition, recipe: never twice
+    tried: set[tuple[str, str, str]] = set()  # table, partition, provenance: never twice
     with find_lake().lock(BRANCH_LOCK, shared=True):
         while True:
-            world = look()
-            sync_partitions(instance, world)
-            let_go(world)
-            due = find_due(world, busy=busy_tables(instance, but=run_id))
+            snapshot = load_snapshot()
+            sync_partitions(instance, snapshot)
+            drop_removed(snapshot)
+            due = find_due(snapshot, busy=busy_tables(instance, but=run_id))
             level: dict[str, list[str]] = {}
             for name, partitions in due.now.items():
                 for one in partitions:
-                    recipe = world.recipe(BY_NAME[name], one)
-                    at = (name, one, recipe.name if recipe else "")
+                    provenance = snapshot.provenance(BY_NAME[name], one)
+                    at = (name, one, provenance.fingerprint if provenance else "")
                     if at not in tried:
                         tried.add(at)
                         level.setdefault(name, []).append(one)
@@ -138,7 +138,7 @@ def run_due(
                 return
             for name, partitions in level.items():
                 yield BY_NAME[name], None
-                yield from _carry_out(instance, defs, look(), BY_NAME[name], partitions)
+                yield from _carry_out(instance, defs, load_snapshot(), BY_NAME[name], partitions)
 
 
 def _run_layer(
@@ -149,29 +149,29 @@ def _run_layer(
     *,
     force: bool,
     per_run: int | None,
-) -> Iterator[tuple[Table, Layer]]:
+) -> Iterator[tuple[Table, TableResult]]:
     start = time.monotonic()
-    world = look()
-    sync_partitions(instance, world)
-    dropped = drop_orphans(world, table)
+    snapshot = load_snapshot()
+    sync_partitions(instance, snapshot)
+    dropped = drop_orphans(snapshot, table)
     untold = _untold(instance, defs, table)
     known = latest_versions(instance, table.name)
     asked = [
         name
-        for name, state in states(world, table).items()
+        for name, state in states(snapshot, table).items()
         if matches(name, patterns)
         and state.status != "waiting"
         and (
             force
             or state.status != "fresh"
-            or known.get(name) != world.version(table.name, name)  # Dagster does not know yet
+            or known.get(name) != snapshot.version(table.name, name)  # Dagster does not know yet
             or name in untold
         )
     ]
     yield from _carry_out(
         instance,
         defs,
-        world,
+        snapshot,
         table,
         asked,
         dropped=dropped,
@@ -184,7 +184,7 @@ def _run_layer(
 def _carry_out(
     instance: dg.DagsterInstance,
     defs: dg.Definitions,
-    world: World,
+    snapshot: Snapshot,
     table: Table,
     asked: list[str],
     *,
@@ -192,25 +192,25 @@ def _carry_out(
     start: float | None = None,
     force: bool = False,
     per_run: int | None = None,
-) -> Iterator[tuple[Table, Layer]]:
+) -> Iterator[tuple[Table, TableResult]]:
     """Run partitions of a layer, and say what became of it, also where something ends it."""
     start = time.monotonic() if start is None else start
-    did = Did()
+    did = RunLog()
     try:
         for at in range(0, len(asked), per_run or len(asked) or 1):
             some = asked[at : at + per_run] if per_run else asked
             _launch_some(instance, defs, table, some, did, force=force)
     except BaseException:
         with interrupts_later():  # a second Ctrl-C loses nothing
-            now = look()
-            did.note_published(asked, world.traces(table.name), now.traces(table.name))
+            now = load_snapshot()
+            did.note_published(asked, snapshot.records(table.name), now.records(table.name))
             reached = set(asked) & did.fates.keys()
-            layer = layer_of(now, table, reached, did, dropped=dropped, start=start, stopped=True)
-            yield table, layer
+            result = layer_of(now, table, reached, did, dropped=dropped, start=start, stopped=True)
+            yield table, result
         raise
-    layer = layer_of(look(), table, set(asked), did, dropped=dropped, start=start)
-    yield table, layer
-    if did.errors and not layer.failed:
+    result = layer_of(load_snapshot(), table, set(asked), did, dropped=dropped, start=start)
+    yield table, result
+    if did.errors and not result.failed:
         raise ContractError("\n".join(did.errors))
 
 
@@ -219,7 +219,7 @@ def _launch_some(
     defs: dg.Definitions,
     table: Table,
     partitions: list[str],
-    did: Did,
+    did: RunLog,
     *,
     force: bool,
 ) -> None:
@@ -290,7 +290,7 @@ def launch(
     return job.execute_in_process(
         instance=instance,
         asset_selection=[dg.AssetKey(table.name)],
-        tags=hull(instance, table, partitions) | {PROCESS_TAG: this_process()},
+        tags=range_tags(instance, table, partitions) | {PROCESS_TAG: this_process()},
         run_config=config | {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         raise_on_error=False,
         run_id=run_id,
@@ -303,7 +303,9 @@ def was_interrupted(result: dg.ExecuteInProcessResult) -> bool:
     return any(source is not None and source.value == "INTERRUPT" for source in sources)
 
 
-def hull(instance: dg.DagsterInstance, table: Table, partitions: Sequence[str]) -> dict[str, str]:
+def range_tags(
+    instance: dg.DagsterInstance, table: Table, partitions: Sequence[str]
+) -> dict[str, str]:
     """Tag a run with the range that holds ``partitions``; its config says which are wanted."""
     order = {name: at for at, name in enumerate(instance.get_dynamic_partitions(table.by))}
     found = sorted(partitions, key=order.__getitem__)

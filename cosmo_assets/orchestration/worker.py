@@ -12,19 +12,19 @@ from dagster_pipes import open_dagster_pipes
 from cosmo_assets.incremental.build import make
 from cosmo_assets.incremental.progress import progress_writer
 from cosmo_assets.pipeline.graph import BY_NAME
-from cosmo_assets.pipeline.project import look
+from cosmo_assets.pipeline.project import load_snapshot
 
 
 def main() -> None:
     """Make the partitions the parent asked for and report each one's outcome."""
     with open_dagster_pipes() as pipes:
         table = BY_NAME[pipes.get_extra("table")]
-        world = look()
-        with progress_writer(world.lake, table.name) as say:
+        snapshot = load_snapshot()
+        with progress_writer(snapshot.lake, table.name) as say:
             for outcome in make(
                 table,
                 pipes.get_extra("partitions"),
-                world,
+                snapshot,
                 force=pipes.get_extra("force"),
                 say=say,
             ):

@@ -12,22 +12,22 @@ from resources.generation.generator import no_generators
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.snapshot import Snapshot
     from resources.storage.catalog import Catalog
 
 
-def _prices(world: World) -> Prices:
-    how = world.config.generator.how
+def _prices(snapshot: Snapshot) -> Prices:
+    how = snapshot.config.generator.how
     return Prices(
         how.currency,
-        world.config.how.price_gpu_hour,
+        snapshot.config.how.price_gpu_hour,
         how.price_prompt_million,
         how.price_completion_million,
     )
 
 
-def _limits(world: World) -> tuple[Limit, Limit]:
-    edit, day = world.config.how.budget_edit, world.config.how.budget_day
+def _limits(snapshot: Snapshot) -> tuple[Limit, Limit]:
+    edit, day = snapshot.config.how.budget_edit, snapshot.config.how.budget_day
     return (
         Limit("how.budget_edit", edit.tokens, edit.money),
         Limit("how.budget_day", day.tokens, day.money),

@@ -66,10 +66,10 @@ def compare(lake: Lake, a: str, b: str) -> Comparison:
 
 
 def _scores(lake: Lake, branch: str) -> pl.DataFrame:
-    traces = lake.catalog.current(branch, "eval_scores")
-    if not traces:
+    records = lake.catalog.current(branch, "eval_scores")
+    if not records:
         return pl.DataFrame(schema=SCORES)
-    rows = lake.scan("eval_scores", {name: trace.version for name, trace in traces.items()})
+    rows = lake.scan("eval_scores", {name: record.version for name, record in records.items()})
     return rows.select(*SCORES).collect()
 
 

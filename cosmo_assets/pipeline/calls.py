@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.snapshot import Snapshot
 
 CHARS_A_TOKEN = 2  # fewer than any tokenizer needs on prose: a bound for what was never counted
 
 
-def most_tokens(world: World) -> tuple[float, float]:
+def most_tokens(snapshot: Snapshot) -> tuple[float, float]:
     """Bound the tokens that a call reads and writes, by the prompts there are and the sampling."""
-    prompts = world.traces("prompts").values()
-    chars = sum(trace.cost.get("characters", 0.0) for trace in prompts)
-    read = chars / CHARS_A_TOKEN / max(1, sum(trace.rows for trace in prompts))
-    return read, world.config.generator.sampling.max_new_tokens
+    prompts = snapshot.records("prompts").values()
+    chars = sum(record.cost.get("characters", 0.0) for record in prompts)
+    read = chars / CHARS_A_TOKEN / max(1, sum(record.rows for record in prompts))
+    return read, snapshot.config.generator.sampling.max_new_tokens

@@ -34,7 +34,7 @@ RULES = Rules(
         ("Table", ("columns", "key", "facet")),
         ("Column", ("type", 0)),
         # Metadata and costs are shown and summed; facts are read by what plans and cuts.
-        ("Made", ("rows", 0, "files", 1, "files_digest", 2, "facts", 4)),
+        ("Output", ("rows", 0, "files", 1, "files_digest", 2, "facts", 4)),
     ),
     # They end a step or a partition, and nobody reads their words but people.
     told=frozenset(
@@ -50,11 +50,11 @@ RULES = Rules(
 
 PLUMBING = (
     Plumbing("cosmo_assets.core.errors", "what is raised is no row"),
-    Plumbing("cosmo_assets.incremental.table:Made", "how a step hands its rows over"),
+    Plumbing("cosmo_assets.incremental.table:Output", "how a step hands its rows over"),
     Plumbing("cosmo_assets.incremental.table:Table", "how a table is described to the engine"),
     Plumbing("cosmo_assets.incremental.table:Column", "how a column is described"),
     Plumbing("cosmo_assets.algorithms.reports.plots", "pictures beside a partition, in no version"),
-    Plumbing("cosmo_assets.config.schema", "what a setting says is in the recipe, by value"),
+    Plumbing("cosmo_assets.config.schema", "what a setting says is in the provenance, by value"),
     Plumbing("resources.storage", "where rows lie, not what they are"),
     Plumbing("resources.ledger.ledger", "gives back by key what it was given"),
     Plumbing("resources.generation.http", "which endpoint answers, and when, reaches no byte"),

@@ -9,88 +9,90 @@ from cosmo_assets.pipeline import removals
 from cosmo_assets.pipeline.keys import corpora_in_use, corpora_of, group_of
 
 if TYPE_CHECKING:
-    from cosmo_assets.incremental.planned_snapshot import Supposed
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.planned_snapshot import PlannedSnapshot
+    from cosmo_assets.incremental.snapshot import Snapshot
 
 
-def _source_shards(world: World) -> list[str]:
+def _source_shards(snapshot: Snapshot) -> list[str]:
     return [
-        f"{source}:{shard}" for source, shards in world.outside.shards.items() for shard in shards
+        f"{source}:{shard}"
+        for source, shards in snapshot.outside.shards.items()
+        for shard in shards
     ]
 
 
-def _taxonomies(world: World) -> list[str]:
-    used = {world.config.sources[source].group for source in world.outside.shards}
+def _taxonomies(snapshot: Snapshot) -> list[str]:
+    used = {snapshot.config.sources[source].group for source in snapshot.outside.shards}
     return [
         name
-        for name, group in sorted(world.config.groups.items())
+        for name, group in sorted(snapshot.config.groups.items())
         if group.topics == "cluster" and name in used
     ]
 
 
-def _topics(world: World) -> list[str]:
-    live = set(world.partitions("source_shards"))
+def _topics(snapshot: Snapshot) -> list[str]:
+    live = set(snapshot.partitions("source_shards"))
     return sorted(
         {
             topic
-            for shard, trace in world.traces("topic_assignments").items()
+            for shard, record in snapshot.records("topic_assignments").items()
             if shard in live
-            for topic in trace.facets
-            if group_of(topic) in world.config.groups
+            for topic in record.facets
+            if group_of(topic) in snapshot.config.groups
         }
     )
 
 
-def _topics_back(planned: Supposed) -> set[str]:
+def _topics_back(planned: PlannedSnapshot) -> set[str]:
     """Name the topics that had documents once, in groups whose documents may be others."""
-    return {one for one in planned.traces("topics") if planned.may_gain("topic_assignments", one)}
+    return {one for one in planned.records("topics") if planned.may_gain("topic_assignments", one)}
 
 
-def _styles(world: World) -> list[str]:
-    return sorted(world.outside.templates)
+def _styles(snapshot: Snapshot) -> list[str]:
+    return sorted(snapshot.outside.templates)
 
 
-def _cells(world: World) -> list[str]:
+def _cells(snapshot: Snapshot) -> list[str]:
     styles = {
-        style: set(trace.facts["kinds"])
-        for style, trace in world.traces("prompt_templates").items()
+        style: set(record.facts["kinds"])
+        for style, record in snapshot.records("prompt_templates").items()
         # a style that asks for passages waits for a corpus
-        if style in world.outside.templates and corpora_of(world, style) != ()
+        if style in snapshot.outside.templates and corpora_of(snapshot, style) != ()
     }
-    live = set(world.partitions("topics"))
+    live = set(snapshot.partitions("topics"))
     return sorted(
         f"{topic}:{style}"
-        for topic, trace in world.traces("topics").items()
-        if topic in live and trace.facts["keep"]
+        for topic, record in snapshot.records("topics").items()
+        if topic in live and record.facts["keep"]
         for style, kinds in styles.items()
-        if kinds & set(trace.facts["kinds"])
+        if kinds & set(record.facts["kinds"])
     )
 
 
-def _cells_to_come(planned: Supposed) -> set[str]:
+def _cells_to_come(planned: PlannedSnapshot) -> set[str]:
     """Stand for all cells of a group that nobody can name yet."""
     decided = planned.decided.get("topics", set())
-    undecided = planned.anew.get("topics", set()) - decided
+    undecided = planned.to_build.get("topics", set()) - decided
     groups = planned.scopes_that_may_gain("topic_assignments") | set(map(group_of, undecided))
     return {f"{group}-?:?" for group in groups}
 
 
-def _grounded_cells(world: World) -> list[str]:
-    styles = world.traces("prompt_templates")
-    grounded = {style for style in styles if corpora_of(world, style)}
-    return [cell for cell in world.partitions("cells") if cell.split(":")[1] in grounded]
+def _grounded_cells(snapshot: Snapshot) -> list[str]:
+    styles = snapshot.records("prompt_templates")
+    grounded = {style for style in styles if corpora_of(snapshot, style)}
+    return [cell for cell in snapshot.partitions("cells") if cell.split(":")[1] in grounded]
 
 
-def _recipe_benchmarks(world: World) -> list[str]:
-    asked = [name for name, one in sorted(world.config.benchmarks.items()) if one.evaluate]
-    return [f"{recipe}:{name}" for recipe in sorted(world.config.recipes) for name in asked]
+def _recipe_benchmarks(snapshot: Snapshot) -> list[str]:
+    asked = [name for name, one in sorted(snapshot.config.benchmarks.items()) if one.evaluate]
+    return [f"{recipe}:{name}" for recipe in sorted(snapshot.config.recipes) for name in asked]
 
 
 def _named_in_settings(section: str) -> Dimension:
     """Cut by the names in a section of the settings."""
     return Dimension(
         section,
-        lambda world: sorted(getattr(world.config, section)),
+        lambda snapshot: sorted(getattr(snapshot.config, section)),
         lambda _reasons, name: (f"{section}.{name} is gone",),
     )
 

@@ -11,51 +11,55 @@ from cosmo_assets.algorithms.reports.plots import bar_chart
 from cosmo_assets.core.digest import digest
 from cosmo_assets.core.errors import ContractError
 from cosmo_assets.incremental.lineage import flagged
-from cosmo_assets.incremental.table import Column, Made, Table, keyed, part
+from cosmo_assets.incremental.table import Column, Output, Table, key_part, keyed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from cosmo_assets.config.schema import Config
-    from cosmo_assets.incremental.context import Step
+    from cosmo_assets.incremental.context import BuildContext
 
 
-def _make(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
+def _make(context: BuildContext) -> Iterator[tuple[str, Callable[[], Output]]]:
     """Load each checkpoint once and ask it all benchmarks that are wanted."""
     by_recipe: dict[str, list[str]] = {}
-    for partition in step.partitions:
-        by_recipe.setdefault(part(partition, 0), []).append(part(partition, 1))
+    for partition in context.partitions:
+        by_recipe.setdefault(key_part(partition, 0), []).append(key_part(partition, 1))
     for recipe, benchmarks in by_recipe.items():
         scores: dict[str, pl.DataFrame] = {}
         for benchmark in benchmarks:
             yield (
                 f"{recipe}:{benchmark}",
-                partial(_scores, step, recipe, benchmark, benchmarks, scores),
+                partial(_scores, context, recipe, benchmark, benchmarks, scores),
             )
 
 
 def _scores(
-    step: Step, recipe: str, benchmark: str, benchmarks: list[str], scores: dict[str, pl.DataFrame]
-) -> Made:
+    context: BuildContext,
+    recipe: str,
+    benchmark: str,
+    benchmarks: list[str],
+    scores: dict[str, pl.DataFrame],
+) -> Output:
     from resources.models.evaluator import evaluate  # noqa: PLC0415  # heavy
 
-    if not _items(step, benchmark).height:
+    if not _items(context, benchmark).height:
         msg = (
             f"{benchmark}: no item has choices, so it cannot be scored by log-likelihood; "
             f"set benchmarks.{benchmark}.evaluate: false"
         )
         raise ContractError(msg)
     if not scores:
-        asked = {name: _items(step, name) for name in benchmarks}
+        asked = {name: _items(context, name) for name in benchmarks}
         tasks = {name: items for name, items in asked.items() if items.height}
-        checkpoint = step.lake.folder(
-            "checkpoints", recipe, step.world.version("checkpoints", recipe) or ""
+        checkpoint = context.lake.folder(
+            "checkpoints", recipe, context.snapshot.version("checkpoints", recipe) or ""
         )
-        found = evaluate(checkpoint=checkpoint, tasks=tasks, workdir=step.draft(recipe))
+        found = evaluate(checkpoint=checkpoint, tasks=tasks, workdir=context.draft(recipe))
         scores |= {
             name: found.filter(pl.col("benchmark") == name).drop("benchmark") for name in tasks
         }
-    models = step.world.traces("checkpoints")[recipe].facts["models"]
+    models = context.snapshot.records("checkpoints")[recipe].facts["models"]
     rows = scores[benchmark].select(
         pl.lit(recipe).alias("recipe"),
         pl.lit(benchmark).alias("task"),
@@ -69,14 +73,14 @@ def _scores(
         "scores": bar_chart(dict(rows.select("metric", "value").iter_rows()), unit="share right"),
         "trained on text of": ", ".join(models),
     }
-    return Made(rows, metadata=metadata)
+    return Output(rows, metadata=metadata)
 
 
-def _items(step: Step, benchmark: str) -> pl.DataFrame:
+def _items(context: BuildContext, benchmark: str) -> pl.DataFrame:
     """Return a benchmark's answerable items, or a fixed sample of them."""
-    most = step.world.config.benchmarks[benchmark].eval_samples
+    most = context.snapshot.config.benchmarks[benchmark].eval_samples
     items = (
-        step.scan("benchmark_index", [benchmark])
+        context.scan("benchmark_index", [benchmark])
         .filter(pl.col("answer_idx").is_not_null())
         .drop("tokens", "n_tokens", "grams", "partition")
         .collect()
@@ -87,7 +91,7 @@ def _items(step: Step, benchmark: str) -> pl.DataFrame:
 
 
 def _settings(config: Config, partition: str) -> dict[str, Any]:
-    name = part(partition, 1)
+    name = key_part(partition, 1)
     return {f"benchmarks.{name}.eval_samples": config.benchmarks[name].eval_samples}
 
 
@@ -106,15 +110,15 @@ EVAL_SCORES = Table(
         "trained_on": Column(pl.String, "generators whose text the checkpoint was trained on"),
     },
     key=("recipe", "task", "metric"),
-    work=_make,
+    build=_make,
     parents=(
-        keyed("checkpoints", lambda partition: part(partition, 0)),
-        keyed("benchmark_index", lambda partition: part(partition, 1)),
+        keyed("checkpoints", lambda partition: key_part(partition, 0)),
+        keyed("benchmark_index", lambda partition: key_part(partition, 1)),
     ),
     settings=_settings,
     libraries=("lighteval", "transformers", "torch"),
     kinds=("huggingface", "parquet"),
     apart=True,
     empty=False,
-    lineage=flagged(through=("checkpoints", lambda name: part(name, 0))),
+    lineage=flagged(through=("checkpoints", lambda name: key_part(name, 0))),
 )

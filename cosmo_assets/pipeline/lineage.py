@@ -38,7 +38,7 @@ LICENSED = ("seed_documents", "passages")
 HEAD_CHARS = 50  # of an extract; labelling.extract_chars is no less
 
 
-class Descent(NamedTuple):
+class Descendants(NamedTuple):
     """Every row of every version that descends from what is retracted."""
 
     rows: dict[str, pl.DataFrame]  # table → partition, version and the columns that tell and key
@@ -54,7 +54,7 @@ def find_descendants(
     *,
     wrote: Mapping[str, pl.DataFrame],
     quoting: Mapping[str, pl.DataFrame],
-) -> Descent:
+) -> Descendants:
     """Find descendants among all versions of all tables.
 
     Args:
@@ -110,7 +110,7 @@ def find_descendants(
     quoted = rows["prompts"].filter(_quotes_one(_passages(rows["passages"], target))).collect()
     asked = pl.concat([found["prompts"], quoted]).unique(maintain_order=True)
     _add_versions(found, rows, quoting)
-    return Descent({name: found[name] for name in TRACED}, quotes, docs, asked)
+    return Descendants({name: found[name] for name in TRACED}, quotes, docs, asked)
 
 
 def _add_versions(
@@ -213,8 +213,8 @@ def versions_of_models(
     Args:
         rows: as for ``find_descendants``.
         models: names of generators.
-        edges: ``tbl, partition, version, trace`` and ``in_tbl, in_partition, in_version``, a row
-            for every single partition that a trace read; nulls where it read none.
+        edges: ``tbl, partition, version, record`` and ``in_tbl, in_partition, in_version``, a row
+            for every single partition that a record read; nulls where it read none.
 
     Returns:
         Table → ``partition, version``.
@@ -262,7 +262,7 @@ def _and_made_from(
 
 
 def _made_from(edges: pl.DataFrame, dirty: pl.DataFrame) -> pl.DataFrame:
-    """List the versions all of whose traces read something dirty."""
+    """List the versions all of whose records read something dirty."""
     reading = edges.join(
         dirty, left_on=["in_tbl", "in_partition", "in_version"], right_on=["tbl", *AT], how="semi"
     )["trace"]

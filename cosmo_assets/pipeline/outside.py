@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from cosmo_assets.config.schema import Config
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.snapshot import Snapshot
     from resources.inputs.rows import File
 
 
@@ -47,12 +47,12 @@ def without(outside: Outside, config: Config, retracted: frozenset[tuple[str, st
     )
 
 
-def fingerprint(world: World) -> str:
+def fingerprint(snapshot: Snapshot) -> str:
     """Name all that lies outside the lake: settings, files, overrides."""
-    outside = world.outside
+    outside = snapshot.outside
     return digest(
         [
-            world.config.model_dump(mode="json"),
+            snapshot.config.model_dump(mode="json"),
             {
                 name: {shard: _versions(files) for shard, files in found.items()}
                 for name, found in outside.shards.items()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cosmo_assets.incremental.snapshot import World
+from cosmo_assets.incremental.snapshot import Snapshot
 from cosmo_assets.pipeline.graph import GRAPH
 from resources.inputs.files import observe
 from resources.project import open_project
@@ -23,12 +23,12 @@ def snapshot_of(
     *,
     retracted: frozenset[tuple[str, str]] | None = None,
     codes: Codes | None = None,
-) -> World:
+) -> Snapshot:
     """Take a snapshot of the pipeline over some lake."""
-    return World(GRAPH, config, lake, outside, retracted=retracted, codes=codes)
+    return Snapshot(GRAPH, config, lake, outside, retracted=retracted, codes=codes)
 
 
-def look() -> World:
+def load_snapshot() -> Snapshot:
     """Take a snapshot of the project in use (docs/pipeline.md says which one that is)."""
     config, lake = open_project()
     return snapshot_of(config, lake, observe(config, memory=lake.root / "file_digests.json"))

@@ -9,22 +9,22 @@ from cosmo_assets.incremental.quiet import Young
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.snapshot import Snapshot
     from resources.inputs.rows import File
 
 SETTING = "how.quiet_seconds"
 
 
-def find_young(world: World, now: float) -> dict[str, dict[str, Young]]:
+def find_young(snapshot: Snapshot, now: float) -> dict[str, dict[str, Young]]:
     """Say what waits for a file to be quiet: ``{table: {partition: the youngest file}}``.
 
     A file from the future, of a clock that goes wrong, is young only by so much.
 
     Args:
-        world: one look at everything.
+        snapshot: one reading of everything.
         now: seconds since 1970.
     """
-    outside, quiet = world.outside, world.config.how.quiet_seconds
+    outside, quiet = snapshot.outside, snapshot.config.how.quiet_seconds
     people = outside.overrides_file
     read: dict[str, dict[str, tuple[File, ...]]] = {
         "seed_documents": {
@@ -35,7 +35,7 @@ def find_young(world: World, now: float) -> dict[str, dict[str, Young]]:
         "prompt_templates": {style: (file,) for style, file in outside.templates.items()},
         "passages": outside.corpora,
         "benchmark_index": outside.benchmarks,
-        "topics": dict.fromkeys(world.partitions("topics"), (people,)) if people else {},
+        "topics": dict.fromkeys(snapshot.partitions("topics"), (people,)) if people else {},
     }
     found = {
         table: {

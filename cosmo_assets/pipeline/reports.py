@@ -12,7 +12,7 @@ from cosmo_assets.pipeline.graph import TABLES
 from resources.storage.warehouse import open_warehouse
 
 if TYPE_CHECKING:
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.snapshot import Snapshot
 
 # name → (the table it needs, title, query)
 REPORTS = {
@@ -55,7 +55,7 @@ REPORTS = {
 }
 
 
-def read_reports(world: World, name: str) -> dict[str, pl.DataFrame]:
+def read_reports(snapshot: Snapshot, name: str) -> dict[str, pl.DataFrame]:
     """Return ``{title: rows}`` of one report, or of ``all``.
 
     Raises:
@@ -66,13 +66,13 @@ def read_reports(world: World, name: str) -> dict[str, pl.DataFrame]:
         raise BadInputError(msg)
     wanted = REPORTS if name == "all" else {name: REPORTS[name]}
     versions = {
-        table.name: world.versions(table.name, world.partitions(table.by)) for table in TABLES
+        table.name: snapshot.versions(table.name, snapshot.partitions(table.by)) for table in TABLES
     }
     found: dict[str, pl.DataFrame] = {}
-    with open_warehouse(world.lake, versions) as db:
+    with open_warehouse(snapshot.lake, versions) as db:
         for table, title, query in wanted.values():
             if versions[table]:
-                found[title] = _marked(world, table, db.sql(query).pl())
+                found[title] = _marked(snapshot, table, db.sql(query).pl())
     if not found and name != "all":
         msg = (
             f"nothing to report yet: {', '.join(t for t, _, _ in wanted.values())}; run `cosmo run`"
@@ -81,9 +81,9 @@ def read_reports(world: World, name: str) -> dict[str, pl.DataFrame]:
     return found
 
 
-def _marked(world: World, table: str, rows: pl.DataFrame) -> pl.DataFrame:
+def _marked(snapshot: Snapshot, table: str, rows: pl.DataFrame) -> pl.DataFrame:
     """Say beside scores which are of data that was retracted since; no column where none is."""
-    marks = read_marks(world, table)
+    marks = read_marks(snapshot, table)
     if not marks:
         return rows
     notes = {name: tell_mark(each) for name, each in marks.items()}

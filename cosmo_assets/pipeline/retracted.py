@@ -9,7 +9,7 @@ from cosmo_assets.core.errors import BadInputError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.snapshot import Snapshot
 
 KINDS = ("source", "doc", "licence", "template", "model", "corpus")
 
@@ -36,9 +36,9 @@ class Retracted(NamedTuple):
         return cls(*(frozenset(name for kind, name in given if kind == one) for one in KINDS))
 
 
-def require_generator(world: World) -> None:
+def require_generator(snapshot: Snapshot) -> None:
     """Raise BadInputError if the generator in use is one that was retracted."""
-    model = world.config.generator.model
-    if model in world.outside.retracted.models:
+    model = snapshot.config.generator.model
+    if model in snapshot.outside.retracted.models:
         msg = f"generator.model: {model!r} was retracted; set it to another model"
         raise BadInputError(msg)

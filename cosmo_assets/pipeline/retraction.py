@@ -15,12 +15,12 @@ from cosmo_assets.incremental.retraction.versions import (
     list_versions,
     scan_files,
     scan_versions,
-    world_versions,
+    snapshot_versions,
 )
-from cosmo_assets.incremental.table import part
+from cosmo_assets.incremental.table import key_part
 from cosmo_assets.pipeline.lineage import (
     TRACED,
-    Descent,
+    Descendants,
     find_descendants,
     versions_of_licences,
     versions_of_models,
@@ -37,27 +37,29 @@ if TYPE_CHECKING:
 
     from cosmo_assets.config.schema import Corpus, Source
     from cosmo_assets.incremental.lineage import Location, Target
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.snapshot import Snapshot
 
 
 class Detail(NamedTuple):
     """What the pipeline's tables need to know of a retraction."""
 
     target: Retracted  # licences as the sources and corpora that are set to them, too
-    descent: Descent
+    descent: Descendants
 
 
-def _trace(world: World, targets: list[Target], scan: Callable[[str], pl.LazyFrame]) -> Traced:
+def _trace(
+    snapshot: Snapshot, targets: list[Target], scan: Callable[[str], pl.LazyFrame]
+) -> Traced:
     """Find what descends, in all versions of all tables whose rows are traced."""
     rows = {name: scan(name) for name in TRACED}
-    target = resolve(world, Retracted.of(targets))
+    target = resolve(snapshot, Retracted.of(targets))
     quotable = bool(target.corpora or target.licences)
     read = bool(target.models) or quotable
-    edges = edges_of(Retractions(world.lake.catalog).stored(recipes=read))
+    edges = edges_of(Retractions(snapshot.lake.catalog).stored(provenances=read))
     wrote = versions_of_models(rows, target.models, edges) if target.models else {}
     quoting = versions_quoting(rows, target, edges) if quotable else {}
     licensed = versions_of_licences(rows, target.licences)
-    cells = scan_versions(world, "cells", world_versions(world, "cells").items())
+    cells = scan_versions(snapshot, "cells", snapshot_versions(snapshot, "cells").items())
     now = cells.select("partition", "doc_id", "shard").collect()
     descent = find_descendants(rows, now, target, wrote=wrote, quoting=quoting)
     whole = {
@@ -66,20 +68,20 @@ def _trace(world: World, targets: list[Target], scan: Callable[[str], pl.LazyFra
         for name, found in versions.items()
         for at in found.iter_rows()
     }
-    gone = _maps(world, descent.docs)
+    gone = _maps(snapshot, descent.docs)
     return Traced(descent.rows, gone, whole, Detail(target, descent))
 
 
-def _known(world: World, kind: str, name: str) -> set[str]:
+def _known(snapshot: Snapshot, kind: str, name: str) -> set[str]:
     """List the names of a kind that the configuration or any version in the lake has.
 
     Of documents there are too many: only ``name`` is looked for.
     """
-    config, places = world.config, list_versions(world)
+    config, places = snapshot.config, list_versions(snapshot)
     if kind == "source":
-        return {*config.sources, *(part(p, 0) for p, _ in places["seed_documents"])}
+        return {*config.sources, *(key_part(p, 0) for p, _ in places["seed_documents"])}
     if kind == "template":
-        return {*world.all_outside.templates, *(p for p, _ in places["prompt_templates"])}
+        return {*snapshot.all_outside.templates, *(p for p, _ in places["prompt_templates"])}
     if kind == "corpus":
         return {*config.corpora, *(p for p, _ in places["passages"])}
     tables, column, known = {
@@ -92,16 +94,16 @@ def _known(world: World, kind: str, name: str) -> set[str]:
         "model": (("completions", "topic_labels"), "model", {config.generator.model}),
     }[kind]
     for table in tables:
-        rows = scan_versions(world, table, places[table]).select(column)
+        rows = scan_versions(snapshot, table, places[table]).select(column)
         wanted = pl.col(column) == name if kind == "doc" else pl.col(column) != ""
         known |= set(rows.filter(wanted).unique().collect()[column])
     return known
 
 
-def resolve(world: World, target: Retracted) -> Retracted:
+def resolve(snapshot: Snapshot, target: Retracted) -> Retracted:
     """Add the sources and corpora that are set to a licence; of others its rows go."""
-    sources = _set_to(world.config.sources, target.licences)
-    corpora = _set_to(world.config.corpora, target.licences)
+    sources = _set_to(snapshot.config.sources, target.licences)
+    corpora = _set_to(snapshot.config.corpora, target.licences)
     return target._replace(sources=target.sources | sources, corpora=target.corpora | corpora)
 
 
@@ -109,11 +111,11 @@ def _set_to(named: Mapping[str, Source | Corpus], licences: frozenset[str]) -> s
     return {name for name, one in named.items() if one.licence in licences}
 
 
-def prompt_texts(world: World, descent: Descent) -> pl.Series:
+def prompt_texts(snapshot: Snapshot, descent: Descendants) -> pl.Series:
     """Read what was sent of every prompt whose answers go, in whatever version."""
     rows = descent.asked
     files = {
-        str(world.lake.rows_file("prompts", *place)): place
+        str(snapshot.lake.rows_file("prompts", *place)): place
         for place in rows.select(AT).unique().iter_rows()
     }
     sent = scan_files(files, {"prompt_id": pl.String, "prompt": pl.String})
@@ -121,10 +123,10 @@ def prompt_texts(world: World, descent: Descent) -> pl.Series:
     return mine.select(pl.col("prompt").unique()).collect()["prompt"]
 
 
-def _maps(world: World, docs: pl.Series) -> set[Location]:
+def _maps(snapshot: Snapshot, docs: pl.Series) -> set[Location]:
     """Name the clusterings whose map shows one of ``docs``."""
-    places = list_versions(world)["topic_model"]
-    files = {str(world.lake.folder("topic_model", *one) / MAP): one for one in places}
+    places = list_versions(snapshot)["topic_model"]
+    files = {str(snapshot.lake.folder("topic_model", *one) / MAP): one for one in places}
     shown = {file: at for file, at in files.items() if Path(file).exists()}
     rows = scan_files(shown, {"doc_id": pl.String})
     hit = rows.filter(pl.col("doc_id").is_in(docs.implode())).select(AT).unique().collect()
@@ -135,17 +137,17 @@ def _goes(detail: Detail, by: str, key: str) -> bool:
     """Whether a whole partition goes by its name."""
     target = detail.target
     if by == "source_shards":
-        return part(key, 0) in target.sources
+        return key_part(key, 0) in target.sources
     if by == "corpora":
         return key in target.corpora
     styles = {"styles": 0, "cells": 1, "grounded_cells": 1}
-    return by in styles and part(key, styles[by]) in target.templates
+    return by in styles and key_part(key, styles[by]) in target.templates
 
 
-def _checkpoints(world: World, gone: Collection[Location]) -> set[Location]:
+def _checkpoints(snapshot: Snapshot, gone: Collection[Location]) -> set[Location]:
     """Name the checkpoints trained on a shard that goes, or on shards that nobody noted."""
-    places = list_versions(world)["checkpoints"]
-    files = {world.lake.folder("checkpoints", *at) / MIXTURE: at for at in places}
+    places = list_versions(snapshot)["checkpoints"]
+    files = {snapshot.lake.folder("checkpoints", *at) / MIXTURE: at for at in places}
     noted = {str(file): at for file, at in files.items() if file.exists()}
     shards = pl.DataFrame(
         [(cell, version) for table, cell, version in gone if table == "token_shards"],
@@ -181,18 +183,18 @@ def _ids(traced: Traced) -> set[str]:
     return {*target.docs, *descent.docs, *prompts, *target.models, *target.licences}
 
 
-def _note(world: World, traced: Traced) -> dict[str, Any]:
+def _note(snapshot: Snapshot, traced: Traced) -> dict[str, Any]:
     """Name what the ledger is to forget."""
-    texts = prompt_texts(world, traced.detail.descent)
+    texts = prompt_texts(snapshot, traced.detail.descent)
     return {
         "prompts": sorted(prompt_keys(texts)),
         "models": sorted(traced.detail.target.models),
     }
 
 
-def _forget(world: World, work: Mapping[str, Any]) -> int:
+def _forget(snapshot: Snapshot, work: Mapping[str, Any]) -> int:
     """Take out what descending prompts ever got, whoever asked, and what retracted models wrote."""
-    with open_ledger(world.config, world.lake) as ledger:
+    with open_ledger(snapshot.config, snapshot.lake) as ledger:
         keys = pl.Series(work["prompts"], dtype=pl.String)
         return ledger.remove(prompts=keys, models=work["models"]).removed
 

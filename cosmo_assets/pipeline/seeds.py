@@ -11,7 +11,7 @@ from cosmo_assets.algorithms.seeds import check_duplicates, keep_sample, seed_do
 from cosmo_assets.core.digest import digest
 from cosmo_assets.incremental.difference import ABSENT
 from cosmo_assets.incremental.lineage import traced
-from cosmo_assets.incremental.table import Column, Made, Table, part
+from cosmo_assets.incremental.table import Column, Output, Table, key_part
 from cosmo_assets.pipeline.retracted import tell_retracted
 from resources.inputs.interpreter import read_code, read_docs
 from resources.inputs.rows import read_named
@@ -21,26 +21,26 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from cosmo_assets.config.schema import Config
-    from cosmo_assets.incremental.context import Step
+    from cosmo_assets.incremental.context import BuildContext
     from cosmo_assets.incremental.difference import Difference
-    from cosmo_assets.incremental.removals import Whys
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.removals import Reasons
+    from cosmo_assets.incremental.snapshot import Snapshot
     from resources.inputs.rows import File
 
 RETRACTED_DOCUMENTS = "retracted documents"  # an input of every shard, where there are some
 INTERPRETER = {"python:docs": read_docs, "python:code": read_code}
 
 
-def _make(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
-    for partition in step.partitions:
-        yield partition, partial(_shard, step, partition)
+def _make(context: BuildContext) -> Iterator[tuple[str, Callable[[], Output]]]:
+    for partition in context.partitions:
+        yield partition, partial(_shard, context, partition)
 
 
-def _shard(step: Step, partition: str) -> Made:
+def _shard(context: BuildContext, partition: str) -> Output:
     """Read a shard's files, one document a row."""
-    name = part(partition, 0)
-    source = step.world.config.sources[name]
-    files = step.world.outside.shard(partition)
+    name = key_part(partition, 0)
+    source = context.snapshot.config.sources[name]
+    files = context.snapshot.outside.shard(partition)
     found: list[pl.DataFrame] = []
     for file in files:
         rows = _read(file, source.how.hub_config, source.how.hub_split, source.revision)
@@ -49,12 +49,12 @@ def _shard(step: Step, partition: str) -> Made:
     documents = check_duplicates(pl.concat(found), source, file=names).drop("row")
     sample = keep_sample(documents, source.max_documents)
     retracted = list(
-        step.world.outside.retracted.docs
+        context.snapshot.outside.retracted.docs
     )  # after the sample: nothing takes their place
     kept = sample.filter(~pl.col("doc_id").is_in(retracted))
     words = int(kept["n_words"].sum())
     metadata = {"files": names, "words": words, "read": sum(part.height for part in found)}
-    return Made(kept, metadata=metadata, cost={"words": words})
+    return Output(kept, metadata=metadata, cost={"words": words})
 
 
 def _read(file: File, config: str | None, split: str, revision: str) -> pl.DataFrame:
@@ -63,34 +63,35 @@ def _read(file: File, config: str | None, split: str, revision: str) -> pl.DataF
     return read_named(file, hub=(config, split, revision))
 
 
-def _files(world: World, partition: str) -> dict[str, str] | None:
-    source = part(partition, 0)
-    if source not in world.outside.shards:  # it was retracted meanwhile
+def _files(snapshot: Snapshot, partition: str) -> dict[str, str] | None:
+    source = key_part(partition, 0)
+    if source not in snapshot.outside.shards:  # it was retracted meanwhile
         return None
     files = {
-        f"seed file {source}/{file.name}": file.version for file in world.outside.shard(partition)
+        f"seed file {source}/{file.name}": file.version
+        for file in snapshot.outside.shard(partition)
     }
-    docs = sorted(world.outside.retracted.docs)
+    docs = sorted(snapshot.outside.retracted.docs)
     return files | ({RETRACTED_DOCUMENTS: digest(docs)} if docs else {})
 
 
 def _settings(config: Config, partition: str) -> dict[str, Any]:
     return {
-        f"sources.{part(partition, 0)}.{name}": value
-        for name, value in config.sources[part(partition, 0)].key().items()
+        f"sources.{key_part(partition, 0)}.{name}": value
+        for name, value in config.sources[key_part(partition, 0)].key().items()
         if name != "group"  # groups decide what later steps do with a document
     }
 
 
-def _tell_difference(world: World, partition: str, one: Difference) -> Whys | None:
+def _tell_difference(snapshot: Snapshot, partition: str, one: Difference) -> Reasons | None:
     """Name the documents that were retracted since a shard was made."""
     if one.name != RETRACTED_DOCUMENTS:
         return None
-    listed = Retractions(world.lake.catalog).all()
+    listed = Retractions(snapshot.lake.catalog).all()
     named = [each.name for each in sorted(listed, key=lambda each: each.at) if each.kind == "doc"]
     at = range(1, len(named) + 1)
     known = next((to for to in at if digest(sorted(named[:to])) == str(one.old)), 0)
-    if one.old == ABSENT and world.version(SEED_DOCUMENTS.name, partition) is None:
+    if one.old == ABSENT and snapshot.version(SEED_DOCUMENTS.name, partition) is None:
         return ()
     return tuple(tell_retracted("doc", name) for name in named[known:])
 
@@ -113,7 +114,7 @@ SEED_DOCUMENTS = Table(
         "n_words": Column(pl.Int32, "words between white space"),
     },
     key=("doc_id",),
-    work=_make,
+    build=_make,
     settings=_settings,
     outside=_files,
     tell_difference=_tell_difference,

@@ -9,46 +9,46 @@ import polars as pl
 
 from cosmo_assets.core.digest import digest, digest_bytes
 from cosmo_assets.incremental.lineage import traced
-from cosmo_assets.incremental.table import Column, Made, Table, same
+from cosmo_assets.incremental.table import Column, Output, Table, same
 from cosmo_assets.pipeline.keys import group_of
 from cosmo_assets.pipeline.quality.tables import by_cell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from cosmo_assets.incremental.context import Step
+    from cosmo_assets.incremental.context import BuildContext
     from resources.models.tokenizer import Tokenizer
 
 
-def survivors(step: Step, cells: tuple[str, ...]) -> pl.LazyFrame:
+def survivors(context: BuildContext, cells: tuple[str, ...]) -> pl.LazyFrame:
     """Open the documents of ``cells`` that are neither duplicates nor contaminated."""
-    removed = step.scan("duplicates", cells).select("prompt_id")
-    leaked = step.scan("contamination", cells).filter("contaminated").select("prompt_id")
+    removed = context.scan("duplicates", cells).select("prompt_id")
+    leaked = context.scan("contamination", cells).filter("contaminated").select("prompt_id")
     return (
-        step.scan("documents", cells)
+        context.scan("documents", cells)
         .join(removed, on="prompt_id", how="anti")
         .join(leaked, on="prompt_id", how="anti")
     )
 
 
-def _make(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
+def _make(context: BuildContext) -> Iterator[tuple[str, Callable[[], Output]]]:
     from resources.models.tokenizer import Tokenizer, open_tokenizer  # noqa: PLC0415  # heavy
 
     tokenizer = Tokenizer(
-        open_tokenizer(step.world.config.tokenizer, folder=step.lake.root / "tokenizers")
+        open_tokenizer(context.snapshot.config.tokenizer, folder=context.lake.root / "tokenizers")
     )
     documents = (
-        survivors(step, step.partitions)
+        survivors(context, context.partitions)
         .select("partition", "prompt_id", "model", "text")
         .sort("partition", "prompt_id")
         .collect()
     )
-    for cell, rows in by_cell(documents, step.partitions):
-        yield cell, partial(_shard, step, tokenizer, cell, rows)
+    for cell, rows in by_cell(documents, context.partitions):
+        yield cell, partial(_shard, context, tokenizer, cell, rows)
 
 
-def _shard(step: Step, tokenizer: Tokenizer, cell: str, rows: pl.DataFrame) -> Made:
-    folder = step.draft(cell)
+def _shard(context: BuildContext, tokenizer: Tokenizer, cell: str, rows: pl.DataFrame) -> Output:
+    folder = context.draft(cell)
     counts = tokenizer.write(rows["text"].to_list(), folder=folder)
     tokens = pl.Series("tokens", counts, dtype=pl.Int64)
     index = rows.select(
@@ -63,7 +63,7 @@ def _shard(step: Step, tokenizer: Tokenizer, cell: str, rows: pl.DataFrame) -> M
     )
     total = int(tokens.sum())
     models = sorted(set(rows["model"]))
-    return Made(
+    return Output(
         index,
         folder,
         sums,
@@ -86,7 +86,7 @@ TOKEN_SHARDS = Table(
         "start": Column(pl.Int64, "its first token in the shard"),
     },
     key=("prompt_id",),
-    work=_make,
+    build=_make,
     parents=(same("documents"), same("duplicates"), same("contamination")),
     settings=lambda config, _: {f"tokenizer.{k}": v for k, v in config.tokenizer.key().items()},
     libraries=("tokenizers", "sentencepiece", "datatrove"),

@@ -10,7 +10,7 @@ import polars as pl
 from cosmo_assets.algorithms.reports.plots import line_chart
 from cosmo_assets.core.digest import digest, digest_bytes
 from cosmo_assets.incremental.lineage import flagged
-from cosmo_assets.incremental.table import Column, Made, Table, every
+from cosmo_assets.incremental.table import Column, Output, Table, every
 from cosmo_assets.pipeline.keys import group_of
 
 if TYPE_CHECKING:
@@ -18,42 +18,44 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cosmo_assets.config.schema import Config
-    from cosmo_assets.incremental.context import Step
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.context import BuildContext
+    from cosmo_assets.incremental.snapshot import Snapshot
 
 MIXTURE = "mixture.parquet"
 
 
-def mixture_cells(world: World, recipe: str) -> tuple[str, ...]:
+def mixture_cells(snapshot: Snapshot, recipe: str) -> tuple[str, ...]:
     """List the cells whose tokens a recipe reads: those of groups with weight."""
-    weights = world.config.recipes[recipe].weights
-    return tuple(c for c in world.partitions("cells") if weights.get(group_of(c), 0) > 0)
+    weights = snapshot.config.recipes[recipe].weights
+    return tuple(c for c in snapshot.partitions("cells") if weights.get(group_of(c), 0) > 0)
 
 
-def _make(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
-    for recipe in step.partitions:
-        yield recipe, partial(_checkpoint, step, recipe)
+def _make(context: BuildContext) -> Iterator[tuple[str, Callable[[], Output]]]:
+    for recipe in context.partitions:
+        yield recipe, partial(_checkpoint, context, recipe)
 
 
-def _checkpoint(step: Step, name: str) -> Made:
+def _checkpoint(context: BuildContext, name: str) -> Output:
     """Train one recipe on its mixture."""
     from resources.models.tokenizer import open_tokenizer  # noqa: PLC0415  # heavy
     from resources.models.trainer import train  # noqa: PLC0415
 
-    world = step.world
-    recipe = world.config.recipes[name]
-    shards = world.versions("token_shards", mixture_cells(world, name))
-    traces = world.traces("token_shards")
-    models = sorted({model for cell in shards for model in traces[cell].facts["models"]})
-    draft = step.draft(name)
+    snapshot = context.snapshot
+    recipe = snapshot.config.recipes[name]
+    shards = snapshot.versions("token_shards", mixture_cells(snapshot, name))
+    records = snapshot.records("token_shards")
+    models = sorted({model for cell in shards for model in records[cell].facts["models"]})
+    draft = context.draft(name)
     curve = train(
         shards=[
-            (group_of(cell), step.lake.folder("token_shards", cell, version))
+            (group_of(cell), context.lake.folder("token_shards", cell, version))
             for cell, version in shards.items()
         ],
         weights=recipe.weights,
         recipe=recipe,
-        tokenizer=open_tokenizer(world.config.tokenizer, folder=step.lake.root / "tokenizers"),
+        tokenizer=open_tokenizer(
+            snapshot.config.tokenizer, folder=context.lake.root / "tokenizers"
+        ),
         out=draft,
         stamp=name,
         card=_provenance(models),
@@ -71,7 +73,7 @@ def _checkpoint(step: Step, name: str) -> Made:
             curve["step"].to_list(), curve["loss"].to_list(), across="step", up="loss"
         ),
     }
-    return Made(
+    return Output(
         curve,
         draft,
         sums,
@@ -118,7 +120,7 @@ CHECKPOINTS = Table(
         "tokens": Column(pl.Int64, "tokens seen"),
     },
     key=("step",),
-    work=_make,
+    build=_make,
     parents=(every("token_shards", among=mixture_cells, manifest=True),),
     settings=_settings,
     libraries=("torch", "transformers", "tokenizers", "sentencepiece", "datatrove"),

@@ -1,8 +1,8 @@
-"""The lake's catalog: traces, branches, retractions and generations, in one SQLite file.
+"""The lake's catalog: records, branches, retractions and generations, in one SQLite file.
 
-A trace is never changed or removed but by a retraction; what is current on a branch is a pointer
-to one. So a branch is a copy of pointers, a reverted edit finds its old trace, and a process killed
-anywhere leaves the transactions it finished.
+A record is never changed or removed but by a retraction; what is current on a branch is a pointer
+to one. So a branch is a copy of pointers, a reverted edit finds its old record, and a process
+killed anywhere leaves the transactions it finished.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cosmo_assets.core.build_record import Recipe, Trace
+from cosmo_assets.core.build_record import BuildRecord, Provenance
 from cosmo_assets.core.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -113,8 +113,8 @@ class Branch(NamedTuple):
 class Dropped(NamedTuple):
     """A partition that is no longer current on a branch, until it is again."""
 
-    trace: Trace | None  # its last; None: a retraction took it
-    at: int  # the newest trace that there was then
+    record: BuildRecord | None  # its last; None: a retraction took it
+    at: int  # the newest record that there was then
     because: tuple[str, ...]  # the retraction that took it out, in words
 
 
@@ -144,8 +144,8 @@ class Catalog:
             msg = f"{self.path}: {error}; {MEND}"
             raise BadInputError(msg) from error
 
-    def current(self, branch: str, table: str) -> dict[str, Trace]:
-        """Read the current trace of every partition, by name."""
+    def current(self, branch: str, table: str) -> dict[str, BuildRecord]:
+        """Read the current record of every partition, by name."""
         if not self.path.exists():
             return {}
         with self.transaction() as db:
@@ -154,7 +154,9 @@ class Catalog:
                 "where c.branch = ? and c.tbl = ? order by c.partition",
                 (branch, table),
             ).fetchall()
-        return {name: Trace.from_json(json.loads(body), number=at) for name, at, body in found}
+        return {
+            name: BuildRecord.from_json(json.loads(body), number=at) for name, at, body in found
+        }
 
     def dropped(self, branch: str, table: str) -> dict[str, Dropped]:
         """Read what is no longer current, by name."""
@@ -170,31 +172,33 @@ class Catalog:
             ).fetchall()
         return {
             name: Dropped(
-                Trace.from_json(json.loads(body), number=number) if body else None,
+                BuildRecord.from_json(json.loads(body), number=number) if body else None,
                 at,
                 tuple(json.loads(because)),
             )
             for name, number, body, at, because in found
         }
 
-    def earlier(self, table: str, recipes: Mapping[str, Recipe]) -> dict[str, list[Trace]]:
-        """Find every trace of these recipes, of any branch, the newest first."""
+    def earlier(
+        self, table: str, provenances: Mapping[str, Provenance]
+    ) -> dict[str, list[BuildRecord]]:
+        """Find every record of these provenances, of any branch, the newest first."""
         if not self.path.exists():
             return {}
-        found: dict[str, list[Trace]] = {}
+        found: dict[str, list[BuildRecord]] = {}
         with self.transaction() as db:
-            for partition, recipe in recipes.items():
+            for partition, provenance in provenances.items():
                 rows = db.execute(
                     "select body from traces where tbl = ? and partition = ? and recipe = ? "
                     "order by id desc",
-                    (table, partition, recipe.name),
+                    (table, partition, provenance.fingerprint),
                 ).fetchall()
                 if rows:
-                    found[partition] = [Trace.from_json(json.loads(body)) for (body,) in rows]
+                    found[partition] = [BuildRecord.from_json(json.loads(body)) for (body,) in rows]
         return found
 
     def remember_code(self, code: str, body: Mapping[str, object]) -> None:
-        """Keep what a recipe's code is made of, under what the recipe calls it."""
+        """Keep what a provenance's code is made of, under what the provenance calls it."""
         with self.transaction() as db:
             text = json.dumps(body, sort_keys=True)
             db.execute("insert or ignore into codes values (?, ?)", (code, text))
@@ -208,20 +212,22 @@ class Catalog:
         return json.loads(found[0][0]) if found else None
 
     def newest(self) -> int:
-        """Return the number of the newest trace there is; later ones have greater numbers."""
+        """Return the number of the newest record there is; later ones have greater numbers."""
         with self.transaction() as db:
             ((number,),) = db.execute("select coalesce(max(id), 0) from traces").fetchall()
         return number
 
-    def set_current(self, branch: str, table: str, traces: Mapping[str, Trace | None]) -> None:
-        """Say which traces are current; None: the partition is gone."""
+    def set_current(
+        self, branch: str, table: str, records: Mapping[str, BuildRecord | None]
+    ) -> None:
+        """Say which records are current; None: the partition is gone."""
         with self.transaction() as db:
             db.execute("begin immediate")
             named = db.execute("select 1 from branches where name = ?", (branch,)).fetchall()
             if branch != MAIN and not named:
                 msg = f"branch {branch!r} is gone: what was made stays, and no branch points to it"
                 raise BadInputError(msg)
-            point(db, branch, table, traces)
+            point(db, branch, table, records)
 
     def branches(self) -> dict[str, Branch]:
         """List every branch but the main one."""
@@ -253,7 +259,7 @@ class Catalog:
             _end_branch(db, name)
 
     def delete_branch(self, name: str) -> None:
-        """Forget a branch. What was made on it stays and is found again by its recipe."""
+        """Forget a branch. What was made on it stays and is found again by its provenance."""
         with self.transaction() as db:
             db.execute("begin immediate")
             _end_branch(db, name)
@@ -277,19 +283,19 @@ def point(
     db: sqlite3.Connection,
     branch: str,
     table: str,
-    traces: Mapping[str, Trace | None],
+    records: Mapping[str, BuildRecord | None],
     *,
     because: Iterable[str] = (),
 ) -> None:
-    """Say which traces are current on a branch; None: the partition is gone, and ``because``."""
+    """Say which records are current on a branch; None: the partition is gone, and ``because``."""
     at = "branch = ? and tbl = ? and partition = ?"
-    for partition, trace in traces.items():
+    for partition, record in records.items():
         place = (branch, table, partition)
-        if trace is None:
+        if record is None:
             drop(db, at, place, because=because)
             continue
         db.execute(f"delete from dropped where {at}", place)  # noqa: S608 - no words from outside
-        kept = _keep(db, table, partition, trace)
+        kept = _keep(db, table, partition, record)
         db.execute("insert or replace into current values (?, ?, ?, ?)", (*place, kept))
 
 
@@ -309,10 +315,10 @@ def drop(
     db.execute(f"delete from current where {which}", values)  # noqa: S608 - a condition of ours
 
 
-def _keep(db: sqlite3.Connection, table: str, partition: str, trace: Trace) -> int:
-    """Return the id of a trace, stored now if it was not."""
-    body = json.dumps(trace.to_json(), sort_keys=True)
-    named = (table, partition, trace.recipe.name)
+def _keep(db: sqlite3.Connection, table: str, partition: str, record: BuildRecord) -> int:
+    """Return the id of a record, stored now if it was not."""
+    body = json.dumps(record.to_json(), sort_keys=True)
+    named = (table, partition, record.provenance.fingerprint)
     found = db.execute(
         "select id, body from traces where tbl = ? and partition = ? and recipe = ? "
         "order by id desc limit 1",
@@ -322,7 +328,7 @@ def _keep(db: sqlite3.Connection, table: str, partition: str, trace: Trace) -> i
         return found[0][0]
     stored = db.execute(
         "insert into traces (tbl, partition, recipe, version, body) values (?, ?, ?, ?, ?)",
-        (*named, trace.version, body),
+        (*named, record.version, body),
     )
     assert stored.lastrowid is not None
     return stored.lastrowid

@@ -1,8 +1,8 @@
-"""Where tables lie: immutable partition folders named by their content, and the catalog's traces.
+"""Where tables lie: immutable partition folders named by their content, and the catalog's records.
 
 ``tables/<table>/<partition>/<version>/rows.parquet`` (and files beside it); ``catalog.sqlite`` says
 which version is current on a branch and what it was made from. A folder appears whole, by one
-rename, before the trace that names it; so a reader that goes by traces sees the old rows or the
+rename, before the record that names it; so a reader that goes by records sees the old rows or the
 new ones, and a process killed anywhere leaves no half file.
 """
 
@@ -25,7 +25,7 @@ from resources.storage.catalog import MAIN, MEND, Catalog, Dropped
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from cosmo_assets.core.build_record import Recipe, Trace
+    from cosmo_assets.core.build_record import BuildRecord, Provenance
 
 ROWS = "rows.parquet"
 # One partition is one row group or few: a fixed size keeps the bytes the same everywhere.
@@ -40,7 +40,7 @@ class Draft(NamedTuple):
 
     folder: Path
     partition: str
-    trace: Trace
+    record: BuildRecord
 
 
 class Lake:
@@ -59,21 +59,21 @@ class Lake:
         """Return the Parquet file of one version of a partition."""
         return self.folder(table, partition, version) / ROWS
 
-    def traces(self, table: str) -> dict[str, Trace]:
-        """Read the current trace of every partition of ``table``, in the order of their names."""
+    def records(self, table: str) -> dict[str, BuildRecord]:
+        """Read the current record of every partition of ``table``, in the order of their names."""
         return self.catalog.current(self.branch, table)
 
     def dropped(self, table: str) -> dict[str, Dropped]:
         """Return what is no longer current, by partition."""
         return self.catalog.dropped(self.branch, table)
 
-    def earlier(self, table: str, recipes: Mapping[str, Recipe]) -> dict[str, Trace]:
-        """Find traces of the same recipes whose rows are still there, on whatever branch."""
-        found: dict[str, Trace] = {}
-        for partition, traces in self.catalog.earlier(table, recipes).items():
-            for trace in traces:
-                if self.folder(table, partition, trace.version).is_dir():
-                    found[partition] = trace
+    def earlier(self, table: str, provenances: Mapping[str, Provenance]) -> dict[str, BuildRecord]:
+        """Find records of the same provenances whose rows are still there, on whatever branch."""
+        found: dict[str, BuildRecord] = {}
+        for partition, records in self.catalog.earlier(table, provenances).items():
+            for record in records:
+                if self.folder(table, partition, record.version).is_dir():
+                    found[partition] = record
                     break
         return found
 
@@ -97,14 +97,14 @@ class Lake:
 
     def publish(self, table: str, drafts: list[Draft]) -> None:
         """Make draft folders the current versions of their partitions, all in one commit."""
-        for folder, partition, trace in drafts:
-            target = self.folder(table, partition, trace.version)
+        for folder, partition, record in drafts:
+            target = self.folder(table, partition, record.version)
             if target.is_dir():  # the same content was made before
                 shutil.rmtree(folder)
             else:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 folder.rename(target)
-        self.set_current(table, {partition: trace for _, partition, trace in drafts})
+        self.set_current(table, {partition: record for _, partition, record in drafts})
 
     def reject(self, draft: Path, table: str, partition: str) -> None:
         """Put a draft that broke a blocking check where it can be looked at."""
@@ -113,10 +113,10 @@ class Lake:
         target.parent.mkdir(parents=True, exist_ok=True)
         draft.rename(target)
 
-    def set_current(self, table: str, traces: Mapping[str, Trace | None]) -> None:
+    def set_current(self, table: str, records: Mapping[str, BuildRecord | None]) -> None:
         """Say which versions are current; None: the partition is gone, its rows are kept."""
-        if traces:
-            self.catalog.set_current(self.branch, table, traces)
+        if records:
+            self.catalog.set_current(self.branch, table, records)
 
     def scan(self, table: str, versions: dict[str, str]) -> pl.LazyFrame:
         """Open the rows of ``{partition: version}`` as one frame, in partition order.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cosmo_assets.core.build_record import Recipe, Trace
+from cosmo_assets.core.build_record import BuildRecord, Provenance
 from resources.storage.catalog import drop, point
 
 if TYPE_CHECKING:
@@ -31,20 +31,20 @@ class Retracting(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """A trace of any branch, by what it names."""
+    """A record of any branch, by what it names."""
 
     id: int
     table: str
     partition: str
     version: str
-    recipe: Recipe
+    provenance: Provenance
 
 
 class Incision(NamedTuple):
     """What a retraction does to the catalog, all at once."""
 
-    gone: Iterable[tuple[str, str, str]]  # (table, partition, version) whose traces go
-    current: Mapping[str, Mapping[str, Trace | None]]  # table → partition → trace
+    gone: Iterable[tuple[str, str, str]]  # (table, partition, version) whose records go
+    current: Mapping[str, Mapping[str, BuildRecord | None]]  # table → partition → record
     marks: Iterable[tuple[str, str, str, str]]  # (table, partition, version, mark)
     because: Iterable[str]  # what is retracted, in words
 
@@ -85,26 +85,30 @@ class Retractions:
             row = (json.dumps(given), "{}")
             db.execute("insert into retracting (targets, work) values (?, ?)", row)
 
-    def stored(self, *, recipes: bool = True) -> list[Stored]:
-        """List every trace there is; without ``recipes`` theirs are left empty, and not read."""
+    def stored(self, *, provenances: bool = True) -> list[Stored]:
+        """List every record; without ``provenances`` theirs are left empty, and not read."""
         if not self.catalog.path.exists():
             return []
-        body = "body" if recipes else "'{}'"
+        body = "body" if provenances else "'{}'"
         with self.catalog.transaction() as db:
             found = db.execute(f"select id, tbl, partition, version, {body} from traces").fetchall()  # noqa: S608
         empty = {"code": "", "settings": {}, "inputs": {}}
         return [
             Stored(
-                number, table, partition, version, Recipe(**json.loads(text).get("recipe", empty))
+                number,
+                table,
+                partition,
+                version,
+                Provenance(**json.loads(text).get("recipe", empty)),
             )
             for number, table, partition, version, text in found
         ]
 
     def cut(self, branch: str, change: Incision, *, work: Mapping[str, Any]) -> None:
-        """Take traces out on every branch, set those of ``branch``, and note what is left to do.
+        """Take records out on every branch, set those of ``branch``, and note what is left to do.
 
         Args:
-            branch: whose current traces ``change`` gives.
+            branch: whose current records ``change`` gives.
             change: what goes, what is current, what is marked.
             work: what is left of the retractions that had nothing cut yet. JSON.
         """

@@ -55,7 +55,7 @@ def documents(**texts: str) -> pl.DataFrame:
     return pl.DataFrame(list(texts.items()), schema=schema, orient="row")
 
 
-def part(text: str, start: int, stop: int) -> str:
+def key_part(text: str, start: int, stop: int) -> str:
     return " ".join(text.split()[start:stop])
 
 
@@ -64,7 +64,7 @@ QUIZ = samples(sample("q1", QUESTION), sample("o1", OTHER, "exam"), sample("s1",
 LEAKY = documents(
     clean=prose(10, 200),
     full=f"{prose(11, 80)} {QUESTION.upper()}! {prose(12, 80)}",
-    both=f"{part(QUESTION, 5, 17)} {prose(13, 50)} {OTHER}",
+    both=f"{key_part(QUESTION, 5, 17)} {prose(13, 50)} {OTHER}",
     short=f"{prose(14, 30)} {prose(3, 9)}",
     empty="",
 )
@@ -84,9 +84,9 @@ def test_every_sample_that_a_document_shares_words_with_is_named() -> None:
 
 def test_the_leak_of_a_second_benchmark_is_found_behind_a_harmless_first_match() -> None:
     both = LEAKY.filter(doc_id="both")
-    verdicts = find_contamination(both, index_benchmark(QUIZ))["contaminated"].to_list()
+    check_results = find_contamination(both, index_benchmark(QUIZ))["contaminated"].to_list()
     first_match_only = find_contamination(both, index_benchmark(QUIZ.filter(benchmark="quiz")))
-    assert True in verdicts
+    assert True in check_results
     assert first_match_only["contaminated"].to_list() == [False]
 
 

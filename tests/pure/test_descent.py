@@ -7,8 +7,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from cosmo_assets.core.build_record import Recipe
-from cosmo_assets.incremental.retraction.rows import carry_over, without
+from cosmo_assets.core.build_record import Provenance
+from cosmo_assets.incremental.retraction.rows import rebase_provenance, without
 from cosmo_assets.pipeline.graph import BY_NAME
 from cosmo_assets.pipeline.lineage import TRACED, find_quotes, versions_of_models, without_quotes
 from cosmo_assets.pipeline.retracted import Retracted
@@ -71,8 +71,8 @@ def test_all_rows_of_a_table_of_vectors_can_go() -> None:
     assert without(rows, rows, key=("id",)).height == 0
 
 
-def recipe(**inputs: str) -> Recipe:
-    return Recipe("1", {"s": inputs.pop("s", "x")}, inputs)
+def provenance(**inputs: str) -> Provenance:
+    return Provenance("1", {"s": inputs.pop("s", "x")}, inputs)
 
 
 @pytest.mark.parametrize(
@@ -95,17 +95,21 @@ def recipe(**inputs: str) -> Recipe:
 def test_what_was_as_wanted_is_as_wanted_and_an_edit_still_waits(
     made: dict[str, str], before: dict[str, str], now: dict[str, str], carried: dict[str, str]
 ) -> None:
-    found = carry_over(recipe(**made), recipe(**before), recipe(**now))
-    assert found == recipe(**carried)
+    found = rebase_provenance(provenance(**made), provenance(**before), provenance(**now))
+    assert found == provenance(**carried)
 
 
 def test_what_was_to_wait_before_or_waits_now_is_left_alone() -> None:
-    made = recipe(a="1")
-    assert carry_over(made, None, recipe(a="2")) == carry_over(made, recipe(a="1"), None) == made
+    made = provenance(a="1")
+    assert (
+        rebase_provenance(made, None, provenance(a="2"))
+        == rebase_provenance(made, provenance(a="1"), None)
+        == made
+    )
 
 
-def edge(at: str, trace: int, read: str | None = None) -> tuple[Any, ...]:
-    return (*at.split(), trace, *(read.split() if read else (None, None, None)))
+def edge(at: str, record: int, read: str | None = None) -> tuple[Any, ...]:
+    return (*at.split(), record, *(read.split() if read else (None, None, None)))
 
 
 def test_a_version_stays_that_another_model_led_to_as_well() -> None:

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from cosmo_assets.core.build_record import Recipe, Trace
+from cosmo_assets.core.build_record import BuildRecord, Provenance
 
 GIVEN: dict[str, Any] = {
     "code": "1",
     "settings": {"seed": 1, "only": ["a", "b"], "rate": 0.5, "none": None},
     "inputs": {"prompts[a:b]": "v1", "templates[b]": "v2"},
 }
-RECIPE = Recipe(**GIVEN)
+RECIPE = Provenance(**GIVEN)
 
 
 @pytest.mark.parametrize(
@@ -29,35 +29,35 @@ RECIPE = Recipe(**GIVEN)
     ],
 )
 def test_each_part_of_a_recipe_counts_in_its_name(change: dict[str, Any]) -> None:
-    assert Recipe(**GIVEN | change).name != RECIPE.name
+    assert Provenance(**GIVEN | change).fingerprint != RECIPE.fingerprint
 
 
 def test_the_order_of_names_does_not_count() -> None:
     turned: dict[str, Any] = {
         key: dict(reversed(GIVEN[key].items())) for key in ("settings", "inputs")
     }
-    assert Recipe(**GIVEN | turned).name == RECIPE.name
+    assert Provenance(**GIVEN | turned).fingerprint == RECIPE.fingerprint
 
 
 def test_a_setting_json_cannot_say_is_refused() -> None:
     with pytest.raises(TypeError):
-        Recipe("1", {"only": {"a"}}, {})
+        Provenance("1", {"only": {"a"}}, {})
 
 
 def test_a_trace_read_back_is_the_trace_that_was_written() -> None:
-    trace = Trace(
-        recipe=Recipe("1", {"only": ("a", "b"), "depth": {1: "x"}}, {"t[p]": "v"}),
+    record = BuildRecord(
+        provenance=Provenance("1", {"only": ("a", "b"), "depth": {1: "x"}}, {"t[p]": "v"}),
         version="abc",
         rows=3,
         facets={"web-soup": "f"},
         facts={"kinds": ["web"]},
         cost={"seconds": 0.25},
     )
-    back = Trace.from_json(json.loads(json.dumps(trace.to_json())))
-    assert back == trace
-    assert back.recipe.name == trace.recipe.name
+    back = BuildRecord.from_json(json.loads(json.dumps(record.to_json())))
+    assert back == record
+    assert back.provenance.fingerprint == record.provenance.fingerprint
 
 
 def test_a_trace_written_before_a_field_was_added_is_read() -> None:
     tree = {"recipe": GIVEN, "version": "abc", "rows": 0}
-    assert Trace.from_json(tree) == Trace(RECIPE, "abc", 0)
+    assert BuildRecord.from_json(tree) == BuildRecord(RECIPE, "abc", 0)

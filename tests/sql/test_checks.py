@@ -11,8 +11,8 @@ import pytest
 
 from cosmo_assets.config.loading import parse_config
 from cosmo_assets.config.schema import Kind
-from cosmo_assets.core.build_record import Recipe, Trace
-from cosmo_assets.incremental.checks import judge, rules
+from cosmo_assets.core.build_record import BuildRecord, Provenance
+from cosmo_assets.incremental.checks import rules, run_checks
 from cosmo_assets.incremental.sql_checks import CONTRACT, SUITE
 from cosmo_assets.pipeline.graph import BY_NAME, GRAPH, TABLES
 from cosmo_assets.pipeline.project import snapshot_of
@@ -20,8 +20,8 @@ from resources.inputs.files import Outside
 from resources.storage.lake import Draft, Lake, write_rows
 
 if TYPE_CHECKING:
-    from cosmo_assets.incremental.checks import Verdict
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.checks import CheckResult
+    from cosmo_assets.incremental.snapshot import Snapshot
 
 Row = dict[str, Any]
 
@@ -608,19 +608,19 @@ def changed(table: str, change: Row) -> dict[str, pl.DataFrame]:
     return {first: frame(table, rows), second: frame(table, [*others[:-1], others[-1] | change])}
 
 
-def broken(verdicts: list[Verdict]) -> dict[str, int]:
-    return {one.rule: one.bad_rows for one in verdicts if not one.passed}
+def broken(check_results: list[CheckResult]) -> dict[str, int]:
+    return {one.rule: one.bad_rows for one in check_results if not one.passed}
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
     """A world whose lake holds the good benchmarks, which scores are held against."""
     lake = Lake(tmp_path_factory.mktemp("lake"))
     for partition, rows in good("benchmark_index").items():
         draft = lake.draft("benchmark_index", partition)
         write_rows(draft, rows.select(pl.lit(partition).alias("partition"), pl.all()))
-        trace = Trace(Recipe("1", {}, {}), version="v1", rows=rows.height)
-        lake.publish("benchmark_index", [Draft(draft, partition, trace)])
+        record = BuildRecord(Provenance("1", {}, {}), version="v1", rows=rows.height)
+        lake.publish("benchmark_index", [Draft(draft, partition, record)])
     config = parse_config((files("cosmo_assets") / "cosmo.yaml").read_text(), file="cosmo.yaml")
     return snapshot_of(config, lake, Outside({}, {}, {}, {}))
 
@@ -639,18 +639,18 @@ def test_every_rule_of_every_table_is_broken_here() -> None:
 
 
 @pytest.mark.parametrize("table", GOOD)
-def test_good_rows_pass_every_rule(table: str, world: World) -> None:
-    verdicts = judge(BY_NAME[table], good(table), world)
-    assert list(verdicts) == list(GOOD[table])
-    for found in verdicts.values():
+def test_good_rows_pass_every_rule(table: str, snapshot: Snapshot) -> None:
+    check_results = run_checks(BY_NAME[table], good(table), snapshot)
+    assert list(check_results) == list(GOOD[table])
+    for found in check_results.values():
         assert [one.rule for one in found] == list(rules(GRAPH, BY_NAME[table]))
         assert broken(found) == {}
 
 
 @pytest.mark.parametrize("table", [table.name for table in TABLES if table.empty])
-def test_partitions_without_rows_pass_every_rule(table: str, world: World) -> None:
+def test_partitions_without_rows_pass_every_rule(table: str, snapshot: Snapshot) -> None:
     empty = {partition: frame(table, []) for partition in GOOD[table]}
-    for found in judge(BY_NAME[table], empty, world).values():
+    for found in run_checks(BY_NAME[table], empty, snapshot).values():
         assert [one.rule for one in found] == list(rules(GRAPH, BY_NAME[table]))
         assert broken(found) == {}
 
@@ -661,10 +661,10 @@ def test_partitions_without_rows_pass_every_rule(table: str, world: World) -> No
     ids=[f"{number}-{table}-{rule}" for number, (table, rule, _) in enumerate(BROKEN)],
 )
 def test_a_broken_row_is_caught_and_its_partition_alone_is_blamed(
-    table: str, rule: str, change: Row, world: World
+    table: str, rule: str, change: Row, snapshot: Snapshot
 ) -> None:
-    verdicts = judge(BY_NAME[table], changed(table, change), world)
-    clean, dirty = verdicts.values()
+    check_results = run_checks(BY_NAME[table], changed(table, change), snapshot)
+    clean, dirty = check_results.values()
     assert broken(clean) == {}
     assert broken(dirty)[rule] >= 1
 
@@ -674,34 +674,36 @@ def test_a_broken_row_is_caught_and_its_partition_alone_is_blamed(
     SOUND,
     ids=[f"{number}-{table}" for number, (table, _) in enumerate(SOUND)],
 )
-def test_an_unusual_row_that_is_right_passes(table: str, change: Row, world: World) -> None:
-    for found in judge(BY_NAME[table], changed(table, change), world).values():
+def test_an_unusual_row_that_is_right_passes(table: str, change: Row, snapshot: Snapshot) -> None:
+    for found in run_checks(BY_NAME[table], changed(table, change), snapshot).values():
         assert broken(found) == {}
 
 
-def test_a_document_in_two_cells_is_told_to_both(world: World) -> None:
+def test_a_document_in_two_cells_is_told_to_both(snapshot: Snapshot) -> None:
     made = changed("documents", {"prompt_id": A})
-    verdicts = judge(BY_NAME["documents"], made, world)
-    assert [broken(found) for found in verdicts.values()] == [{"place": 1}, {"place": 1}]
+    check_results = run_checks(BY_NAME["documents"], made, snapshot)
+    assert [broken(found) for found in check_results.values()] == [{"place": 1}, {"place": 1}]
 
 
-def test_contamination_that_two_thresholds_explain_equally_well_blames_both(world: World) -> None:
+def test_contamination_that_two_thresholds_explain_equally_well_blames_both(
+    snapshot: Snapshot,
+) -> None:
     made = {
         "web-bees:story": frame("contamination", [MATCH | {"ratio": 0.6}]),
         "web-bees:blog": frame("contamination", [MATCH | {"ratio": 0.4, "contaminated": True}]),
     }
-    verdicts = judge(BY_NAME["contamination"], made, world)
-    assert [broken(found) for found in verdicts.values()] == [{"verdict": 1}, {"verdict": 1}]
+    check_results = run_checks(BY_NAME["contamination"], made, snapshot)
+    assert [broken(found) for found in check_results.values()] == [{"verdict": 1}, {"verdict": 1}]
 
 
 @pytest.mark.parametrize("contaminated", [True, False])
 def test_contamination_of_one_verdict_needs_no_threshold(
     contaminated: bool,  # noqa: FBT001
-    world: World,
+    snapshot: Snapshot,
 ) -> None:
     rows = [MATCH | {"ratio": ratio, "contaminated": contaminated} for ratio in (0.2, 0.9)]
     made = {"web-bees:story": frame("contamination", [rows[0], rows[1] | {"prompt_id": B}])}
-    (found,) = judge(BY_NAME["contamination"], made, world).values()
+    (found,) = run_checks(BY_NAME["contamination"], made, snapshot).values()
     assert broken(found) == {}
 
 

@@ -7,24 +7,24 @@ from typing import TYPE_CHECKING
 from resources.storage.retractions import Retractions
 
 if TYPE_CHECKING:
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.snapshot import Snapshot
 
 
-def read_marks(world: World, table: str) -> dict[str, list[str]]:
+def read_marks(snapshot: Snapshot, table: str) -> dict[str, list[str]]:
     """Return ``{partition: what it is built on and was retracted}``.
 
-    What is flagged through another table is of the version of that one that its trace names: equal
+    What is flagged through another table is of the version of that one that its record names: equal
     rows of another version are no worse for that.
     """
-    lineage = world.graph.by_name[table].lineage
+    lineage = snapshot.graph.by_name[table].lineage
     if lineage is None or lineage.handling != "flagged":
         return {}
     parent, key = lineage.through or (table, None)
-    marks = Retractions(world.lake.catalog).marks(parent)
+    marks = Retractions(snapshot.lake.catalog).marks(parent)
     found: dict[str, list[str]] = {}
-    for name, trace in world.traces(table).items() if marks else ():
+    for name, record in snapshot.records(table).items() if marks else ():
         of = key(name) if key else name
-        version = trace.recipe.inputs.get(f"{parent}[{of}]", "") if key else trace.version
+        version = record.provenance.inputs.get(f"{parent}[{of}]", "") if key else record.version
         if (of, version) in marks:
             found[name] = marks[of, version]
     return found

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from cosmo_assets.core.errors import BadInputError
 from cosmo_assets.incremental.build import make
 from cosmo_assets.incremental.context import beside
-from cosmo_assets.incremental.retraction.cut import Cut, cut_table, leftovers
+from cosmo_assets.incremental.retraction.cut import RetractedSnapshot, cut_table, unreachable
 from cosmo_assets.incremental.retraction.flags import read_marks
 from cosmo_assets.incremental.retraction.search import Found, find
-from cosmo_assets.incremental.snapshot import World
+from cosmo_assets.incremental.snapshot import Snapshot
 from resources.storage.lake import BRANCH_LOCK, Lake, write_atomically
 from resources.storage.retractions import Incision, Retractions
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from cosmo_assets.core.build_record import Trace
+    from cosmo_assets.core.build_record import BuildRecord
     from cosmo_assets.incremental.lineage import Handling, Target
 
 
@@ -60,30 +60,32 @@ class Report(NamedTuple):
     marked: dict[str, list[str]]  # table → partitions
 
 
-def retract(world: World, targets: Iterable[Target], *, redact: Redact = keep) -> list[Report]:
+def retract(
+    snapshot: Snapshot, targets: Iterable[Target], *, redact: Redact = keep
+) -> list[Report]:
     """Take ``targets`` out for good, and finish what was begun before.
 
     Raises:
         BadInputError: a run is at work on the lake.
     """
     at = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-    with alone(world.lake):
-        Retractions(world.lake.catalog).begin(targets, at=at)
-        taken = _cut_and_sweep(world, redact)
-    return _remake_all(world, taken)
+    with alone(snapshot.lake):
+        Retractions(snapshot.lake.catalog).begin(targets, at=at)
+        taken = _cut_and_sweep(snapshot, redact)
+    return _remake_all(snapshot, taken)
 
 
-def finish(world: World, *, redact: Redact = keep) -> list[Report]:
+def finish(snapshot: Snapshot, *, redact: Redact = keep) -> list[Report]:
     """Finish the retractions that were begun and broke off.
 
     Raises:
         BadInputError: a run is at work on the lake.
     """
-    if not Retractions(world.lake.catalog).unfinished():
+    if not Retractions(snapshot.lake.catalog).unfinished():
         return []
-    with alone(world.lake):
-        taken = _cut_and_sweep(world, redact)
-    return _remake_all(world, taken)
+    with alone(snapshot.lake):
+        taken = _cut_and_sweep(snapshot, redact)
+    return _remake_all(snapshot, taken)
 
 
 @contextlib.contextmanager
@@ -98,46 +100,46 @@ def alone(lake: Lake) -> Iterator[None]:
         yield
 
 
-def _cut_and_sweep(world: World, redact: Redact) -> dict[int, int]:
-    """Cut out what is not cut yet, then remove from disk what no trace names any more.
+def _cut_and_sweep(snapshot: Snapshot, redact: Redact) -> dict[int, int]:
+    """Cut out what is not cut yet, then remove from disk what no record names any more.
 
     Returns:
         How many replies each unfinished retraction took out of the ledger.
     """
-    retractions = Retractions(world.lake.catalog)
+    retractions = Retractions(snapshot.lake.catalog)
     begun = [target for one in retractions.unfinished() if not one.work for target in one.targets]
     if begun:
-        cut(world, sorted(set(begun)))
+        cut(snapshot, sorted(set(begun)))
     taken: dict[int, int] = {}
     for one in retractions.unfinished():
-        _sweep(world, one.work, redact)
-        taken[one.id] = world.graph.retraction.forget(world, one.work)
+        _sweep(snapshot, one.work, redact)
+        taken[one.id] = snapshot.graph.retraction.forget(snapshot, one.work)
     return taken
 
 
-def cut(world: World, targets: list[Target]) -> None:
+def cut(snapshot: Snapshot, targets: list[Target]) -> None:
     """Write versions without the descendants and, in one transaction, make them the current ones.
 
     What a person had edited and not run yet is as stale after it as before.
     """
-    lake = world.lake
+    lake = snapshot.lake
     retractions = Retractions(lake.catalog)
     listed = {one[:2] for one in retractions.all()}
     then = frozenset(listed - set(targets))
-    given = (world.graph, world.config, lake, world.all_outside)
-    before = World(*given, retracted=then, codes=world.codes)
-    after = Cut(*given, retracted=frozenset(listed), codes=world.codes)
-    named = world.graph.by_name
+    given = (snapshot.graph, snapshot.config, lake, snapshot.all_outside)
+    before = Snapshot(*given, retracted=then, codes=snapshot.codes)
+    after = RetractedSnapshot(*given, retracted=frozenset(listed), codes=snapshot.codes)
+    named = snapshot.graph.by_name
     found = find(before, targets)
-    current: dict[str, dict[str, Trace | None]] = {}
+    current: dict[str, dict[str, BuildRecord | None]] = {}
     counts: dict[str, dict[str, int]] = {"rewritten": {}, "kept": {}, "dropped": {}}
-    for name in _handled(world, "cut"):
+    for name in _handled(snapshot, "cut"):
         done = cut_table(named[name], before, after, found)
         current[name] = done.changes
         for what, count in done.counts.items():
             counts[what][name] = count
-    for name in _handled(world, "rebuilt"):
-        gone = leftovers(named[name], before, after)
+    for name in _handled(snapshot, "rebuilt"):
+        gone = unreachable(named[name], before, after)
         current[name] = dict.fromkeys(gone)
         counts["dropped"][name] = len(gone)
     marks = [(*one, " ".join(target)) for one in sorted(found.flagged) for target in targets]
@@ -145,11 +147,11 @@ def cut(world: World, targets: list[Target]) -> None:
         "branch": lake.branch,
         "folders": [str(folder.relative_to(lake.root)) for folder in found.folders],
         "touched": _names(found),
-        "ids": sorted(world.graph.retraction.ids(found.traced)),
+        "ids": sorted(snapshot.graph.retraction.ids(found.traced)),
         "remake": _to_remake(before, after, found),
         "rows": {name: found.rows(name).height for name in found.rows_of},
         "versions": len(found.gone),
-        **world.graph.retraction.note(world, found.traced),
+        **snapshot.graph.retraction.note(snapshot, found.traced),
         **counts,
     }
     retractions.cut(lake.branch, Incision(found.gone, current, marks, found.because), work=work)
@@ -163,24 +165,24 @@ def _names(found: Found) -> dict[str, list[str]]:
     return {table: sorted(parts) for table, parts in names.items()}
 
 
-def _to_remake(before: World, after: World, found: Found) -> dict[str, list[str]]:
+def _to_remake(before: Snapshot, after: Snapshot, found: Found) -> dict[str, list[str]]:
     """List what is to be made from what stays: what was fresh, or loses rows."""
     wanted: dict[str, list[str]] = {}
     for name in _handled(before, "rebuilt"):
         table = before.graph.by_name[name]
         touched = found.partitions(name) if name in found.rows_of else set()
-        traces = before.traces(name)
+        records = before.records(name)
         wanted[name] = [
             one
             for one in after.partitions(table.by)
-            if one in touched or (one in traces and before.state(table, one).status == "fresh")
+            if one in touched or (one in records and before.state(table, one).status == "fresh")
         ]
     return wanted
 
 
-def _sweep(world: World, work: Mapping[str, Any], redact: Redact) -> None:
+def _sweep(snapshot: Snapshot, work: Mapping[str, Any], redact: Redact) -> None:
     """Remove folders, half-made drafts, told errors and events that may hold what is gone."""
-    lake = world.lake
+    lake = snapshot.lake
     for relative in work["folders"]:
         folder = lake.root / relative
         shutil.rmtree(folder, ignore_errors=not folder.exists())
@@ -190,7 +192,7 @@ def _sweep(world: World, work: Mapping[str, Any], redact: Redact) -> None:
             parent.rmdir()
     partitions = {one for names in work["touched"].values() for one in names}
     redact(lake.root / "dagster", partitions=partitions, ids=work["ids"])
-    for name in world.graph.by_name:
+    for name in snapshot.graph.by_name:
         lake.sweep_drafts(name)
         lake.sweep_drafts(beside(name))
     for name, partitions in work["touched"].items():
@@ -202,30 +204,30 @@ def _sweep(world: World, work: Mapping[str, Any], redact: Redact) -> None:
                 write_atomically(path, json.dumps(rest, indent=1, sort_keys=True))
 
 
-def _remake_all(world: World, taken: Mapping[int, int]) -> list[Report]:
+def _remake_all(snapshot: Snapshot, taken: Mapping[int, int]) -> list[Report]:
     """Make what is computed from completions, for every retraction that is cut."""
     reports: list[Report] = []
-    retractions = Retractions(world.lake.catalog)
+    retractions = Retractions(snapshot.lake.catalog)
     for one in retractions.unfinished():
-        report = _remake(world, one.targets, one.work, replies=taken[one.id])
+        report = _remake(snapshot, one.targets, one.work, replies=taken[one.id])
         retractions.finish(one.id)
         reports.append(report)
     return reports
 
 
 def _remake(
-    world: World, targets: tuple[Target, ...], work: Mapping[str, Any], *, replies: int
+    snapshot: Snapshot, targets: tuple[Target, ...], work: Mapping[str, Any], *, replies: int
 ) -> Report:
     """Make the partitions that a retraction listed; on another branch a run does so."""
     remade: dict[str, int] = {}
     unchanged: dict[str, int] = {}
     failed: dict[str, str] = {}
-    wanted = work["remake"] if work["branch"] == world.lake.branch else {}
-    for name in _handled(world, "rebuilt"):
-        table = world.graph.by_name[name]
-        now = world.again()
+    wanted = work["remake"] if work["branch"] == snapshot.lake.branch else {}
+    for name in _handled(snapshot, "rebuilt"):
+        table = snapshot.graph.by_name[name]
+        now = snapshot.again()
         live = set(now.partitions(table.by))
-        old = {one: trace.version for one, trace in now.traces(name).items()}
+        old = {one: record.version for one, record in now.records(name).items()}
         for one in make(table, [p for p in wanted.get(name, ()) if p in live], now):
             if one.fate in {"failed", "rejected"}:
                 failed[f"{name}[{one.partition}]"] = one.error
@@ -233,7 +235,7 @@ def _remake(
                 same = old.get(one.partition) == one.version
                 count = unchanged if same else remade
                 count[name] = count.get(name, 0) + 1
-    marked = _marked(world.again(), targets)
+    marked = _marked(snapshot.again(), targets)
     return Report(
         targets=targets,
         rows={name: count for name, count in work["rows"].items() if count},
@@ -249,30 +251,30 @@ def _remake(
     )
 
 
-def _marked(world: World, targets: Iterable[Target]) -> dict[str, list[str]]:
+def _marked(snapshot: Snapshot, targets: Iterable[Target]) -> dict[str, list[str]]:
     """List what is current and was built on ``targets``."""
     mine = {" ".join(target) for target in targets}
     return {
-        table: [one for one, marks in read_marks(world, table).items() if mine & set(marks)]
-        for table in _handled(world, "flagged")
+        table: [one for one, marks in read_marks(snapshot, table).items() if mine & set(marks)]
+        for table in _handled(snapshot, "flagged")
     }
 
 
-def _handled(world: World, handling: Handling) -> list[str]:
+def _handled(snapshot: Snapshot, handling: Handling) -> list[str]:
     """Name the tables that a retraction handles so, in pipeline order."""
     return [
         table.name
-        for table in world.graph.tables
+        for table in snapshot.graph.tables
         if table.lineage and table.lineage.handling == handling
     ]
 
 
-def tell_listing(world: World, found: Found) -> dict[str, Any]:
+def tell_listing(snapshot: Snapshot, found: Found) -> dict[str, Any]:
     """Say what a retraction would take: current rows by key, and how many others."""
-    marked = {name: _flagged_now(world, name, found) for name in _handled(world, "flagged")}
+    marked = {name: _flagged_now(snapshot, name, found) for name in _handled(snapshot, "flagged")}
     tables: dict[str, Any] = {}
     for name in found.rows_of:
-        keys = ("partition", *world.graph.by_name[name].key)
+        keys = ("partition", *snapshot.graph.by_name[name].key)
         now = found.rows(name).select(keys).unique().sort(keys)
         then = found.rows(name, now=False).select(keys).height
         if now.height or then:
@@ -285,16 +287,16 @@ def tell_listing(world: World, found: Found) -> dict[str, Any]:
     }
 
 
-def _flagged_now(world: World, table: str, found: Found) -> list[str]:
+def _flagged_now(snapshot: Snapshot, table: str, found: Found) -> list[str]:
     """Name the current partitions of a flagged table that are built on what is found."""
-    lineage = world.graph.by_name[table].lineage
+    lineage = snapshot.graph.by_name[table].lineage
     assert lineage is not None
-    traces = world.traces(table)
+    records = snapshot.records(table)
     if lineage.through is None:
-        return sorted(n for n, one in traces.items() if (table, n, one.version) in found.flagged)
+        return sorted(n for n, one in records.items() if (table, n, one.version) in found.flagged)
     parent, key = lineage.through
-    hit = set(_flagged_now(world, parent, found))
-    return [name for name in traces if key(name) in hit]
+    hit = set(_flagged_now(snapshot, parent, found))
+    return [name for name in records if key(name) in hit]
 
 
 def list_retractions(lake: Lake) -> list[dict[str, Any]]:

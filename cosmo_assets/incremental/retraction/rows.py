@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cosmo_assets.core.build_record import Recipe
+from cosmo_assets.core.build_record import Provenance
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,7 +21,9 @@ def without(rows: pl.DataFrame, gone: pl.DataFrame, *, key: Sequence[str]) -> pl
     return rows.sort(on).join(gone.select(on).unique(), on=on, how="anti", maintain_order="left")
 
 
-def carry_over(made: Recipe, before: Recipe | None, now: Recipe | None) -> Recipe:
+def rebase_provenance(
+    made: Provenance, before: Provenance | None, now: Provenance | None
+) -> Provenance:
     """Say that what was made is what is wanted now, as far as it was what was wanted before.
 
     So what a person had edited and not run yet stays to be made.
@@ -35,7 +37,7 @@ def carry_over(made: Recipe, before: Recipe | None, now: Recipe | None) -> Recip
         return made
     code = now.code if made.code == before.code else made.code
     settings = _carry(made.settings, before.settings, now.settings)
-    return Recipe(code, settings, _carry(made.inputs, before.inputs, now.inputs))
+    return Provenance(code, settings, _carry(made.inputs, before.inputs, now.inputs))
 
 
 def _carry(

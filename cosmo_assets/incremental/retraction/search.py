@@ -13,7 +13,7 @@ from cosmo_assets.incremental.retraction.rows import AT
 from cosmo_assets.incremental.retraction.versions import (
     list_versions,
     scan_versions,
-    world_versions,
+    snapshot_versions,
 )
 from resources.storage.lake import ROWS
 from resources.storage.retractions import Retractions
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cosmo_assets.incremental.lineage import Location, Target, Traced
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.snapshot import Snapshot
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Found:
     targets: tuple[Target, ...]
     rows_of: dict[str, pl.DataFrame]  # table → descending rows of all versions
     traced: Traced
-    gone: frozenset[Location]  # versions that hold such rows, in the lake or named by a trace
+    gone: frozenset[Location]  # versions that hold such rows, in the lake or named by a record
     whole: frozenset[Location]  # those of them of which no row stays
     current: dict[str, dict[str, str]]  # table → partition → version, on the branch looked at
     flagged: frozenset[Location]  # versions built on such rows that stay
@@ -60,72 +60,72 @@ class Found:
         return {p for t, p, v in self.gone if t == table and current.get(p) == v}
 
 
-def find(world: World, targets: Iterable[Target]) -> Found:
+def find(snapshot: Snapshot, targets: Iterable[Target]) -> Found:
     """Look for all descendants of ``targets``. Changes nothing."""
-    given, graph = list(targets), world.graph
-    places = list_versions(world)
-    scan = _scanner(world, places)
-    traced = graph.retraction.trace(world, given, scan)
-    rows = _with_derived(world, traced.rows, scan)
+    given, graph = list(targets), snapshot.graph
+    places = list_versions(snapshot)
+    scan = _scanner(snapshot, places)
+    traced = graph.retraction.trace(snapshot, given, scan)
+    rows = _with_derived(snapshot, traced.rows, scan)
     gone = {
         (name, *at) for name, found in rows.items() for at in found.select(AT).unique().iter_rows()
     }
     gone |= traced.whole | traced.gone
-    stored = Retractions(world.lake.catalog).stored(recipes=False)
+    stored = Retractions(snapshot.lake.catalog).stored(provenances=False)
     named = {(one.table, one.partition, one.version) for one in stored}
     named |= {(name, *at) for name, found in places.items() for at in found}
-    gone |= {one for one in named if _goes_by_name(world, one, traced.detail)}
+    gone |= {one for one in named if _goes_by_name(snapshot, one, traced.detail)}
     return Found(
         targets=tuple(given),
         rows_of=rows,
         traced=traced,
         gone=frozenset(gone),
         whole=frozenset(traced.whole),
-        current={name: world_versions(world, name) for name in graph.by_name},
-        flagged=frozenset(graph.retraction.flags(world, gone)),
+        current={name: snapshot_versions(snapshot, name) for name in graph.by_name},
+        flagged=frozenset(graph.retraction.flags(snapshot, gone)),
         folders=(
-            *(world.lake.folder(*one) for one in sorted(gone)),
-            *_rejected(world, gone, traced),
+            *(snapshot.lake.folder(*one) for one in sorted(gone)),
+            *_rejected(snapshot, gone, traced),
         ),
         because=tuple(graph.retraction.tell(*one) for one in given),
     )
 
 
 def _scanner(
-    world: World, places: Mapping[str, list[tuple[str, str]]]
+    snapshot: Snapshot, places: Mapping[str, list[tuple[str, str]]]
 ) -> Callable[[str], pl.LazyFrame]:
     """Open all versions of a table: partition, version, its key and what tells of descent."""
-    return lambda table: scan_versions(world, table, places[table])
+    return lambda table: scan_versions(snapshot, table, places[table])
 
 
 def _with_derived(
-    world: World, traced: Mapping[str, pl.DataFrame], scan: Callable[[str], pl.LazyFrame]
+    snapshot: Snapshot, traced: Mapping[str, pl.DataFrame], scan: Callable[[str], pl.LazyFrame]
 ) -> dict[str, pl.DataFrame]:
     """Add the rows of tables that descend with those of one parent."""
     found = dict(traced)
-    for table in world.graph.tables:
+    for table in snapshot.graph.tables:
         lineage = table.lineage
         if lineage and lineage.parent:
             keys = ["partition", *lineage.on]
             parents = found[lineage.parent].select(keys).unique()
             rows = scan(table.name).join(parents.lazy(), on=keys, how="semi")
             found[table.name] = rows.collect()
-    return {name: found[name] for name in world.graph.by_name if name in found}
+    return {name: found[name] for name in snapshot.graph.by_name if name in found}
 
 
-def name_targets(world: World, given: Mapping[str, str | None]) -> list[Target]:
+def name_targets(snapshot: Snapshot, given: Mapping[str, str | None]) -> list[Target]:
     """Check what a person wants gone: ``{kind: name}``.
 
     Raises:
         BadInputError: neither the configuration nor the lake knows the name.
     """
-    retraction = world.graph.retraction
+    retraction = snapshot.graph.retraction
     targets = [(kind, name) for kind, name in given.items() if name is not None]
-    before = {one[:2] for one in Retractions(world.lake.catalog).all()}
+    before = {one[:2] for one in Retractions(snapshot.lake.catalog).all()}
     for kind, name in targets:
         if (kind, name) in before:
             continue
-        known = retraction.known(world, kind, name)
+        known = retraction.known(snapshot, kind, name)
         if name not in known:
             mend = retraction.mend(kind) or _mend(name, known)
             msg = f"there is no {kind} {name!r}; {mend}"
@@ -138,27 +138,27 @@ def _mend(name: str, known: set[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(known))}"
 
 
-def _goes_by_name(world: World, place: Location, detail: Any) -> bool:
+def _goes_by_name(snapshot: Snapshot, place: Location, detail: Any) -> bool:
     """Whether a whole partition goes by its name."""
     table, partition, _ = place
-    if table not in world.graph.by_name:
+    if table not in snapshot.graph.by_name:
         return False
-    return world.graph.retraction.goes(detail, world.graph.by_name[table].by, partition)
+    return snapshot.graph.retraction.goes(detail, snapshot.graph.by_name[table].by, partition)
 
 
-def _rejected(world: World, gone: set[Location], traced: Traced) -> list[Path]:
+def _rejected(snapshot: Snapshot, gone: set[Location], traced: Traced) -> list[Path]:
     """List folders of rejected rows that may descend: of a touched partition, or by an id."""
     names = {partition for _, partition, _ in gone}
-    ids = pl.Series(sorted(world.graph.retraction.ids(traced)), dtype=pl.String).implode()
+    ids = pl.Series(sorted(snapshot.graph.retraction.ids(traced)), dtype=pl.String).implode()
     found: list[Path] = []
-    root = world.lake.root / "rejected"
+    root = snapshot.lake.root / "rejected"
     for file in sorted(root.rglob(ROWS)):
         table, *parts = file.relative_to(root).parts[:-1]
         partition = ":".join(parts)
         rows = pl.read_parquet(file).select(pl.selectors.string())
         if (
             partition in names
-            or _goes_by_name(world, (table, partition, ""), traced.detail)
+            or _goes_by_name(snapshot, (table, partition, ""), traced.detail)
             or any(column.is_in(ids).any() for column in rows)
         ):
             found.append(file.parent)

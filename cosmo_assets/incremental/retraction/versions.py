@@ -13,33 +13,35 @@ from resources.storage.lake import ROWS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.snapshot import Snapshot
     from resources.storage.retractions import Stored
 
 INPUT = re.compile(r"^([a-z_]+)\[([^*\]]+)\]$")  # table[partition]
 
 
-def world_versions(world: World, table: str) -> dict[str, str]:
+def snapshot_versions(snapshot: Snapshot, table: str) -> dict[str, str]:
     """Return every current version of a table, orphans included."""
-    return {name: trace.version for name, trace in world.traces(table).items()}
+    return {name: record.version for name, record in snapshot.records(table).items()}
 
 
-def list_versions(world: World) -> dict[str, list[tuple[str, str]]]:
+def list_versions(snapshot: Snapshot) -> dict[str, list[tuple[str, str]]]:
     """List ``table → [(partition, version)]`` of all folders there are."""
     found: dict[str, list[tuple[str, str]]] = {}
-    root = world.lake.root / "tables"
+    root = snapshot.lake.root / "tables"
     for file in sorted(root.rglob(ROWS)):
         table, *partition, version, _ = file.relative_to(root).parts
         found.setdefault(table, []).append((":".join(partition), version))
-    return {name: found.get(name, []) for name in {*found, *world.graph.by_name}}
+    return {name: found.get(name, []) for name in {*found, *snapshot.graph.by_name}}
 
 
-def scan_versions(world: World, table: str, places: Iterable[tuple[str, str]]) -> pl.LazyFrame:
+def scan_versions(
+    snapshot: Snapshot, table: str, places: Iterable[tuple[str, str]]
+) -> pl.LazyFrame:
     """Open versions as one frame: ``partition, version``, the table's key and what is needed."""
-    found = world.graph.by_name[table]
+    found = snapshot.graph.by_name[table]
     columns = found.lineage.columns if found.lineage else None
     wanted = {name: found.schema[name] for name in (*found.key, *(columns or ()))}
-    files = {str(world.lake.rows_file(table, *place)): place for place in places}
+    files = {str(snapshot.lake.rows_file(table, *place)): place for place in places}
     return scan_files(files, wanted)
 
 
@@ -65,11 +67,11 @@ def scan_files(files: Mapping[str, tuple[str, str]], wanted: Mapping[str, Any]) 
     return rows.join(places, on="file").select(*schema)
 
 
-def edges_of(traces: Iterable[Stored]) -> pl.DataFrame:
-    """List what single partitions every trace read; a row of nulls where it read none."""
+def edges_of(records: Iterable[Stored]) -> pl.DataFrame:
+    """List what single partitions every record read; a row of nulls where it read none."""
     rows = [
         (one.table, one.partition, one.version, one.id, *read)
-        for one in traces
+        for one in records
         for read in _reads(one) or [(None, None, None)]
     ]
     names = ("tbl", *AT, "trace", "in_tbl", "in_partition", "in_version")
@@ -77,7 +79,7 @@ def edges_of(traces: Iterable[Stored]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def _reads(trace: Stored) -> list[tuple[str, str, str]]:
-    """List ``(table, partition, version)`` of the single partitions that a trace read."""
-    inputs = [(INPUT.match(label), version) for label, version in trace.recipe.inputs.items()]
+def _reads(record: Stored) -> list[tuple[str, str, str]]:
+    """List ``(table, partition, version)`` of the single partitions that a record read."""
+    inputs = [(INPUT.match(label), version) for label, version in record.provenance.inputs.items()]
     return [(found[1], found[2], version) for found, version in inputs if found]

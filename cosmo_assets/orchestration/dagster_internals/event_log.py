@@ -72,7 +72,7 @@ class KeptOpenEventLog(SqliteEventLogStorage):
 
     Dagster opens and closes a database for each event it stores, and each close and each commit
     flushes to disk: 30 ms an event. Here the files in use stay open, and commits reach the
-    operating system: a killed process loses nothing. Should the power fail, the lake's traces
+    operating system: a killed process loses nothing. Should the power fail, the lake's records
     tell Dagster anew. A batch of events is one transaction (``benchmarks/bookkeeping.py``).
 
     Dagster also keeps a file for each run, and most of what stands in it a second time in the
@@ -154,11 +154,11 @@ class KeptOpenEventLog(SqliteEventLogStorage):
         for at in sorted(newest.values()):  # each kind of event updates columns of its own
             self._store_asset_event(index, events[at], ids[at])
         self._forget_plans(index, events)
-        stands = {_check_of(told): ids[at] for at in logged if (told := _verdict(events[at]))}
+        stands = {_check_of(told): ids[at] for at in logged if (told := _check_result(events[at]))}
         checks = [
             _check_row(told, row, ids.get(at, stands.get(_check_of(told))))
             for at, (event, row) in enumerate(zip(events, rows, strict=True))
-            if (told := _verdict(event))
+            if (told := _check_result(event))
         ]
         if checks:
             adding = insert(AssetCheckExecutionsTable)
@@ -295,7 +295,7 @@ def _without_absent(tree: dict[str, Any]) -> dict[str, Any]:
     return {name: one for name, one in tree.items() if one is not None and one != {}}
 
 
-def _verdict(entry: EventLogEntry) -> dg.AssetCheckEvaluation | None:
+def _check_result(entry: EventLogEntry) -> dg.AssetCheckEvaluation | None:
     """Return the evaluation of a check that an entry tells of."""
     if entry.dagster_event is None or entry.dagster_event_type != CHECKED:
         return None
@@ -312,12 +312,12 @@ def _logged(events: Sequence[EventLogEntry]) -> list[int]:
     passed = {
         _check_of(told): at
         for at, event in enumerate(events)
-        if (told := _verdict(event)) and told.passed
+        if (told := _check_result(event)) and told.passed
     }
     return [
         at
         for at, event in enumerate(events)
-        if not ((told := _verdict(event)) and told.passed) or passed[_check_of(told)] == at
+        if not ((told := _check_result(event)) and told.passed) or passed[_check_of(told)] == at
     ]
 
 

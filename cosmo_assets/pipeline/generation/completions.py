@@ -15,8 +15,8 @@ from cosmo_assets.algorithms.generation.completion_key import sampled_keys, samp
 from cosmo_assets.algorithms.generation.text_flags import Mark, mark_text
 from cosmo_assets.incremental.cost import Estimate
 from cosmo_assets.incremental.lineage import traced
-from cosmo_assets.incremental.planned_snapshot import Supposed, is_known
-from cosmo_assets.incremental.table import Calls, Column, Made, Table, same
+from cosmo_assets.incremental.planned_snapshot import PlannedSnapshot, is_known
+from cosmo_assets.incremental.table import Calls, Column, Output, Table, same
 from cosmo_assets.pipeline.calls import most_tokens
 from cosmo_assets.pipeline.prompts.mixture import check_mixture
 from cosmo_assets.pipeline.prompts.plan_ahead import count_prompts, foresee_prompts, foreseeable
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from cosmo_assets.config import schema as config
-    from cosmo_assets.incremental.context import Step
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.context import BuildContext
+    from cosmo_assets.incremental.snapshot import Snapshot
     from resources.generation.generator import Generator
     from resources.generation.monitor import Watch
     from resources.ledger.ledger import Ledger
@@ -40,18 +40,18 @@ WINDOW = 2_000  # prompts that are looked up in the ledger together
 ENOUGH = 10  # answers of a cell, to tell what its other prompts will take
 
 
-def _make(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
+def _make(context: BuildContext) -> Iterator[tuple[str, Callable[[], Output]]]:
     """Answer prompts as fast as they are taken, and make each cell once it has its last."""
-    settings = step.world.config.generator
-    traces = step.world.traces("prompts")
-    wanted = {cell: traces[cell].rows for cell in step.partitions}
+    settings = context.snapshot.config.generator
+    records = context.snapshot.records("prompts")
+    wanted = {cell: records[cell].rows for cell in context.partitions}
     for cell in (cell for cell, prompts in wanted.items() if not prompts):
-        yield cell, partial(Made, pl.DataFrame(schema=COMPLETIONS.schema))
+        yield cell, partial(Output, pl.DataFrame(schema=COMPLETIONS.schema))
     with (
-        open_ledger(step.world.config, step.lake) as ledger,
-        watching(step.lake, step.table.name, settings, total=sum(wanted.values())) as watch,
+        open_ledger(context.snapshot.config, context.lake) as ledger,
+        watching(context.lake, context.table.name, settings, total=sum(wanted.values())) as watch,
         Stream(
-            (_prompts(step, cells) for cells in _windows(wanted)),
+            (_prompts(context, cells) for cells in _windows(wanted)),
             rows=sum(wanted.values()),
             open_writer=partial(_writer, settings, watch),
             ledger=ledger,
@@ -84,13 +84,13 @@ def _windows(wanted: dict[str, int]) -> Iterator[list[str]]:
         yield window
 
 
-def _prompts(step: Step, cells: list[str]) -> pl.DataFrame:
-    prompts = step.scan("prompts", cells)
+def _prompts(context: BuildContext, cells: list[str]) -> pl.DataFrame:
+    prompts = context.scan("prompts", cells)
     cell = pl.col("partition").alias("cell")
     return prompts.select(cell, "prompt_id", "prompt", "sampling").collect()
 
 
-def _cell(rows: pl.DataFrame, settings: config.Generator) -> Made:
+def _cell(rows: pl.DataFrame, settings: config.Generator) -> Output:
     """Make a cell. Only what was asked for now was paid for now."""
     rows = rows.with_columns(
         pl.lit(settings.model).alias("model"),
@@ -123,44 +123,46 @@ def _cell(rows: pl.DataFrame, settings: config.Generator) -> Made:
     # a prompt's in the mean, paid now or before: forecasts go by them
     facts = {name: count / rows.height for name, count in tokens.items() if rows.height}
     kept = rows.select(list(COMPLETIONS.columns))
-    return Made(kept, metadata=counts | tokens, facts=facts, cost=dict(cost))
+    return Output(kept, metadata=counts | tokens, facts=facts, cost=dict(cost))
 
 
 def _tokens(rows: pl.DataFrame) -> dict[str, int]:
     return {name: int(rows[name].sum()) for name in ("prompt_tokens", "completion_tokens")}
 
 
-def _estimate(world: World, cells: Sequence[str]) -> dict[str, Estimate]:
+def _estimate(snapshot: Snapshot, cells: Sequence[str]) -> dict[str, Estimate]:
     """Count what cells ask for. Where their prompts are known, what was answered is free."""
-    if not isinstance(world, Supposed):
-        return _count_unanswered(world, cells, ())
-    counts = {cell: Estimate(calls) for cell, calls in count_prompts(world, cells).items()}
+    if not isinstance(snapshot, PlannedSnapshot):
+        return _count_unanswered(snapshot, cells, ())
+    counts = {cell: Estimate(calls) for cell, calls in count_prompts(snapshot, cells).items()}
     known = [
-        cell for cell in cells if (recipe := world.recipe(COMPLETIONS, cell)) and is_known(recipe)
+        cell
+        for cell in cells
+        if (provenance := snapshot.provenance(COMPLETIONS, cell)) and is_known(provenance)
     ]
-    others = foreseeable(world, sorted(set(cells) - set(known)))
+    others = foreseeable(snapshot, sorted(set(cells) - set(known)))
     if not known and not others:
         return counts
-    return counts | _count_unanswered(world, known, foresee_prompts(world, others))
+    return counts | _count_unanswered(snapshot, known, foresee_prompts(snapshot, others))
 
 
 def _count_unanswered(
-    world: World,
+    snapshot: Snapshot,
     cells: Sequence[str],
     foreseen: Iterable[tuple[list[str], pl.DataFrame]],
 ) -> dict[str, Estimate]:
     """Count the prompts that the ledger has no answer to; one of several cells, once.
 
     Args:
-        world: one look at everything.
+        snapshot: one reading of everything.
         cells: whose prompts the lake has.
         foreseen: cells, and their prompts to be: ``partition, prompt, sampling``.
     """
     found = dict.fromkeys(cells, Estimate(0))
     seen: set[str] = set()
-    with open_ledger(world.config, world.lake) as ledger:
-        for names, prompts in itertools.chain(_written(world, cells), foreseen):
-            keyed = prompts.with_columns(sampled_keys(prompts, world.config.generator))
+    with open_ledger(snapshot.config, snapshot.lake) as ledger:
+        for names, prompts in itertools.chain(_written(snapshot, cells), foreseen):
+            keyed = prompts.with_columns(sampled_keys(prompts, snapshot.config.generator))
             once = keyed.unique("key", keep="first", maintain_order=True)
             once = once.with_columns(ledger.has(once["key"]).alias("known"))
             new = once.filter(~pl.col("known") & ~pl.col("key").is_in(seen))
@@ -171,11 +173,11 @@ def _count_unanswered(
     return found
 
 
-def _written(world: World, cells: Sequence[str]) -> Iterator[tuple[list[str], pl.DataFrame]]:
+def _written(snapshot: Snapshot, cells: Sequence[str]) -> Iterator[tuple[list[str], pl.DataFrame]]:
     """Read the prompts of cells, some cells at a time."""
-    traces = world.traces("prompts")
-    for window in _windows({cell: traces[cell].rows for cell in cells}):
-        rows = world.lake.scan("prompts", world.versions("prompts", window))
+    records = snapshot.records("prompts")
+    for window in _windows({cell: records[cell].rows for cell in cells}):
+        rows = snapshot.lake.scan("prompts", snapshot.versions("prompts", window))
         yield window, rows.select("partition", "prompt", "sampling").collect()
 
 
@@ -188,10 +190,10 @@ def _tokens_of_some(known: pl.DataFrame, ledger: Ledger) -> dict[str, tuple[tupl
     return {str(cell): tuple(rows.iter_rows()) for (cell,), rows in cells.items()}
 
 
-def _refuse(world: World) -> None:
+def _refuse(snapshot: Snapshot) -> None:
     """Raise BadInputError where nothing may be asked: a retracted model, a broken cap."""
-    require_generator(world)
-    check_mixture(world)
+    require_generator(snapshot)
+    check_mixture(snapshot)
 
 
 COMPLETIONS = Table(
@@ -213,7 +215,7 @@ COMPLETIONS = Table(
         "error": Column(pl.String, "why it failed"),
     },
     key=("prompt_id",),
-    work=_make,
+    build=_make,
     parents=(same("prompts"),),
     settings=lambda config, _: {f"generator.{k}": v for k, v in config.generator.key().items()},
     calls=Calls(_estimate, most_tokens),

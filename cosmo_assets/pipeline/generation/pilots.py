@@ -21,7 +21,7 @@ from cosmo_assets.incremental.cost import Cost
 from cosmo_assets.incremental.forecast import forecast_tokens
 from cosmo_assets.incremental.plan import RUN
 from cosmo_assets.incremental.planner import plan_tables
-from cosmo_assets.incremental.table import part
+from cosmo_assets.incremental.table import key_part
 from cosmo_assets.pipeline.generation.completions import COMPLETIONS
 from cosmo_assets.pipeline.keys import corpora_in_use
 from cosmo_assets.pipeline.prompts.tables import PROMPTS, read_text
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from cosmo_assets.config.schema import Generator
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.snapshot import Snapshot
     from resources.generation import generator
     from resources.ledger.ledger import Ledger
 
@@ -59,7 +59,7 @@ class Expected(NamedTuple):
 
 
 def choose_prompts(
-    world: World, count: int, *, styles: Sequence[str] = (), cells: Sequence[str] = ()
+    snapshot: Snapshot, count: int, *, styles: Sequence[str] = (), cells: Sequence[str] = ()
 ) -> pl.DataFrame:
     """Choose the first prompts of each cell, by ``doc_id``.
 
@@ -67,7 +67,7 @@ def choose_prompts(
     prompts hold the fewer.
 
     Args:
-        world: the project.
+        snapshot: the project.
         count: prompts a cell.
         styles: only these.
         cells: only those of these names, in which ``*`` stands for anything.
@@ -80,36 +80,36 @@ def choose_prompts(
             ask: it says what makes them.
     """
     for style in styles:
-        _require_known(style, world.partitions("styles"), "style")
-    live = world.partitions("cells")
+        _require_known(style, snapshot.partitions("styles"), "style")
+    live = snapshot.partitions("cells")
     wanted = [
         cell
         for cell in live
         if (not cells or any(fnmatch.fnmatchcase(cell, one) for one in cells))
-        and (not styles or part(cell, 1) in styles)
+        and (not styles or key_part(cell, 1) in styles)
     ]
     if live and not wanted:
         shown = ", ".join(live[:3])
         msg = f"no cell is of these names and styles; there are {len(live):,}: {shown}, …"
         raise BadInputError(msg)
-    _require_fresh(world, wanted)
-    rows = world.lake.scan("prompts", world.versions("prompts", wanted))
+    _require_fresh(snapshot, wanted)
+    rows = snapshot.lake.scan("prompts", snapshot.versions("prompts", wanted))
     order = ["partition", "doc_id", "prompt_id"]
     first = rows.select(order).collect().sort(order).group_by("partition").head(count)
     chosen = rows.join(first.lazy(), on=["partition", "prompt_id"], how="semi")
     return chosen.select(CHOSEN).collect().sort(order)
 
 
-def _require_fresh(world: World, wanted: Sequence[str]) -> None:
+def _require_fresh(snapshot: Snapshot, wanted: Sequence[str]) -> None:
     """Refuse prompts that a run would write anew: their answers would be bought in vain."""
-    before = world.graph.up_to(PROMPTS)
-    plans = plan_tables(world, before)
+    before = snapshot.graph.up_to(PROMPTS)
+    plans = plan_tables(snapshot, before)
     planned = {one.partition: one for one in plans[-1].planned if one.status != "orphan"}
     stale = [planned[cell] for cell in wanted if cell in planned]
     if wanted and not stale:
         return
     began = next((at for at, one in enumerate(plans) if one.count(*RUN)), 0)
-    idle = () if corpora_in_use(world) else ("corpora", "grounded_cells")
+    idle = () if corpora_in_use(snapshot) else ("corpora", "grounded_cells")
     names = [table.name for table in before[began:] if table.by not in idle]
     told = "there are no prompts yet"
     if stale:
@@ -123,7 +123,7 @@ def _require_fresh(world: World, wanted: Sequence[str]) -> None:
     raise BadInputError(msg)
 
 
-def find_models(world: World, names: Sequence[str]) -> list[Model]:
+def find_models(snapshot: Snapshot, names: Sequence[str]) -> list[Model]:
     """Find models: entries of ``models``, else ``model`` or ``model@revision`` of the generator.
 
     The model in use stands first where only one is named.
@@ -131,11 +131,11 @@ def find_models(world: World, names: Sequence[str]) -> list[Model]:
     Raises:
         BadInputError: a name is a slip of the pen, two are the same, or a model was retracted.
     """
-    base = world.config.generator
+    base = snapshot.config.generator
     given = [base.model, *names] if len(names) == 1 else list(names)
-    found = [Model(name, _settings(world, name)) for name in given]
+    found = [Model(name, _settings(snapshot, name)) for name in given]
     for one in found:
-        if one.settings.model in world.outside.retracted.models:
+        if one.settings.model in snapshot.outside.retracted.models:
             msg = f"{one.name}: model {one.settings.model!r} was retracted; compare others"
             raise BadInputError(msg)
     for at, one in enumerate(found):
@@ -146,8 +146,8 @@ def find_models(world: World, names: Sequence[str]) -> list[Model]:
     return found
 
 
-def _settings(world: World, name: str) -> Generator:
-    config, base = world.config, world.config.generator
+def _settings(snapshot: Snapshot, name: str) -> Generator:
+    config, base = snapshot.config, snapshot.config.generator
     if name in config.models:
         return config.generator_of(name)
     if name in {base.model, f"{base.model}@{base.revision}"}:
@@ -161,28 +161,28 @@ def _settings(world: World, name: str) -> Generator:
     return base.model_copy(update=named)
 
 
-def expect(world: World, prompts: pl.DataFrame, model: Model, ledger: Ledger) -> Expected:
+def expect(snapshot: Snapshot, prompts: pl.DataFrame, model: Model, ledger: Ledger) -> Expected:
     """Say what answering prompts takes: what the ledger knows is free."""
     keys = sampled_keys(prompts, model.settings).unique()
     calls = len(keys) - int(ledger.has(keys).sum())
-    read, written = forecast_tokens(world, COMPLETIONS, calls)
+    read, written = forecast_tokens(snapshot, COMPLETIONS, calls)
     how = model.settings.how
     money = read * (how.price_prompt_million / 1e6) + written * (how.price_completion_million / 1e6)
     cost = Cost(calls=calls, prompt_tokens=read, completion_tokens=written, money=money)
     return Expected(model.name, prompts.height, prompts.height - calls, cost)
 
 
-def count_known(world: World, models: Sequence[Model], ledger: Ledger) -> pl.DataFrame:
+def count_known(snapshot: Snapshot, models: Sequence[Model], ledger: Ledger) -> pl.DataFrame:
     """Count how many prompts of the lake each model has answered already: what a swap leaves.
 
     Returns:
         model, prompts, in_ledger.
     """
-    cells = [cell for cell in world.partitions("cells") if cell in world.traces("prompts")]
+    cells = [cell for cell in snapshot.partitions("cells") if cell in snapshot.records("prompts")]
     counts = dict.fromkeys((one.name for one in models), 0)
     total = 0
-    for window in _windows(world, cells):
-        rows = world.lake.scan("prompts", world.versions("prompts", window))
+    for window in _windows(snapshot, cells):
+        rows = snapshot.lake.scan("prompts", snapshot.versions("prompts", window))
         prompts = rows.select("prompt", "sampling").collect()
         total += prompts.height
         for one in models:
@@ -196,13 +196,13 @@ def count_known(world: World, models: Sequence[Model], ledger: Ledger) -> pl.Dat
     )
 
 
-def _windows(world: World, cells: Sequence[str]) -> Iterator[list[str]]:
-    traces = world.traces("prompts")
+def _windows(snapshot: Snapshot, cells: Sequence[str]) -> Iterator[list[str]]:
+    records = snapshot.records("prompts")
     window: list[str] = []
     rows = 0
     for cell in cells:
         window.append(cell)
-        rows += traces[cell].rows
+        rows += records[cell].rows
         if rows >= AT_ONCE:
             yield window
             window, rows = [], 0
@@ -211,7 +211,7 @@ def _windows(world: World, cells: Sequence[str]) -> Iterator[list[str]]:
 
 
 def answer_prompts(
-    world: World,
+    snapshot: Snapshot,
     prompts: pl.DataFrame,
     model: Model,
     ledger: Ledger,
@@ -221,7 +221,7 @@ def answer_prompts(
     """Answer prompts by one model, those in the ledger from there, and mark nothing yet.
 
     Args:
-        world: the project.
+        snapshot: the project.
         prompts: ``CHOSEN``.
         model: who answers.
         ledger: where answers are and go.
@@ -233,7 +233,7 @@ def answer_prompts(
     Raises:
         GeneratorError: nothing more is to be had. What came before is in the ledger.
     """
-    labels = {topic: trace.facts["label"] for topic, trace in world.traces("topics").items()}
+    labels = {topic: record.facts["label"] for topic, record in snapshot.records("topics").items()}
 
     @contextlib.contextmanager
     def open_writer() -> Iterator[generator.Generator]:
@@ -244,7 +244,7 @@ def answer_prompts(
     cells = prompts.with_columns(pl.col("partition").alias("cell")).partition_by("cell")
     windows = (pl.concat(cells[at : at + TOGETHER]) for at in range(0, len(cells), TOGETHER))
     with (
-        watching(world.lake, "pilot", model.settings, total=prompts.height) as watch,
+        watching(snapshot.lake, "pilot", model.settings, total=prompts.height) as watch,
         Stream(
             windows,
             rows=prompts.height,
@@ -273,20 +273,20 @@ def answer_prompts(
     )
 
 
-def mark(world: World, answers: pl.DataFrame) -> pl.DataFrame:
+def mark(snapshot: Snapshot, answers: pl.DataFrame) -> pl.DataFrame:
     """Mark answers by the templates and the quality settings of the project."""
-    quality = world.config.quality
+    quality = snapshot.config.quality
     return mark_answers(
         answers,
-        _rules(world),
+        _rules(snapshot),
         similarity=quality.duplicate_similarity,
         seed=quality.duplicate_seed,
     )
 
 
-def _rules(world: World) -> dict[str, Rules]:
+def _rules(snapshot: Snapshot) -> dict[str, Rules]:
     rules: dict[str, Rules] = {}
-    for style, file in world.outside.templates.items():
+    for style, file in snapshot.outside.templates.items():
         template = PromptTemplate.parse(style, read_text(file), file=file.name)
         rules[style] = Rules(template.bans, tuple(template.expects.items()))
     return rules

@@ -16,7 +16,7 @@ from cosmo_assets.config.schema import Source
 from cosmo_assets.core.errors import BadInputError
 from cosmo_assets.incremental.difference import ABSENT
 from cosmo_assets.incremental.lineage import traced
-from cosmo_assets.incremental.table import Column, Made, Parent, Table, part, same
+from cosmo_assets.incremental.table import Column, Output, Parent, Table, key_part, same
 from cosmo_assets.pipeline.keys import corpora_in_use, corpora_of
 from cosmo_assets.pipeline.prompts.tables import cell_documents, style_template, with_passages
 from cosmo_assets.pipeline.quality.tables import by_cell
@@ -27,23 +27,23 @@ if TYPE_CHECKING:
 
     from cosmo_assets.algorithms.prompts.template import PromptTemplate
     from cosmo_assets.config.schema import Config
-    from cosmo_assets.incremental.context import Step
+    from cosmo_assets.incremental.context import BuildContext
     from cosmo_assets.incremental.difference import Difference
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.snapshot import Snapshot
 
 QUERY_CHARS = 400  # of what is quoted of a document; with its title and its topic, the query
 
 NOT_SET = "not in the configuration"  # of a corpus that a template names
 
 
-def _passages(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
-    for corpus in step.partitions:
-        yield corpus, partial(_corpus, step.world, corpus)
+def _passages(context: BuildContext) -> Iterator[tuple[str, Callable[[], Output]]]:
+    for corpus in context.partitions:
+        yield corpus, partial(_corpus, context.snapshot, corpus)
 
 
-def _corpus(world: World, name: str) -> Made:
+def _corpus(snapshot: Snapshot, name: str) -> Output:
     """Read a corpus's files and cut them into passages."""
-    corpus = world.config.corpora[name]
+    corpus = snapshot.config.corpora[name]
     # its rows are read as those of any source are
     source = Source.model_validate(
         {
@@ -56,45 +56,45 @@ def _corpus(world: World, name: str) -> Made:
         }
     )
     hub = (corpus.how.hub_config, corpus.how.hub_split, corpus.revision)
-    words = world.config.grounding.words
+    words = snapshot.config.grounding.words
     found: list[pl.DataFrame] = []
     read = 0
-    for file in world.outside.corpora[name]:
+    for file in snapshot.outside.corpora[name]:
         rows = read_named(file, hub=hub)
         documents = seed_documents(rows, source, name=name, file=file.name)
         found.append(cut_passages(documents.select("title", "text"), corpus=name, words=words))
         read += documents.height
     rows = pl.concat(found).unique("passage_id", keep="first").sort("passage_id")
     rows = rows.with_columns(pl.lit(corpus.licence).alias("licence"))
-    return Made(rows, metadata={"documents": read, "terms": int(rows["n_terms"].sum())})
+    return Output(rows, metadata={"documents": read, "terms": int(rows["n_terms"].sum())})
 
 
-def _groundings(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
+def _groundings(context: BuildContext) -> Iterator[tuple[str, Callable[[], Output]]]:
     """Find passages for the documents of all cells, one style at a time."""
     by_style: dict[str, list[str]] = {}
-    for cell in step.partitions:
-        by_style.setdefault(part(cell, 1), []).append(cell)
-    documents = cell_documents(step)
+    for cell in context.partitions:
+        by_style.setdefault(key_part(cell, 1), []).append(cell)
+    documents = cell_documents(context)
     for style, cells in by_style.items():
-        corpora = corpora_of(step.world, style) or ()
-        if unknown := sorted(set(corpora) - step.world.config.corpora.keys()):
+        corpora = corpora_of(context.snapshot, style) or ()
+        if unknown := sorted(set(corpora) - context.snapshot.config.corpora.keys()):
             for cell in cells:
-                yield cell, partial(_refuse, step.world, style, unknown[0])
+                yield cell, partial(_refuse, context.snapshot, style, unknown[0])
             continue
-        template = style_template(step, style)
+        template = style_template(context, style)
         wanted = documents.filter(pl.col("partition").is_in(cells))
-        rows = ground(step.world, wanted, template, step.scan("passages", corpora))
+        rows = ground(context.snapshot, wanted, template, context.scan("passages", corpora))
         for cell, found in by_cell(rows, tuple(cells)):
             yield cell, partial(_found, found)
 
 
 def ground(
-    world: World, documents: pl.DataFrame, template: PromptTemplate, passages: pl.LazyFrame
+    snapshot: Snapshot, documents: pl.DataFrame, template: PromptTemplate, passages: pl.LazyFrame
 ) -> pl.DataFrame:
     """Find the passages that go into the prompts of one style.
 
     Args:
-        world: for its settings.
+        snapshot: for its settings.
         documents: ``partition, doc_id, kind, title, text, topic: str``.
         template: the style; its ``passages`` are found for each document.
         passages: the columns of ``passages``.
@@ -107,7 +107,7 @@ def ground(
     words = asked.select(
         pl.concat_str("title", "topic", quoted, separator="\n", ignore_nulls=True)
     ).to_series()
-    settings = world.config.grounding
+    settings = snapshot.config.grounding
     found = find_passages(
         asked.select("query", words.alias("words"), pl.col("text").alias("seed")),
         passages,
@@ -123,7 +123,9 @@ def ground(
     )
 
 
-def ground_now(world: World, documents: pl.DataFrame, template: PromptTemplate) -> pl.DataFrame:
+def ground_now(
+    snapshot: Snapshot, documents: pl.DataFrame, template: PromptTemplate
+) -> pl.DataFrame:
     """Find passages for a look at a style, in corpora as their files are now.
 
     Returns:
@@ -131,41 +133,42 @@ def ground_now(world: World, documents: pl.DataFrame, template: PromptTemplate) 
     """
     if not template.passages:
         return documents
-    corpora = template.corpora or corpora_in_use(world)
+    corpora = template.corpora or corpora_in_use(snapshot)
     for name in corpora:
-        if name not in corpora_in_use(world):
-            _refuse(world, template.style, name)
-    rows = [_corpus_now(world, name).select(list(PASSAGES.columns)) for name in corpora]
+        if name not in corpora_in_use(snapshot):
+            _refuse(snapshot, template.style, name)
+    rows = [_corpus_now(snapshot, name).select(list(PASSAGES.columns)) for name in corpora]
     passages = pl.concat([pl.LazyFrame(schema=PASSAGES.schema), *rows])
-    return with_passages(documents, ground(world, documents, template, passages))
+    return with_passages(documents, ground(snapshot, documents, template, passages))
 
 
-def _corpus_now(world: World, name: str) -> pl.LazyFrame:
+def _corpus_now(snapshot: Snapshot, name: str) -> pl.LazyFrame:
     """Read a corpus from the lake, where it is as wanted now, else from its files."""
-    if world.state(PASSAGES, name).status == "fresh":
-        return world.lake.scan("passages", world.versions("passages", [name]))
-    return _corpus(world, name).rows.lazy()
+    if snapshot.state(PASSAGES, name).status == "fresh":
+        return snapshot.lake.scan("passages", snapshot.versions("passages", [name]))
+    return _corpus(snapshot, name).rows.lazy()
 
 
-def _refuse(world: World, style: str, corpus: str) -> Made:
-    if corpus in world.config.corpora:
+def _refuse(snapshot: Snapshot, style: str, corpus: str) -> Output:
+    if corpus in snapshot.config.corpora:
         msg = f"{style}.md: corpora: {corpus!r} was retracted; name another, or take the style out"
         raise BadInputError(msg)
-    known = corpora_in_use(world)
+    known = corpora_in_use(snapshot)
     close = difflib.get_close_matches(corpus, known, n=1)
     mend = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known) or 'none'}"
     msg = f"{style}.md: corpora: the configuration has no corpus {corpus!r}; {mend}"
     raise BadInputError(msg)
 
 
-def _found(rows: pl.DataFrame) -> Made:
+def _found(rows: pl.DataFrame) -> Output:
     kept = rows.select(list(GROUNDINGS.columns))
-    return Made(kept, metadata={"documents": kept["doc_id"].n_unique()})
+    return Output(kept, metadata={"documents": kept["doc_id"].n_unique()})
 
 
-def _files(world: World, corpus: str) -> dict[str, str]:
+def _files(snapshot: Snapshot, corpus: str) -> dict[str, str]:
     return {
-        f"corpus file {corpus}/{file.name}": file.version for file in world.outside.corpora[corpus]
+        f"corpus file {corpus}/{file.name}": file.version
+        for file in snapshot.outside.corpora[corpus]
     }
 
 
@@ -175,12 +178,12 @@ def _passage_settings(config: Config, corpus: str) -> dict[str, Any]:
     return {**settings, "grounding.words": config.grounding.words}
 
 
-def _corpora_read(world: World, cell: str) -> dict[str, str] | None:
+def _corpora_read(snapshot: Snapshot, cell: str) -> dict[str, str] | None:
     """Version the corpora of the cell's style. One that there is not is told by the step."""
     found: dict[str, str] = {}
-    for name in corpora_of(world, part(cell, 1)) or ():
-        version = world.version("passages", name)
-        if name not in world.config.corpora:
+    for name in corpora_of(snapshot, key_part(cell, 1)) or ():
+        version = snapshot.version("passages", name)
+        if name not in snapshot.config.corpora:
             found[f"corpus {name}"] = NOT_SET
         elif version is None:
             return None
@@ -189,11 +192,11 @@ def _corpora_read(world: World, cell: str) -> dict[str, str] | None:
     return found
 
 
-def _tell_corpus(world: World, cell: str, one: Difference) -> tuple[str, ...] | None:
+def _tell_corpus(snapshot: Snapshot, cell: str, one: Difference) -> tuple[str, ...] | None:
     """Say that a corpus was not set; one that is not is no news of a cell never made."""
     if NOT_SET not in (one.old, one.new):
         return None
-    if one.old == ABSENT and world.version(GROUNDINGS.name, cell) is None:
+    if one.old == ABSENT and snapshot.version(GROUNDINGS.name, cell) is None:
         return ()
     words = {one.old: "is new", one.new: "is gone"}
     return (f"{one.name} {words[NOT_SET]}",)
@@ -214,7 +217,7 @@ PASSAGES = Table(
         "n_terms": Column(pl.Int32, "their sum"),
     },
     key=("passage_id",),
-    work=_passages,
+    build=_passages,
     settings=_passage_settings,
     outside=_files,
     kinds=("polars", "parquet"),
@@ -234,7 +237,7 @@ GROUNDINGS = Table(
         "text": Column(pl.String, "title and words of the passage, as the prompt shows them"),
     },
     key=("doc_id", "rank"),
-    work=_groundings,
+    build=_groundings,
     parents=(same("cells"), Parent("passages", _corpora_read, many=True)),
     settings=lambda config, _: {
         f"grounding.{name}": getattr(config.grounding, name) for name in ("k1", "b")

@@ -10,7 +10,7 @@ import polars as pl
 
 from cosmo_assets.config.schema import Part
 from cosmo_assets.core.errors import BadInputError
-from cosmo_assets.incremental.table import part
+from cosmo_assets.incremental.table import key_part
 from cosmo_assets.pipeline.keys import group_of
 from cosmo_assets.pipeline.prompts.tables import most_prompts, weight_of
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from cosmo_assets.incremental.plan import TablePlan
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.snapshot import Snapshot
 
 SCHEMA = {
     "by": pl.String,  # group, audience or format
@@ -35,17 +35,17 @@ COUNTS = {"group": pl.String, "style": pl.String, "prompts": pl.Int64, "planned"
 ROUNDING = 1e-9
 
 
-def read_mixture(world: World) -> pl.DataFrame:
+def read_mixture(snapshot: Snapshot) -> pl.DataFrame:
     """Count prompts by group, audience and format, those of the lake and those of the plan.
 
     Returns:
         ``SCHEMA``, a row for each name that has prompts, a share or a cap. Of a cell that was
         never made a mean one is expected, ``styles.max_prompts`` at most.
     """
-    styles = _styles(world)
-    cells = _cells(world, {row["style"]: row["weight"] for row in styles.iter_rows(named=True)})
+    styles = _styles(snapshot)
+    cells = _cells(snapshot, {row["style"]: row["weight"] for row in styles.iter_rows(named=True)})
     rows = cells.join(styles, on="style", how="left")
-    config = world.config.mixture
+    config = snapshot.config.mixture
     found: list[pl.DataFrame] = []
     for by in get_args(Part):
         shares, caps = getattr(config.shares, by), getattr(config.caps, by)
@@ -69,24 +69,24 @@ def read_mixture(world: World) -> pl.DataFrame:
     ).select(pl.col(name).cast(dtype) for name, dtype in SCHEMA.items())
 
 
-def check_mixture(world: World) -> None:
+def check_mixture(snapshot: Snapshot) -> None:
     """Raise BadInputError if prompts break a cap of ``mixture.caps``: none is to be paid for."""
-    found = read_mixture(world)
+    found = read_mixture(snapshot)
     capped = found.filter(pl.col("cap").is_not_null())
     for by in get_args(Part):
         known = sorted(found.filter(pl.col("by") == by, pl.col("planned") > 0)["name"])
-        _require_known(by, getattr(world.config.mixture.caps, by), known)
+        _require_known(by, getattr(snapshot.config.mixture.caps, by), known)
     over = capped.filter(pl.col("planned_share") > pl.col("cap") + ROUNDING)
     if over.height:
         total = int(found.filter(pl.col("by") == "group")["planned"].sum())
         raise BadInputError("\n".join(_tell(row, total) for row in over.to_dicts()))
 
 
-def is_asked_for(world: World, plans: Iterable[TablePlan]) -> bool:
+def is_asked_for(snapshot: Snapshot, plans: Iterable[TablePlan]) -> bool:
     """Whether people want to see the mixture: it is set, or completions are about to be made."""
-    told = world.config.mixture.model_dump(exclude_defaults=True)
+    told = snapshot.config.mixture.model_dump(exclude_defaults=True)
     paid = any(one.table == "completions" and one.cost.calls for one in plans)
-    return bool(world.partitions("cells")) and (bool(told) or paid)
+    return bool(snapshot.partitions("cells")) and (bool(told) or paid)
 
 
 def tell_mixture(found: pl.DataFrame) -> pl.DataFrame:
@@ -107,28 +107,28 @@ def tell_mixture(found: pl.DataFrame) -> pl.DataFrame:
     return told.drop([shown for name, shown in unset.items() if not found[name].count()])
 
 
-def _styles(world: World) -> pl.DataFrame:
+def _styles(snapshot: Snapshot) -> pl.DataFrame:
     """Read for whom and in what form the styles of the lake write, and how much."""
-    versions = world.versions("prompt_templates", world.partitions("styles"))
+    versions = snapshot.versions("prompt_templates", snapshot.partitions("styles"))
     if not versions:
         texts = ("style", "audience", "format")
         return pl.DataFrame(schema=dict.fromkeys(texts, pl.String) | {"weight": pl.Float64})
-    rows = world.lake.scan("prompt_templates", versions)
+    rows = snapshot.lake.scan("prompt_templates", versions)
     found = rows.select("style", "audience", "format", "template").collect()
     weights = [weight_of(template) for template in found["template"]]
     return found.drop("template").with_columns(pl.Series("weight", weights, pl.Float64))
 
 
-def _cells(world: World, weights: dict[str, float]) -> pl.DataFrame:
+def _cells(snapshot: Snapshot, weights: dict[str, float]) -> pl.DataFrame:
     """List the cells with the prompts they have and those they are to have."""
-    prompts, cells = world.traces("prompts"), world.traces("cells")
-    live = world.partitions("cells")
+    prompts, cells = snapshot.records("prompts"), snapshot.records("cells")
+    live = snapshot.partitions("cells")
     made = [cells[cell].rows for cell in live if cell in cells]
     mean = round(sum(made) / len(made)) if made else 0
-    most = world.config.styles.max_prompts
+    most = snapshot.config.styles.max_prompts
     rows: list[tuple[str, str, int, int]] = []
     for cell in live:
-        style = part(cell, 1)
+        style = key_part(cell, 1)
         limit = most_prompts(weights.get(style, 1.0), most) if most else math.inf
         expected = cells[cell].rows if cell in cells else mean or most or 0
         now = prompts[cell].rows if cell in prompts else 0

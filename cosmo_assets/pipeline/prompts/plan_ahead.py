@@ -12,7 +12,7 @@ import polars as pl
 
 from cosmo_assets.algorithms.prompts.rendering import leaves_hole
 from cosmo_assets.incremental.context import open_preview
-from cosmo_assets.incremental.table import part
+from cosmo_assets.incremental.table import key_part
 from cosmo_assets.pipeline.prompts.tables import (
     CELLS,
     PROMPTS,
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from cosmo_assets.algorithms.prompts.template import PromptTemplate
-    from cosmo_assets.incremental.context import Step
-    from cosmo_assets.incremental.planned_snapshot import Supposed
+    from cosmo_assets.incremental.context import BuildContext
+    from cosmo_assets.incremental.planned_snapshot import PlannedSnapshot
 
 TOGETHER = 20_000  # prompts that are held at a time, about
 MEMBERS = ("partition", "doc_id", "shard", "topic")
@@ -38,25 +38,27 @@ WRITTEN = ("partition", "prompt", "sampling")
 DRAWN_BY = ("kinds", "weight")  # of a template: they decide which documents a cell holds
 
 
-def foreseeable(supposed: Supposed, cells: Sequence[str]) -> list[str]:
+def foreseeable(supposed: PlannedSnapshot, cells: Sequence[str]) -> list[str]:
     """List the cells whose prompts can be written before anything runs."""
-    styles = {style for style in {part(cell, 1) for cell in cells} if _is_known(supposed, style)}
+    styles = {
+        style for style in {key_part(cell, 1) for cell in cells} if _is_known(supposed, style)
+    }
     return [
         cell
         for cell in cells
-        if part(cell, 1) in styles and label_of(supposed, part(cell, 0)) is not None
+        if key_part(cell, 1) in styles and label_of(supposed, key_part(cell, 0)) is not None
     ]
 
 
-def _is_known(supposed: Supposed, style: str) -> bool:
+def _is_known(supposed: PlannedSnapshot, style: str) -> bool:
     """Whether a style's template can be read, and asks for no passages."""
-    trace = supposed.traces("prompt_templates").get(style)
-    anew = style in supposed.anew.get("prompt_templates", ())
-    return trace is not None and not anew and "passages" not in trace.facts
+    record = supposed.records("prompt_templates").get(style)
+    to_build = style in supposed.to_build.get("prompt_templates", ())
+    return record is not None and not to_build and "passages" not in record.facts
 
 
 def foresee_prompts(
-    supposed: Supposed, cells: Sequence[str]
+    supposed: PlannedSnapshot, cells: Sequence[str]
 ) -> Iterator[tuple[list[str], pl.DataFrame]]:
     """Write the prompts of cells that are foreseeable, some cells at a time.
 
@@ -75,9 +77,9 @@ def foresee_prompts(
             some, held = [], 0
 
 
-def _write(supposed: Supposed, cells: list[str]) -> pl.DataFrame:
+def _write(supposed: PlannedSnapshot, cells: list[str]) -> pl.DataFrame:
     """Write the prompts of some cells, style by style."""
-    templates = {style: _template(supposed, style) for style in {part(c, 1) for c in cells}}
+    templates = {style: _template(supposed, style) for style in {key_part(c, 1) for c in cells}}
     redrawn = [cell for cell in cells if is_redrawn(supposed, cell)]
     stay = sorted(set(cells) - set(redrawn))
     members = pl.concat([_read(supposed, stay), _draw(supposed, redrawn, templates)])
@@ -89,26 +91,26 @@ def _write(supposed: Supposed, cells: list[str]) -> pl.DataFrame:
     return pl.concat([empty, *(rows for each in found for rows in each)])
 
 
-def _step(supposed: Supposed) -> Step:
+def _step(supposed: PlannedSnapshot) -> BuildContext:
     """Read as a step of the run will."""
     return open_preview(PROMPTS, supposed, ())
 
 
-def _template(supposed: Supposed, style: str) -> PromptTemplate:
+def _template(supposed: PlannedSnapshot, style: str) -> PromptTemplate:
     """Read a template as the run will have it: from its file, or the row that stays."""
     if style in supposed.previewed.get("prompt_templates", ()):
         return read_template(supposed, style)
     return style_template(_step(supposed), style)
 
 
-def _read(supposed: Supposed, cells: list[str]) -> pl.DataFrame:
-    """Read the documents of cells that keep theirs; made anew, they say what a topic is called."""
+def _read(supposed: PlannedSnapshot, cells: list[str]) -> pl.DataFrame:
+    """Read the documents of cells that keep theirs; rebuilt, they say what a topic is called."""
     if not cells:
         return pl.DataFrame(schema=dict.fromkeys(MEMBERS, pl.String))
-    anew = supposed.anew.get("cells", set())
-    labels = {cell: label_of(supposed, part(cell, 0)) for cell in cells if cell in anew}
-    versions = supposed.versions("cells", set(cells) - anew)
-    versions |= supposed.world_now.versions("cells", labels)
+    to_build = supposed.to_build.get("cells", set())
+    labels = {cell: label_of(supposed, key_part(cell, 0)) for cell in cells if cell in to_build}
+    versions = supposed.versions("cells", set(cells) - to_build)
+    versions |= supposed.now.versions("cells", labels)
     label = pl.col("partition").replace_strict(
         labels, default=pl.col("topic"), return_dtype=pl.String
     )
@@ -117,15 +119,15 @@ def _read(supposed: Supposed, cells: list[str]) -> pl.DataFrame:
 
 
 def _draw(
-    supposed: Supposed, cells: list[str], templates: Mapping[str, PromptTemplate]
+    supposed: PlannedSnapshot, cells: list[str], templates: Mapping[str, PromptTemplate]
 ) -> pl.DataFrame:
     """Draw the documents of cells, as the step of ``cells`` will."""
     if not cells:
         return pl.DataFrame(schema=dict.fromkeys(MEMBERS, pl.String))
     known = supposed.known("topic_assignments", supposed.partitions("source_shards"))
-    labels = {cell: label_of(supposed, part(cell, 0)) for cell in cells}
-    step = open_preview(CELLS, supposed, cells)
-    return draw_documents(step, labels, templates, shards=known).select(MEMBERS)
+    labels = {cell: label_of(supposed, key_part(cell, 0)) for cell in cells}
+    context = open_preview(CELLS, supposed, cells)
+    return draw_documents(context, labels, templates, shards=known).select(MEMBERS)
 
 
 def _of_style(documents: pl.DataFrame, template: PromptTemplate) -> Iterator[pl.DataFrame]:
@@ -134,20 +136,20 @@ def _of_style(documents: pl.DataFrame, template: PromptTemplate) -> Iterator[pl.
     return (rows.select(WRITTEN) for rows in write_prompts(whole, template))
 
 
-def label_of(supposed: Supposed, topic: str) -> str | None:
+def label_of(supposed: PlannedSnapshot, topic: str) -> str | None:
     """Return what prompts will call a topic; None where nobody knows, or of which texts."""
-    undecided = supposed.anew.get("topics", set()) - supposed.decided.get("topics", set())
+    undecided = supposed.to_build.get("topics", set()) - supposed.decided.get("topics", set())
     if topic in undecided or is_open(supposed, topic):
         return None
     holding = supposed.facet("topic_assignments", topic).keys()
-    if supposed.anew.get("seed_documents", set()) & holding:
+    if supposed.to_build.get("seed_documents", set()) & holding:
         return None
-    return supposed.traces("topics")[topic].facts["label"]
+    return supposed.records("topics")[topic].facts["label"]
 
 
-def count_prompts(supposed: Supposed, cells: Iterable[str]) -> dict[str, int]:
+def count_prompts(supposed: PlannedSnapshot, cells: Iterable[str]) -> dict[str, int]:
     """Say how many prompts cells will hold, at most where their documents are drawn anew."""
-    written = supposed.traces("prompts")
+    written = supposed.records("prompts")
     found: dict[str, int] = {}
     drawn: list[str] = []
     for cell in cells:
@@ -155,41 +157,41 @@ def count_prompts(supposed: Supposed, cells: Iterable[str]) -> dict[str, int]:
             found[cell] = written[cell].rows
         else:
             drawn.append(cell)
-    documents = _documents(supposed, {part(cell, 0) for cell in drawn})
+    documents = _documents(supposed, {key_part(cell, 0) for cell in drawn})
     return found | {cell: _most_prompts(supposed, cell, documents) for cell in drawn}
 
 
-def is_redrawn(supposed: Supposed, cell: str) -> bool:
+def is_redrawn(supposed: PlannedSnapshot, cell: str) -> bool:
     """Whether a cell's documents may be others; the words of its template draw none."""
-    if cell not in supposed.anew.get("cells", ()):
+    if cell not in supposed.to_build.get("cells", ()):
         return False
-    trace = supposed.world_now.traces("cells").get(cell)
-    recipe = supposed.recipe(CELLS, cell)
-    if trace is None or recipe is None or trace.recipe.settings != recipe.settings:
+    record = supposed.now.records("cells").get(cell)
+    provenance = supposed.provenance(CELLS, cell)
+    if record is None or provenance is None or record.provenance.settings != provenance.settings:
         return True
-    name = f"topic_assignments[*].{part(cell, 0)}"
-    if trace.recipe.inputs.get(name) != recipe.inputs[name]:
+    name = f"topic_assignments[*].{key_part(cell, 0)}"
+    if record.provenance.inputs.get(name) != provenance.inputs[name]:
         return True
-    style = part(cell, 1)
-    old = supposed.world_now.traces("prompt_templates").get(style)
-    new = supposed.traces("prompt_templates").get(style)
+    style = key_part(cell, 1)
+    old = supposed.now.records("prompt_templates").get(style)
+    new = supposed.records("prompt_templates").get(style)
     if not old or not new:
         return True
     return any(old.facts.get(name) != new.facts[name] for name in DRAWN_BY)
 
 
-def _documents(supposed: Supposed, topics: set[str]) -> dict[str, int]:
+def _documents(supposed: PlannedSnapshot, topics: set[str]) -> dict[str, int]:
     """Count the documents of topics, as they were when the topics were made."""
-    versions = supposed.world_now.versions("topics", sorted(topics))
+    versions = supposed.now.versions("topics", sorted(topics))
     if not versions:
         return {}
     rows = supposed.lake.scan("topics", versions).select("topic_id", "documents").collect()
     return dict(rows.iter_rows())
 
 
-def _most_prompts(supposed: Supposed, cell: str, documents: Mapping[str, int]) -> int:
+def _most_prompts(supposed: PlannedSnapshot, cell: str, documents: Mapping[str, int]) -> int:
     most = supposed.config.styles.max_prompts
-    template = supposed.traces("prompt_templates").get(part(cell, 1))
-    count = documents.get(part(cell, 0), most or 0)
+    template = supposed.records("prompt_templates").get(key_part(cell, 1))
+    count = documents.get(key_part(cell, 0), most or 0)
     weight = template.facts.get("weight", 1.0) if template else 1.0
     return min(count, most_prompts(weight, most or count))

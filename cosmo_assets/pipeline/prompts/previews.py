@@ -13,7 +13,7 @@ import polars as pl
 from cosmo_assets.algorithms.prompts.template import UNORDERED, UNSEEN, PromptTemplate
 from cosmo_assets.core.errors import BadInputError
 from cosmo_assets.incremental.context import open_preview
-from cosmo_assets.incremental.table import part
+from cosmo_assets.incremental.table import key_part
 from cosmo_assets.pipeline.keys import corpora_in_use
 from cosmo_assets.pipeline.prompts.grounding import ground_now
 from cosmo_assets.pipeline.prompts.tables import (
@@ -32,8 +32,8 @@ from cosmo_assets.pipeline.seeds import SEED_DOCUMENTS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from cosmo_assets.incremental.context import Step
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.context import BuildContext
+    from cosmo_assets.incremental.snapshot import Snapshot
 
 MEMBER = {"partition": pl.String, "doc_id": pl.String}
 UNLABELLED = "(a topic, once it is labelled)"
@@ -57,12 +57,12 @@ class Change(NamedTuple):
     after: str = ""
 
 
-def read_texts(world: World) -> dict[str, str]:
+def read_texts(snapshot: Snapshot) -> dict[str, str]:
     """Read the template files in use: name → text."""
-    return {file.name: read_text(file) for file in world.outside.templates.values()}
+    return {file.name: read_text(file) for file in snapshot.outside.templates.values()}
 
 
-def preview(world: World, style: str, count: int) -> pl.DataFrame:
+def preview(snapshot: Snapshot, style: str, count: int) -> pl.DataFrame:
     """Write the first prompts of a style, by ``doc_id``: the same documents at every look.
 
     Returns:
@@ -72,53 +72,57 @@ def preview(world: World, style: str, count: int) -> pl.DataFrame:
     Raises:
         BadInputError: there is no such style, its file is malformed, or no source feeds it.
     """
-    template = _read_template(world, style)
-    cells = _cells_of(world, style)
-    documents = _of_cells(world, cells, count) if cells else _of_sources(world, template, count)
+    template = _read_template(snapshot, style)
+    cells = _cells_of(snapshot, style)
+    documents = (
+        _of_cells(snapshot, cells, count) if cells else _of_sources(snapshot, template, count)
+    )
     if not documents.height:
         kinds = ", ".join(template.kinds)
         msg = f"{style} takes documents of kind {kinds}, and no source in use has any"
         raise BadInputError(msg)
-    grounded = ground_now(world, documents, template)
+    grounded = ground_now(snapshot, documents, template)
     return named_prompts(grounded, template).sort("doc_id").head(count)
 
 
-def compare_templates(world: World, styles: Iterable[str] = ()) -> list[Change]:
+def compare_templates(snapshot: Snapshot, styles: Iterable[str] = ()) -> list[Change]:
     """Say what each template changes against what the lake's cells were made with.
 
     Raises:
         BadInputError: a style is unknown or a file is malformed.
     """
-    known = sorted({*world.outside.templates, *world.traces("prompt_templates")})
+    known = sorted({*snapshot.outside.templates, *snapshot.records("prompt_templates")})
     wanted = sorted(set(styles)) or known
     for style in wanted:
         _require_known(style, known)
-    return [_compare(world, style) for style in wanted]
+    return [_compare(snapshot, style) for style in wanted]
 
 
-def _compare(world: World, style: str) -> Change:
-    cells = _cells_of(world, style)
-    rows = sum(world.traces("prompts")[cell].rows for cell in cells if _has_prompts(world, cell))
-    old = _old_template(world, style, cells)
-    if style not in world.outside.templates:
+def _compare(snapshot: Snapshot, style: str) -> Change:
+    cells = _cells_of(snapshot, style)
+    rows = sum(
+        snapshot.records("prompts")[cell].rows for cell in cells if _has_prompts(snapshot, cell)
+    )
+    old = _old_template(snapshot, style, cells)
+    if style not in snapshot.outside.templates:
         return Change(style, "gone", "", (), len(cells), rows, len(cells), rows)
-    new = _read_template(world, style)
+    new = _read_template(snapshot, style)
     if old and canonical(old) == canonical(new):
         return Change(style, "same", "", (), len(cells), rows)
     words = _diff(old.body if old else "", new.body, style)
     settings = _settings(old, new) if old else ()
     change = Change(style, "edited" if old else "new", words, settings, len(cells), rows)
-    gone, added = _moved(world, old, new)
+    gone, added = _moved(snapshot, old, new)
     other = set(added["partition"]) - set(cells)
     change = change._replace(
         touched_cells=added["partition"].n_unique() - len(other),
         added_cells=len(other),
         added_prompts=added.height,
     )
-    made = [cell for cell in cells if _has_prompts(world, cell)]
+    made = [cell for cell in cells if _has_prompts(snapshot, cell)]
     if not made or (old and old.version == new.version and gone.is_empty()):
         return change
-    touched = _touched(world, made, new, gone)
+    touched = _touched(snapshot, made, new, gone)
     first = touched.sort("prompt_id").head(1).to_dicts()
     return change._replace(
         touched_cells=len({*touched["partition"], *added["partition"]} - other),
@@ -129,45 +133,45 @@ def _compare(world: World, style: str) -> Change:
 
 
 def _moved(
-    world: World, old: PromptTemplate | None, new: PromptTemplate
+    snapshot: Snapshot, old: PromptTemplate | None, new: PromptTemplate
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """List which documents an edit takes out of the style's cells, and which it puts in."""
     if old and old.weight == new.weight and set(old.kinds) == set(new.kinds):
         return pl.DataFrame(schema=MEMBER), pl.DataFrame(schema=MEMBER)
-    was, now = (_draw(world, one) if one else pl.DataFrame(schema=MEMBER) for one in (old, new))
+    was, now = (_draw(snapshot, one) if one else pl.DataFrame(schema=MEMBER) for one in (old, new))
     keys = list(MEMBER)
     return was.join(now, on=keys, how="anti"), now.join(was, on=keys, how="anti")
 
 
-def _draw(world: World, template: PromptTemplate) -> pl.DataFrame:
+def _draw(snapshot: Snapshot, template: PromptTemplate) -> pl.DataFrame:
     """Draw the documents that the style's cells would hold, of those that have a topic now."""
-    live = set(world.partitions("topics"))
+    live = set(snapshot.partitions("topics"))
     labels = {
-        f"{topic}:{template.style}": trace.facts["label"]
-        for topic, trace in world.traces("topics").items()
-        if topic in live and trace.facts["keep"] and {*template.kinds} & {*trace.facts["kinds"]}
+        f"{topic}:{template.style}": record.facts["label"]
+        for topic, record in snapshot.records("topics").items()
+        if topic in live and record.facts["keep"] and {*template.kinds} & {*record.facts["kinds"]}
     }
-    if not labels or (template.passages and not corpora_in_use(world)):
+    if not labels or (template.passages and not corpora_in_use(snapshot)):
         return pl.DataFrame(schema=MEMBER)
-    step = open_preview(CELLS, world, labels)
-    drawn = draw_documents(step, labels, {template.style: template})
+    context = open_preview(CELLS, snapshot, labels)
+    drawn = draw_documents(context, labels, {template.style: template})
     return drawn.select(list(MEMBER))
 
 
 def _touched(
-    world: World, cells: Sequence[str], template: PromptTemplate, gone: pl.DataFrame
+    snapshot: Snapshot, cells: Sequence[str], template: PromptTemplate, gone: pl.DataFrame
 ) -> pl.DataFrame:
     """List the prompts of cells that the template would write or sample otherwise, or not at all.
 
     ``gone`` are documents that leave their cells.
     """
     columns = ["partition", "prompt_id", "prompt", "sampling"]
-    step = _step(world, cells)
-    old = step.scan("prompts", cells).collect()
+    context = _step(snapshot, cells)
+    old = context.scan("prompts", cells).collect()
     if "sampling" not in old.columns:  # made before styles had any
         old = old.with_columns(pl.lit("{}").alias("sampling"))
-    stay = cell_documents(step).join(gone, on=list(MEMBER), how="anti")
-    new = named_prompts(ground_now(world, stay, template), template).select(columns)
+    stay = cell_documents(context).join(gone, on=list(MEMBER), how="anti")
+    new = named_prompts(ground_now(snapshot, stay, template), template).select(columns)
     both = old.select(columns).join(
         new, on=["partition", "prompt_id"], how="left", suffix="_new", maintain_order="left"
     )
@@ -177,17 +181,17 @@ def _touched(
     return both.filter(~same.fill_null(value=False))
 
 
-def _old_template(world: World, style: str, cells: Sequence[str]) -> PromptTemplate | None:
+def _old_template(snapshot: Snapshot, style: str, cells: Sequence[str]) -> PromptTemplate | None:
     """Find the template that the style's cells were made with; else the newest in the lake."""
-    trace = world.traces("prompt_templates").get(style)
-    if trace is None:
+    record = snapshot.records("prompt_templates").get(style)
+    if record is None:
         return None
-    traces, name = world.traces("cells"), f"prompt_templates[{style}]"
-    used = Counter(traces[cell].recipe.inputs.get(name, trace.version) for cell in cells)
-    version = used.most_common(1)[0][0] if used else trace.version
-    if not world.lake.rows_file("prompt_templates", style, version).is_file():
-        version = trace.version
-    (row,) = world.lake.scan("prompt_templates", {style: version}).collect().to_dicts()
+    records, name = snapshot.records("cells"), f"prompt_templates[{style}]"
+    used = Counter(records[cell].provenance.inputs.get(name, record.version) for cell in cells)
+    version = used.most_common(1)[0][0] if used else record.version
+    if not snapshot.lake.rows_file("prompt_templates", style, version).is_file():
+        version = record.version
+    (row,) = snapshot.lake.scan("prompt_templates", {style: version}).collect().to_dicts()
     return PromptTemplate.model_validate_json(row["template"])
 
 
@@ -213,9 +217,9 @@ def _diff(old: str, new: str, style: str) -> str:
     return "\n".join(lines)
 
 
-def _read_template(world: World, style: str) -> PromptTemplate:
-    _require_known(style, sorted(world.outside.templates))
-    return read_template(world, style)
+def _read_template(snapshot: Snapshot, style: str) -> PromptTemplate:
+    _require_known(style, sorted(snapshot.outside.templates))
+    return read_template(snapshot, style)
 
 
 def _require_known(style: str, known: Sequence[str]) -> None:
@@ -226,38 +230,38 @@ def _require_known(style: str, known: Sequence[str]) -> None:
         raise BadInputError(msg)
 
 
-def _cells_of(world: World, style: str) -> list[str]:
-    return [cell for cell in world.traces("cells") if part(cell, 1) == style]
+def _cells_of(snapshot: Snapshot, style: str) -> list[str]:
+    return [cell for cell in snapshot.records("cells") if key_part(cell, 1) == style]
 
 
-def _has_prompts(world: World, cell: str) -> bool:
-    return cell in world.traces("prompts")
+def _has_prompts(snapshot: Snapshot, cell: str) -> bool:
+    return cell in snapshot.records("prompts")
 
 
-def _step(world: World, partitions: Sequence[str]) -> Step:
+def _step(snapshot: Snapshot, partitions: Sequence[str]) -> BuildContext:
     """Read as the step of ``prompts`` does."""
-    return open_preview(PROMPTS, world, partitions)
+    return open_preview(PROMPTS, snapshot, partitions)
 
 
-def _of_cells(world: World, cells: Sequence[str], count: int) -> pl.DataFrame:
+def _of_cells(snapshot: Snapshot, cells: Sequence[str], count: int) -> pl.DataFrame:
     """Read the first documents of some cells."""
-    members = _step(world, cells).scan("cells", cells).select("partition", "doc_id")
+    members = _step(snapshot, cells).scan("cells", cells).select("partition", "doc_id")
     first = members.unique("doc_id", keep="any").sort("doc_id").head(count).collect()
-    chosen = _step(world, sorted(set(first["partition"])))
+    chosen = _step(snapshot, sorted(set(first["partition"])))
     found = cell_documents(chosen).join(first, on=["partition", "doc_id"], how="semi")
     return found.unique("doc_id", keep="any")
 
 
-def _of_sources(world: World, template: PromptTemplate, count: int) -> pl.DataFrame:
+def _of_sources(snapshot: Snapshot, template: PromptTemplate, count: int) -> pl.DataFrame:
     """Read the first documents of the sources that feed a style, a shard a source."""
-    sources = world.config.sources
+    sources = snapshot.config.sources
     shards = [
         f"{name}:{min(shards)}"
-        for name, shards in sorted(world.outside.shards.items())
+        for name, shards in sorted(snapshot.outside.shards.items())
         if shards and sources[name].kind in template.kinds
     ]
-    step = open_preview(SEED_DOCUMENTS, world, shards)
-    found = [made().rows.sort("doc_id").head(count) for _, made in SEED_DOCUMENTS.work(step)]
+    context = open_preview(SEED_DOCUMENTS, snapshot, shards)
+    found = [made().rows.sort("doc_id").head(count) for _, made in SEED_DOCUMENTS.build(context)]
     rows = [one.select(document_columns()) for one in found]
     empty = pl.DataFrame(schema={name: SEED_DOCUMENTS.schema[name] for name in document_columns()})
     topic = pl.when(pl.col("category") != "").then("category").otherwise(pl.lit(UNLABELLED))

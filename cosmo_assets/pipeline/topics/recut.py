@@ -10,29 +10,29 @@ import polars as pl
 from cosmo_assets.core.digest import digest, digest_bytes
 from cosmo_assets.incremental.context import beside
 from cosmo_assets.incremental.retraction.cut import by_partition
-from cosmo_assets.incremental.table import Made
+from cosmo_assets.incremental.table import Output
 from cosmo_assets.pipeline.lineage import without_quotes
 from cosmo_assets.pipeline.topics.kinds import kinds_of
 from resources.storage.lake import ROWS
 
 if TYPE_CHECKING:
-    from cosmo_assets.core.build_record import Trace
+    from cosmo_assets.core.build_record import BuildRecord
     from cosmo_assets.incremental.lineage import Recut
     from cosmo_assets.incremental.retraction.search import Found
-    from cosmo_assets.incremental.snapshot import World
+    from cosmo_assets.incremental.snapshot import Snapshot
     from resources.storage.lake import Lake
 
 MAP = "map.parquet"  # of the documents that were clustered
 
 
-def recut_model(given: Recut) -> dict[str, Made]:
+def recut_model(given: Recut) -> dict[str, Output]:
     """Take documents off the maps of clusterings; the clusters stay as they were fitted."""
     touched = sorted(given.found.partitions(given.table.name) & given.stay.keys())
     lake = given.after.lake
     return {name: _model(lake, name, given.stay[name], given.found) for name in touched}
 
 
-def recut_labels(given: Recut) -> dict[str, Made]:
+def recut_labels(given: Recut) -> dict[str, Output]:
     """Take quotes out of topics, and count their documents and kinds anew."""
     table, after, found, stay = given
     lost = set(found.rows("topic_assignments")["topic_id"].drop_nulls())
@@ -60,10 +60,10 @@ def recut_labels(given: Recut) -> dict[str, Made]:
         listed = pl.DataFrame({"partition": list(kinds), "kinds": list(kinds.values())})
         kept = kept.drop("kinds").join(listed, on="partition").select(rows.columns)
     parts = by_partition(kept, touched)
-    return {name: Made(part, facts=facts[name]) for name, part in parts.items()}
+    return {name: Output(part, facts=facts[name]) for name, part in parts.items()}
 
 
-def _count_documents(after: World, topics: list[str]) -> pl.DataFrame:
+def _count_documents(after: Snapshot, topics: list[str]) -> pl.DataFrame:
     shards = after.versions("topic_assignments", after.partitions("source_shards"))
     return (
         after.lake.scan("topic_assignments", shards)
@@ -76,9 +76,9 @@ def _count_documents(after: World, topics: list[str]) -> pl.DataFrame:
     )
 
 
-def _model(lake: Lake, name: str, trace: Trace, found: Found) -> Made:
+def _model(lake: Lake, name: str, record: BuildRecord, found: Found) -> Output:
     """Take documents off the map of a clustering; the clusters stay as they were fitted."""
-    source = lake.folder("topic_model", name, trace.version)
+    source = lake.folder("topic_model", name, record.version)
     folder = lake.draft(beside("topic_model"), name)
     for file in sorted(source.iterdir()):
         if file.name not in {ROWS, MAP}:
@@ -87,4 +87,4 @@ def _model(lake: Lake, name: str, trace: Trace, found: Found) -> Made:
     kept = points.filter(~pl.col("doc_id").is_in(found.detail.descent.docs.implode()))
     kept.write_parquet(folder / MAP, compression="zstd")
     sums = digest([digest_bytes(file.read_bytes()) for file in sorted(folder.iterdir())])
-    return Made(pl.read_parquet(source / ROWS).drop("partition"), folder, sums)
+    return Output(pl.read_parquet(source / ROWS).drop("partition"), folder, sums)
