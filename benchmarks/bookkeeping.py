@@ -83,9 +83,9 @@ class Spent:
         def timed(*args: object, **named: object) -> Iterator[Any]:
             outcomes = make(*args, **named)
             while True:
-                start, told = time.process_time(), self.told
+                start, number = time.process_time(), self.told
                 outcome = next(outcomes, None)
-                self.work += time.process_time() - start - (self.told - told)
+                self.work += time.process_time() - start - (self.told - number)
                 if outcome is None:
                     return
                 yield outcome
@@ -94,9 +94,9 @@ class Spent:
 
     def _telling(self, tell: Callable[..., None]) -> Callable[..., None]:
         def timed(*args: object) -> None:
-            start, told = time.process_time(), self.told
+            start, number = time.process_time(), self.told
             tell(*args)
-            self.told = told + time.process_time() - start  # however calls are nested
+            self.told = number + time.process_time() - start  # however calls are nested
 
         return timed
 
@@ -124,11 +124,11 @@ def main(cells: int) -> None:
         plan_tables(snapshot, [BY_NAME["prompts"]], only=lambda _table, name: name == last)
         print(f"plan of a step of one partition {time.process_time() - start:.2f} CPU s")
         commands(cells)
-        one = plain(root)
+        number = plain(root)
         ours = sum(total for total, _ in means) / len(means)
         dagster = sum(part for _, part in means) / len(means)
-        print(f"mean {ours:.1f} CPU ms: {one / ours:.0f} times less than plain Dagster")
-        print(f"told and run {dagster:.1f} CPU ms: {one / dagster:.0f} times less")
+        print(f"mean {ours:.1f} CPU ms: {number / ours:.0f} times less than plain Dagster")
+        print(f"told and run {dagster:.1f} CPU ms: {number / dagster:.0f} times less")
 
 
 def commands(cells: int) -> None:
@@ -137,7 +137,7 @@ def commands(cells: int) -> None:
     program = [sys.executable, "-m", "cosmo_assets"]
     load = [sys.executable, "-W", "ignore", "-c", LOAD]
     to_build = {**os.environ, "COSMO__STYLES__MAX_PROMPTS": "3"}  # an edit that reaches every cell
-    for told, words in {
+    for message, words in {
         "python -c pass": [sys.executable, "-c", "pass"],
         "cosmo --help": [*program, "--help"],
         "cosmo plan": [*program, "plan"],
@@ -147,25 +147,25 @@ def commands(cells: int) -> None:
     }.items():
         start = time.monotonic()
         out = None if words is load else subprocess.DEVNULL
-        env = to_build if told is EDITED else None
+        env = to_build if message is EDITED else None
         with subprocess.Popen(words, stdout=out, env=env) as running:
             _, code, used = os.wait4(running.pid, 0)
         wall, cpu = time.monotonic() - start, used.ru_utime + used.ru_stime
-        print(f"{told:24} {wall:5.2f} s, {cpu:5.2f} CPU s", flush=True)
+        print(f"{message:24} {wall:5.2f} s, {cpu:5.2f} CPU s", flush=True)
         assert code == 0
 
 
 def layer(instance: dg.DagsterInstance, name: str, parts: Spent) -> tuple[float, float] | None:
     """Run a layer; return CPU ms a partition, and those of Dagster's parts, if there were many."""
     start, wall = time.process_time(), time.monotonic()
-    work, told = parts.work, parts.told
+    work, number = parts.work, parts.told
     layers = [done for _, done in run_graph(instance, GRAPH.select([name])) if done]
     made = max(1, layers[0].made)
     spent = 1000 * (time.process_time() - start) / made
-    work, told = 1000 * (parts.work - work) / made, 1000 * (parts.told - told) / made
+    work, number = 1000 * (parts.work - work) / made, 1000 * (parts.told - number) / made
     print(
-        f"{name:18} {made:6} made {spent:7.1f} CPU ms each: work {work:6.1f} told {told:5.1f} "
-        f"run {spent - work - told:7.1f} {time.monotonic() - wall:7.1f} s",
+        f"{name:18} {made:6} made {spent:7.1f} CPU ms each: work {work:6.1f} told {number:5.1f} "
+        f"run {spent - work - number:7.1f} {time.monotonic() - wall:7.1f} s",
         flush=True,
     )
     return (spent, spent - work) if made >= FEW else None

@@ -314,8 +314,8 @@ class Line(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Answer a request once it is whole."""
         self.heard += data
-        head, found, body = self.heard.partition(b"\r\n\r\n")
-        if not found:
+        head, blob, body = self.heard.partition(b"\r\n\r\n")
+        if not blob:
             return
         at = head.lower().find(b"content-length:")
         if at >= 0 and len(body) < int(head[at + 15 :].split(b"\r\n", 1)[0]):
@@ -336,8 +336,8 @@ class Line(asyncio.Protocol):
         elif not body:
             self.write(b"", status=b"404 Not Found")
         else:
-            told = body.split(b"#", 2)
-            tokens = int(told[1]) if len(told) > 2 else 0
+            blobs = body.split(b"#", 2)
+            tokens = int(blobs[1]) if len(blobs) > 2 else 0
             start = time.monotonic()
             self.loop.call_later(TOKEN_S * tokens, self.finish, start, tokens, b"inputs" in body)
 

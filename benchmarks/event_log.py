@@ -49,12 +49,12 @@ def main(cells: int) -> None:
 
 def tell(home: Path, made: int) -> None:
     """Print the bytes of a log, whole and by kind."""
-    files = [one for one in sorted(home.rglob("*")) if one.is_file()]
-    logs = [one for one in files if "runs" in one.parts and one.suffix == ".db"]
-    whole = sum(one.stat().st_size for one in files)
+    files = [path for path in sorted(home.rglob("*")) if path.is_file()]
+    logs = [file for file in files if "runs" in file.parts and file.suffix == ".db"]
+    whole = sum(file.stat().st_size for file in files)
     print(f"{made:,} partitions made, {whole / made:,.0f} bytes of Dagster's each, of them:")
-    index = sum(one.stat().st_size for one in logs if one.stem == "index")
-    apart = sum(one.stat().st_size for one in logs if one.stem != "index")
+    index = sum(log.stat().st_size for log in logs if log.stem == "index")
+    apart = sum(log.stat().st_size for log in logs if log.stem != "index")
     print(f"  index.db {index / made:,.0f}, {len(logs) - 1} files of runs {apart / made:,.0f}")
     counted: Counter[tuple[bool, str, str]] = Counter()
     texts: Counter[tuple[bool, str, str]] = Counter()

@@ -44,8 +44,10 @@ def main() -> None:
         }
     )
     looped, plain = loop(queries.head(LOOPED), passages)
-    seconds, found = spend(lambda: find_passages(queries, passages.lazy(), count=COUNT, k1=K1, b=B))
-    ours = found.filter(pl.col("query") < LOOPED).select("query", "passage_id").rows()
+    seconds, results = spend(
+        lambda: find_passages(queries, passages.lazy(), count=COUNT, k1=K1, b=B)
+    )
+    ours = results.filter(pl.col("query") < LOOPED).select("query", "passage_id").rows()
     if ours != plain:
         msg = "the two disagree about the best passages"
         raise SystemExit(msg)
@@ -56,8 +58,8 @@ def main() -> None:
 def spend(work: Callable[[], pl.DataFrame]) -> tuple[float, pl.DataFrame]:
     """Return the CPU seconds of all threads that ``work`` took, and what it gave."""
     start = time.process_time()
-    found = work()
-    return time.process_time() - start, found
+    spends = work()
+    return time.process_time() - start, spends
 
 
 def loop(queries: pl.DataFrame, passages: pl.DataFrame) -> tuple[float, list[tuple[int, str]]]:
@@ -73,7 +75,7 @@ def loop(queries: pl.DataFrame, passages: pl.DataFrame) -> tuple[float, list[tup
         for term in bag:
             df[term] = df.get(term, 0) + 1
     ids = passages["passage_id"].to_list()
-    found: list[tuple[int, str]] = []
+    loops: list[tuple[int, str]] = []
     start = time.process_time()
     for number, terms in enumerate(terms_of(queries["words"]).to_list()):
         scores = np.zeros(len(bags))
@@ -84,8 +86,8 @@ def loop(queries: pl.DataFrame, passages: pl.DataFrame) -> tuple[float, list[tup
             counts = np.array([bag.get(term, 0) for bag in bags])
             scores += np.floor(0.5 + UNIT * idf * counts * (K1 + 1) / (counts + norm))
         best = np.lexsort((np.arange(len(bags)), -scores))[:COUNT]  # passages stand by id
-        found += [(number, ids[place]) for place in best]
-    return time.process_time() - start, found
+        loops += [(number, ids[place]) for place in best]
+    return time.process_time() - start, loops
 
 
 if __name__ == "__main__":

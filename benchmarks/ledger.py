@@ -42,7 +42,7 @@ def main() -> None:
     """Write and look up real texts, then look up among many keys."""
     many = int(sys.argv[1]) if len(sys.argv) > 1 else 30_000_000
     replies = write_replies()
-    size = np.mean([len(one.text or "") for one in replies])
+    size = np.mean([len(reply.text or "") for reply in replies])
     print(f"{REPLIES:,} completions of {size:,.0f} characters")
     prompts = pl.Series([f"Write about matter {number}." * 40 for number in range(REPLIES)])
     with tempfile.TemporaryDirectory() as folder:
@@ -51,7 +51,7 @@ def main() -> None:
         with Ledger(folder, folder=root) as ledger:
             ledger.describe(asked_with(SETTINGS))
             named = list(zip(keys.to_list(), replies, strict=True))
-            tell("durable writes", REPLIES, lambda: [ledger.add(*one) for one in named])
+            tell("durable writes", REPLIES, lambda: [ledger.add(*pair) for pair in named])
         with Ledger(folder, folder=root) as ledger:
             tell("hits with their texts", REPLIES, lambda: look_up(ledger, keys))
             mixed = keys.sample(fraction=1, shuffle=True, seed=1)
@@ -69,8 +69,8 @@ def main() -> None:
                 ("look-ups, once more", some, len(some)),
                 ("look-ups of what is not there", absent, 0),
             ):
-                found = tell(name, len(keys), partial(count_there, ledger, keys))
-                assert found == there, f"{found} of {there} keys were found"
+                result = tell(name, len(keys), partial(count_there, ledger, keys))
+                assert result == there, f"{result} of {there} keys were found"
             print(f"memory they took             {own_memory() - before:8.0f} MB")
 
 
@@ -126,9 +126,9 @@ def tell(what: str, count: int, work: Callable[[], Made]) -> Made:
 
 def own_memory() -> float:
     """Return the memory of this process that is no page of a file, in MB."""
-    found = re.search(r"RssAnon:\s+(\d+)", Path("/proc/self/status").read_text())
-    assert found
-    return int(found[1]) / 1024
+    match = re.search(r"RssAnon:\s+(\d+)", Path("/proc/self/status").read_text())
+    assert match
+    return int(match[1]) / 1024
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ def main() -> None:
         program = [sys.executable, "-m", "cosmo_assets"]
         subprocess.run([*program, "run"], check=True, stdout=subprocess.DEVNULL)
         snapshot = load_snapshot()
-        print(f"{sum(len(snapshot.partitions(one.by)) for one in TABLES)} partitions")
+        print(f"{sum(len(snapshot.partitions(table.by)) for table in TABLES)} partitions")
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -98,8 +98,8 @@ def main() -> None:
             )
         try:
             wait(lambda: is_up(port), "the webserver")
-            told = ask(port, TURN_ON, s=SENSOR)
-            assert told["__typename"] == "Sensor", told
+            message = ask(port, TURN_ON, s=SENSOR)
+            assert message["__typename"] == "Sensor", message
             time.sleep(SETTLED_S)  # the first tick finds everything fresh
             for about, words in {"edit": " in verse", "undo": "", "save unchanged": ""}.items():
                 one_save(root, ui.pid, about, words)
@@ -135,7 +135,7 @@ def is_fresh() -> bool:
     """Whether every partition is."""
     snapshot = load_snapshot()
     return all(
-        one.status == "fresh" for table in TABLES for one in states(snapshot, table).values()
+        state.status == "fresh" for table in TABLES for state in states(snapshot, table).values()
     )
 
 

@@ -36,8 +36,8 @@ class Model:
         sql = path.read_text()
         # A bound parameter would make DuckDB import pandas, half a second at every start.
         text = sql.replace("'", "''")
-        found = _parser().execute(f"select json_serialize_sql('{text}')").fetchall()
-        tree: dict[str, Any] = json.loads(found[0][0])
+        pairs = _parser().execute(f"select json_serialize_sql('{text}')").fetchall()
+        tree: dict[str, Any] = json.loads(pairs[0][0])
         if len(tree.get("statements", ())) != 1:
             msg = f"{path}: need exactly one SELECT; {tree.get('error_message', 'found several')}"
             raise ValueError(msg)

@@ -43,21 +43,21 @@ def average(context: Any) -> Any:
 def rank(context: Any) -> Any:
     """Order the stations of a region, the warmest first."""
     for region in context.partitions:
-        rows = context.scan("means", stations_of(context.snapshot, region)).drop("partition")
+        rows = context.scan("means", members(context.snapshot, region)).drop("partition")
         ranked = rows.sort("mean", "station", descending=True).with_row_index("place", offset=1)
         yield region, lambda ranked=ranked: Output(ranked.select(*RANKING.schema).collect())
 
 
-def stations_of(snapshot: Snapshot, region: str) -> tuple[str, ...]:
+def members(snapshot: Snapshot, region: str) -> tuple[str, ...]:
     """List the stations of a region: the same tuple each time."""
-    return snapshot.subset("stations", region, lambda one: one.split("-")[0] == region)
+    return snapshot.subset("stations", region, lambda name: name.split("-")[0] == region)
 
 
 READINGS = Table(
     name="readings", group="weather", by="stations", about="One row is a reading.",
     columns={"hour": Column(pl.Int64, "since midnight"), "degrees": Column(pl.Float64, "Celsius")},
     key=("hour",), build=read, empty=False, lineage=traced(handling="cut"),
-    outside=lambda snapshot, one: {f"file {one}": digest_bytes(snapshot.outside[one].read_bytes())},
+    outside=lambda now, name: {f"file {name}": digest_bytes(now.outside[name].read_bytes())},
 )  # fmt: skip
 MEANS = Table(
     name="means", group="weather", by="stations", about="One row is a mean.",
@@ -68,7 +68,7 @@ MEANS = Table(
 RANKING = Table(
     name="ranking", group="weather", by="regions", about="One row is a station.",
     columns={"place": Column(pl.UInt32, "1 is the warmest"), "station": Column(pl.String, "name")},
-    key=("station",), build=rank, lineage=aggregated(), parents=(every("means", among=stations_of),),
+    key=("station",), build=rank, lineage=aggregated(), parents=(every("means", among=members),),
 )  # fmt: skip
 
 
@@ -79,10 +79,8 @@ def trace(_snapshot: Snapshot, targets: Any, scan: Any) -> Traced:
 
 
 DIMENSIONS = (
-    Dimension(
-        "stations", lambda snapshot: sorted(snapshot.outside), lambda _, key: (f"no file {key}",)
-    ),
-    Dimension("regions", lambda snapshot: sorted({one.split("-")[0] for one in snapshot.outside})),
+    Dimension("stations", lambda now: sorted(now.outside), lambda _, key: (f"no file {key}",)),
+    Dimension("regions", lambda now: sorted({name.split("-")[0] for name in now.outside})),
 )
 RETRACTION = Retraction(("reading",), frozenset({"readings"}), trace=trace)
 GRAPH = Graph((READINGS, MEANS, RANKING), DIMENSIONS, retraction=RETRACTION)
@@ -96,8 +94,8 @@ def look(home: Path, scale: float = 1.0, graph: Graph = GRAPH, branch: str = "ma
 
 def plan(snapshot: Snapshot) -> dict[str, tuple[str, tuple[str, ...]]]:
     """Return what would run or go, and why: ``{table[partition]: (status, edits)}``."""
-    found = ((each.table, one) for each in plan_tables(snapshot) for one in each.planned)
-    return {f"{table}[{one.partition}]": (one.status, one.why) for table, one in found}
+    each = ((plan.table, planned) for plan in plan_tables(snapshot) for planned in plan.planned)
+    return {f"{table}[{part.partition}]": (part.status, part.why) for table, part in each}
 
 
 def run(snapshot: Snapshot) -> dict[str, str]:
@@ -105,8 +103,8 @@ def run(snapshot: Snapshot) -> dict[str, str]:
     fates: dict[str, str] = {}
     for table in snapshot.graph.tables:
         drop_orphans(snapshot, table)
-        for one in make(table, snapshot.partitions(table.by), snapshot):
-            fates[f"{table.name}[{one.partition}]"] = one.fate
+        for outcome in make(table, snapshot.partitions(table.by), snapshot):
+            fates[f"{table.name}[{outcome.partition}]"] = outcome.fate
     return {name: fate for name, fate in fates.items() if fate != "hit"}
 
 

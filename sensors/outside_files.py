@@ -29,9 +29,9 @@ def outside_files(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         return dg.SkipReason("nothing changed")
     changed = sync_partitions(context.instance, snapshot)
     dropped = drop_removed(snapshot)
-    told = [f"{by} +{added} -{gone}" for by, (added, gone) in changed.items()]
-    told += [f"{dropped} partitions let go of"] if dropped else []
+    lines = [f"{by} +{added} -{gone}" for by, (added, gone) in changed.items()]
+    lines += [f"{dropped} partitions let go of"] if dropped else []
     report_outside(context.instance, snapshot)
-    told.append(report_plan(context.instance, load_snapshot()))
+    lines.append(report_plan(context.instance, load_snapshot()))
     context.update_cursor(now)
-    return dg.SkipReason("; ".join(told))
+    return dg.SkipReason("; ".join(lines))

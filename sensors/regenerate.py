@@ -37,8 +37,8 @@ def _seeds(snapshot: Snapshot) -> object:
     outside = snapshot.outside
     files = [*outside.shards.items(), ("", outside.benchmarks), (":", outside.corpora)]
     return [
-        [name, [[shard, [[f.name, f.version] for f in all_]] for shard, all_ in found.items()]]
-        for name, found in files
+        [name, [[shard, [[f.name, f.version] for f in all_]] for shard, all_ in item.items()]]
+        for name, item in files
     ]
 
 
@@ -68,17 +68,17 @@ def _regenerate(
     """Ask for a run if anything is due; say what waits, and why."""
     instance = context.instance
     busy = busy_tables(instance)
-    told: list[str] = []
+    lines: list[str] = []
     if not busy:
         changed = sync_partitions(instance, snapshot)
-        told += [f"{by}: {added} new, {gone} gone" for by, (added, gone) in changed.items()]
+        lines += [f"{by}: {added} new, {gone} gone" for by, (added, gone) in changed.items()]
         dropped = drop_removed(snapshot)
-        told += [f"{dropped} partitions let go of"] if dropped else []
+        lines += [f"{dropped} partitions let go of"] if dropped else []
     due = find_due(snapshot, busy=busy)
     currency = snapshot.config.generator.how.currency
-    told += [held.told(currency) for held in due.held]
-    told += [f"wait: {young}" for young in due.young]
-    told += [
+    lines += [held.told(currency) for held in due.held]
+    lines += [f"wait: {young}" for young in due.young]
+    lines += [
         f"{table}: {len(names)} failed on these inputs, first {names[0]}; mend them, or "
         f"`cosmo run -s {table}`"
         for table, names in due.failed.items()
@@ -86,14 +86,14 @@ def _regenerate(
     context.update_cursor(version if due.settled and not due.held else AT_WORK)
     request = _request(snapshot, due.now) if due.now else None
     if request and _has_died(instance, request):
-        told.append(f"{ATTEMPTS} runs of {', '.join(due.now)} died; see their logs")
+        lines.append(f"{ATTEMPTS} runs of {', '.join(due.now)} died; see their logs")
         request = None
-    for line in told:
+    for line in lines:
         context.log.info(line)
     if request:
         return request
-    told += [f"{due.later} partitions wait for runs at work"] if due.later else []
-    return dg.SkipReason("\n".join(told) or "everything is fresh")
+    lines += [f"{due.later} partitions wait for runs at work"] if due.later else []
+    return dg.SkipReason("\n".join(lines) or "everything is fresh")
 
 
 def _request(snapshot: Snapshot, now: Mapping[str, list[str]]) -> dg.RunRequest:

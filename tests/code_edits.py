@@ -27,15 +27,15 @@ def replaced(tree: SourceTree, path: str, old: str, new: str) -> Edit:
 def changed(codes: Codes, edit: Edit, tables: Iterable[Any]) -> set[str]:
     """Name the tables whose code an edit changes."""
     edited = codes.edited(edit)
-    return {one.name for one in tables if edited.of(one).name != codes.of(one).name}
+    return {table.name for table in tables if edited.of(table).name != codes.of(table).name}
 
 
 def _find(tree: SourceTree, node: Node) -> tuple[str, str, ast.stmt | None]:
     path = tree.paths[node.module]
     text = tree.text(path)
-    for one in ast.parse(text).body:
-        if node.name in _names(one):
-            return path, text, one
+    for entry in ast.parse(text).body:
+        if node.name in _names(entry):
+            return path, text, entry
     return path, text, None
 
 
@@ -43,7 +43,7 @@ def _names(node: ast.stmt) -> list[str]:
     if isinstance(node, Function | ast.ClassDef):
         return [node.name]
     targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-    return [one.id for one in targets if isinstance(one, ast.Name)]
+    return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
 def _insert(text: str, line: int, indent: int, words: str) -> str:
@@ -65,53 +65,53 @@ def _wrapped(text: str, node: ast.expr) -> str:
 
 def edit_body(tree: SourceTree, node: Node) -> Edit | None:
     """Let a function do one thing more."""
-    path, text, one = _find(tree, node)
-    if not isinstance(one, Function):
+    path, text, result = _find(tree, node)
+    if not isinstance(result, Function):
         return None
-    last = one.body[-1]
+    last = result.body[-1]
     return {path: _insert(text, last.lineno, last.col_offset, "assert True")}
 
 
 def edit_constant(tree: SourceTree, node: Node) -> Edit | None:
     """Give a constant another value."""
-    path, text, one = _find(tree, node)
-    if not isinstance(one, ast.Assign | ast.AnnAssign) or one.value is None:
+    path, text, result = _find(tree, node)
+    if not isinstance(result, ast.Assign | ast.AnnAssign) or result.value is None:
         return None
-    if "Table(" in ast.unparse(one) or "sql_table(" in ast.unparse(one):
+    if "Table(" in ast.unparse(result) or "sql_table(" in ast.unparse(result):
         return None  # what a table says of itself is another matter
-    return {path: _wrapped(text, one.value)}
+    return {path: _wrapped(text, result.value)}
 
 
 def edit_default(tree: SourceTree, node: Node) -> Edit | None:
     """Give a parameter another default."""
-    path, text, one = _find(tree, node)
-    if not isinstance(one, Function):
+    path, text, result = _find(tree, node)
+    if not isinstance(result, Function):
         return None
-    defaults = [each for each in [*one.args.defaults, *one.args.kw_defaults] if each]
+    defaults = [each for each in [*result.args.defaults, *result.args.kw_defaults] if each]
     return {path: _wrapped(text, defaults[0])} if defaults else None
 
 
 def edit_decorator(tree: SourceTree, node: Node) -> Edit | None:
     """Decorate a function."""
-    path, text, one = _find(tree, node)
-    if not isinstance(one, Function):
+    path, text, result = _find(tree, node)
+    if not isinstance(result, Function):
         return None
-    first = min([one.lineno, *(each.lineno for each in one.decorator_list)])
+    first = min([result.lineno, *(each.lineno for each in result.decorator_list)])
     return {path: _insert(text, first, 0, "@print")}
 
 
 def edit_comment(tree: SourceTree, node: Node) -> Edit | None:
     """Comment on a definition."""
-    path, text, one = _find(tree, node)
-    return {path: _insert(text, one.lineno, 0, "# of Ada")} if one else None
+    path, text, result = _find(tree, node)
+    return {path: _insert(text, result.lineno, 0, "# of Ada")} if result else None
 
 
 def edit_docstring(tree: SourceTree, node: Node) -> Edit | None:
     """Give a function another docstring."""
-    path, text, one = _find(tree, node)
-    if not isinstance(one, Function):
+    path, text, result = _find(tree, node)
+    if not isinstance(result, Function):
         return None
-    first = one.body[0]
+    first = result.body[0]
     return {path: _insert(text, first.lineno, first.col_offset, '"""Of Ada."""')}
 
 
@@ -152,27 +152,27 @@ class Rewritten(ast.NodeTransformer):
     """Renames locals, and leaves out docstrings and annotations, of every function."""
 
     def _function(self, node: Any) -> Any:
-        kept = {one.arg for one in ast.walk(node) if isinstance(one, ast.arg)}
-        for one in ast.walk(node):  # what a comprehension binds may be a global's name outside it
-            if isinstance(one, ast.comprehension):
-                kept |= {each.id for each in ast.walk(one.target) if isinstance(each, ast.Name)}
+        kept = {entry.arg for entry in ast.walk(node) if isinstance(entry, ast.arg)}
+        for entry in ast.walk(node):  # what a comprehension binds may be a global's name outside it
+            if isinstance(entry, ast.comprehension):
+                kept |= {each.id for each in ast.walk(entry.target) if isinstance(each, ast.Name)}
         inner = [each for each in ast.walk(node) if isinstance(each, _SCOPES) and each is not node]
         stored = {
-            one.id
-            for one in ast.walk(node)
-            if isinstance(one, ast.Name) and not isinstance(one.ctx, ast.Load)
+            entry.id
+            for entry in ast.walk(node)
+            if isinstance(entry, ast.Name) and not isinstance(entry.ctx, ast.Load)
         }
         elsewhere = {
             name
-            for one in ast.walk(node)
-            if isinstance(one, ast.Global | ast.Nonlocal)
-            for name in one.names
+            for entry in ast.walk(node)
+            if isinstance(entry, ast.Global | ast.Nonlocal)
+            for name in entry.names
         }
         if not inner:
             for one in ast.walk(node):
                 if isinstance(one, ast.Name) and one.id in stored - kept - elsewhere:
                     one.id = f"{one.id}_of_ada"
-        if not any("register" in ast.unparse(one) for one in node.decorator_list):
+        if not any("register" in ast.unparse(item) for item in node.decorator_list):
             node.returns = None
             for one in ast.walk(node.args):
                 if isinstance(one, ast.arg):
@@ -190,10 +190,10 @@ _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 
 def rewritten(tree: SourceTree) -> Edit:
     """Write all files anew, as they could have been written."""
-    found: Edit = {}
+    edit: Edit = {}
     for path in tree.paths.values():
         module = ast.parse(tree.text(path))
         if ast.get_docstring(module) is not None:
             module.body = module.body[1:]
-        found[path] = ast.unparse(Rewritten().visit(module))
-    return found
+        edit[path] = ast.unparse(Rewritten().visit(module))
+    return edit

@@ -89,8 +89,8 @@ class Pick:
 
     def __call__(self, options: Iterable[Any]) -> Any:
         """Choose by the next number."""
-        found = list(options)
-        return found[self._numbers.pop(0) % len(found)]
+        calls = list(options)
+        return calls[self._numbers.pop(0) % len(calls)]
 
 
 def _edit(change: Callable[[Files, Tree, Pick], object]) -> None:
@@ -160,7 +160,7 @@ def _add_source_file(files: Files, _: Tree, pick: Pick) -> None:
 @_edit
 def _remove_source_file(files: Files, _: Tree, pick: Pick) -> None:
     name = pick(_sources(files))
-    if sum(one.split("/")[0] == name.split("/")[0] for one in _sources(files)) > 1:
+    if sum(source.split("/")[0] == name.split("/")[0] for source in _sources(files)) > 1:
         del files[name]
 
 
@@ -302,8 +302,8 @@ def _remove_benchmark(_: Files, tree: Tree, pick: Pick) -> None:
 
 @_edit
 def _settings_of_benchmark(_: Files, tree: Tree, pick: Pick) -> None:
-    for one in [pick(tree["benchmarks"].values())] if tree["benchmarks"] else []:
-        one.update(
+    for item in [pick(tree["benchmarks"].values())] if tree["benchmarks"] else []:
+        item.update(
             pick(
                 (
                     {"evaluate": False},
@@ -456,10 +456,10 @@ class Watch:
     ) -> Callable[..., Any]:
         def instead(*given: Any, **named: Any) -> Any:
             self.tick()
-            found = real(*given, **named)
+            result = real(*given, **named)
             note(*given)
             self.tick()
-            return found
+            return result
 
         return instead
 
@@ -485,11 +485,11 @@ class Told(NamedTuple):
 
     def check_calls(self, asked: Mapping[str, int]) -> tuple[int, int]:
         """Hold the calls that were told against those that were asked; return both."""
-        told = {cell: self.calls[cell] for cell in asked if cell in self.calls}
-        least = sum(asked[cell] for cell in told)
+        counts = {cell: self.calls[cell] for cell in asked if cell in self.calls}
+        least = sum(asked[cell] for cell in counts)
         # one prompt of several cells may be told of one of them and asked for another
-        assert least <= sum(told.values()), f"asked {asked}, told {told}"
-        return sum(told.values()), least
+        assert least <= sum(counts.values()), f"asked {asked}, told {counts}"
+        return sum(counts.values()), least
 
     def check(self, ran: Ran, wanted: Collection[tuple[str, str]]) -> None:
         """Hold it against what was done, and against the partitions that there have to be."""
@@ -544,7 +544,7 @@ class History:
         reads = self._reads()
         made = {at for at, read in reads.items() if (*at, read) not in self._computed}
         restored = {at for at, read in reads.items() if self._current.get(at) != read} - made
-        told = self._told()
+        entry = self._told()
         operations = 7 * len(made) + 4 * len(self._tables)  # about
         self._runs += 1
         share = sum(n / 8**place for place, n in enumerate(dies_at or (), 1))
@@ -555,13 +555,13 @@ class History:
         self._take(watch, reads, made, restored)
         if ran:
             self._check(ran, made, restored)
-            told.check(ran, reads.keys())
+            entry.check(ran, reads.keys())
             completions = Lake(self._place.lake).records("completions")
             made_now = {name for table, name in ran.made if table == "completions"}
             asked = {name: int(completions[name].cost["calls"]) for name in made_now}
-            calls = told.check_calls(asked)
+            calls = entry.check_calls(asked)
             self.told.update({"calls told": calls[0], "calls asked": calls[1]})
-            self.told["told to come back"] += len(told.restored)
+            self.told["told to come back"] += len(entry.restored)
         self.told["made"] += len(made)
         self.told["restored"] += len(restored)
         self.told["runs" if ran else "kills"] += 1
@@ -575,14 +575,14 @@ class History:
         plans = plan_tables(snapshot, self._tables)
 
         def names(*words: Word) -> Made:
-            return {(one.table, name) for one in plans for name in one.names(*words)}
+            return {(plan.table, name) for plan in plans for name in plan.names(*words)}
 
         known = not names(*RUN) & {at for at in there if at[0] == "topic_assignments"}
         calls = {
             each.partition: each.calls
-            for one in plans
-            if one.table == "completions" and known
-            for each in one.to_run()
+            for plan in plans
+            if plan.table == "completions" and known
+            for each in plan.to_run()
         }
         return Told(there - names(*RUN), names("restored"), names("orphan"), calls)
 
@@ -592,8 +592,8 @@ class History:
         self._place.put(project)
 
     def _reads(self) -> dict[tuple[str, str], str]:
-        found = self._oracle.answer(self._at).reads.items()
-        return {(table, name): read for table, each in found for name, read in each.items()}
+        reads = self._oracle.answer(self._at).reads.items()
+        return {(table, name): read for table, each in reads for name, read in each.items()}
 
     def _take(
         self, watch: Watch, reads: dict[tuple[str, str], str], made: Made, restored: Made
@@ -624,11 +624,11 @@ class History:
         place, project = self._place, self._at
         kept = Lake(place.lake)
         mine = {table.name: holdings(kept, table.name) for table in STAND_INS}
-        found = compare(mine, self._oracle.answer(project).contents)
-        assert not found, found
+        names = compare(mine, self._oracle.answer(project).contents)
+        assert not names, names
         if int(project.name, 16) % self._rebuilt == 0:
-            found = compare(mine, self._oracle.rebuild(project))
-            assert not found, found
+            names = compare(mine, self._oracle.rebuild(project))
+            assert not names, names
             self.told["rebuilt"] += 1
         snapshot = place.look()
         for table in STAND_INS:

@@ -96,24 +96,24 @@ class Reads:
     @cached_property
     def _shards(self) -> dict[str, tuple[str, str]]:
         """Shard → source and file."""
-        found: dict[str, tuple[str, str]] = {}
+        shards: dict[str, tuple[str, str]] = {}
         for source, settings in self.tree["sources"].items():
             pattern = settings["how"]["path"].removeprefix("ROOT/")
             for file in self.files:
                 if PurePosixPath(file).match(pattern):
-                    found[f"{source}:{PurePosixPath(file).stem}"] = (source, file)
-        return found
+                    shards[f"{source}:{PurePosixPath(file).stem}"] = (source, file)
+        return shards
 
     @cached_property
     def _members(self) -> dict[str, dict[str, list[str]]]:
         """Topic → shard → documents."""
-        found: dict[str, dict[str, list[str]]] = {}
+        names: dict[str, dict[str, list[str]]] = {}
         for shard, held in self.contents["topic_assignments"].items():
             for row in held.rows("doc_id", "topic_id"):
-                found.setdefault(row["topic_id"], {}).setdefault(shard, []).append(row["doc_id"])
+                names.setdefault(row["topic_id"], {}).setdefault(shard, []).append(row["doc_id"])
         return {
             topic: {shard: sorted(docs) for shard, docs in shards.items()}
-            for topic, shards in found.items()
+            for topic, shards in names.items()
         }
 
     @cached_property
@@ -149,7 +149,7 @@ class Reads:
 
     def _kinds_in(self, group: str) -> dict[str, str]:
         sources = self.tree["sources"].items()
-        return {name: one["kind"] for name, one in sources if one["group"] == group}
+        return {name: item["kind"] for name, item in sources if item["group"] == group}
 
     def _in_group(self, table: str, group: str) -> dict[str, str]:
         return self._bytes(table, (c for c in self._cells_of if c.split("-")[0] == group))
@@ -192,8 +192,8 @@ class Reads:
         }
 
     def _prompt_templates(self) -> dict[str, Any]:
-        found = (PurePosixPath(file) for file in self.files)
-        return {f.stem: self.files[str(f)] for f in found if f.match("templates/*.md")}
+        prompt_templates = (PurePosixPath(file) for file in self.files)
+        return {f.stem: self.files[str(f)] for f in prompt_templates if f.match("templates/*.md")}
 
     def _cells(self) -> dict[str, Any]:
         return {
@@ -208,14 +208,14 @@ class Reads:
         }
 
     def _passages(self) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        passages: dict[str, Any] = {}
         for name in self._corpora:
             corpus = self.tree["corpora"][name]
             pattern = corpus["how"]["path"].removeprefix("ROOT/")
             files = {f: text for f, text in self.files.items() if PurePosixPath(f).match(pattern)}
             kept = {k: v for k, v in corpus.items() if k not in {"how", "note"}}
-            found[name] = [kept, files, self.tree["grounding"]["words"]]
-        return found
+            passages[name] = [kept, files, self.tree["grounding"]["words"]]
+        return passages
 
     def _groundings(self) -> dict[str, Any]:
         passages = self._bytes("passages", self._corpora)
@@ -252,12 +252,12 @@ class Reads:
         return {cell: read for cell in self._cells_of}  # noqa: C420 - lists are not for fromkeys
 
     def _benchmark_index(self) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for name, one in self.tree["benchmarks"].items():
-            file = one["how"]["path"].removeprefix("ROOT/")
+        benchmark_indexes: dict[str, Any] = {}
+        for name, item in self.tree["benchmarks"].items():
+            file = item["how"]["path"].removeprefix("ROOT/")
             # Its name counts, by choice: an index is cheap, and `cosmo why` can name the file.
-            found[name] = [file, self.files[file], one.get("compare")]
-        return found
+            benchmark_indexes[name] = [file, self.files[file], item.get("compare")]
+        return benchmark_indexes
 
     def _all_benchmarks(self) -> dict[str, str]:
         return self._bytes("benchmark_index", self.tree["benchmarks"])
@@ -285,23 +285,26 @@ class Reads:
         return {cell: [self._bytes(name, [cell]) for name in parents] for cell in self._cells_of}
 
     def _checkpoints(self) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        checkpoints: dict[str, Any] = {}
         for name, recipe in self.tree["recipes"].items():
             groups = [group for group, weight in recipe["weights"].items() if weight]
             shards = [self._in_group("token_shards", group) for group in sorted(groups)]
-            found[name] = [{k: v for k, v in recipe.items() if k not in {"how", "note"}}, shards]
-        return found
+            checkpoints[name] = [
+                {k: v for k, v in recipe.items() if k not in {"how", "note"}},
+                shards,
+            ]
+        return checkpoints
 
     def _eval_scores(self) -> dict[str, Any]:
         return {
             f"{recipe}:{name}": [
                 self._bytes("checkpoints", [recipe]),
                 self._bytes("benchmark_index", [name]),
-                one.get("eval_samples"),
+                item.get("eval_samples"),
             ]
             for recipe in self.tree["recipes"]
-            for name, one in self.tree["benchmarks"].items()
-            if one.get("evaluate", True)
+            for name, item in self.tree["benchmarks"].items()
+            if item.get("evaluate", True)
         }
 
 
@@ -332,11 +335,11 @@ class Oracle:
             self._place.put(project)
             contents: Contents = {}
             reads = Reads(project, contents)
-            found: dict[str, dict[str, str]] = {}
+            results: dict[str, dict[str, str]] = {}
             for table in STAND_INS:
-                found[table.name] = reads.of(table.name)
-                contents[table.name] = self._hold(table.name, found[table.name])
-            self._answers[project.name] = Answer(found, contents)
+                results[table.name] = reads.of(table.name)
+                contents[table.name] = self._hold(table.name, results[table.name])
+            self._answers[project.name] = Answer(results, contents)
         return self._answers[project.name]
 
     def _hold(self, name: str, wanted: Mapping[str, str]) -> dict[str, Held]:
@@ -348,13 +351,15 @@ class Oracle:
             gone: dict[str, BuildRecord | None] = dict.fromkeys(self._current.get(name, ()))
             lake.set_current(name, gone | current)
         if missing := [partition for partition in wanted if partition not in known]:
-            table = next(one for one in STAND_INS if one.name == name)
-            for one in make(table, missing, self._place.look(), force=True):
-                assert one.fate == "made", f"{name}[{one.partition}] {one.fate}: {one.error}"
+            table = next(table for table in STAND_INS if table.name == name)
+            for outcome in make(table, missing, self._place.look(), force=True):
+                assert outcome.fate == "made", (
+                    f"{name}[{outcome.partition}] {outcome.fate}: {outcome.error}"
+                )
             records = lake.records(name)
-            found = {p: hold(lake, name, p, records[p]) for p in missing}
-            self._made |= {(name, p, wanted[p]): held for p, held in found.items()}
-            known |= found
+            helds = {p: hold(lake, name, p, records[p]) for p in missing}
+            self._made |= {(name, p, wanted[p]): held for p, held in helds.items()}
+            known |= helds
         self._current[name] = {p: held.record for p, held in known.items()}
         return known
 
@@ -380,11 +385,11 @@ def say(held: Held) -> str:
 
 def compare(mine: Contents, theirs: Contents) -> dict[str, list[str]]:
     """Name the partitions in which two lakes differ, and what they hold in each."""
-    found: dict[str, list[str]] = {}
+    names: dict[str, list[str]] = {}
     for table in STAND_INS:
         here, there = mine[table.name], theirs[table.name]
         for name in sorted({*here, *there}):
-            told = [say(one[name]) if name in one else "absent" for one in (here, there)]
-            if told[0] != told[1]:
-                found[f"{table.name}[{name}]"] = told
-    return found
+            lines = [say(helds[name]) if name in helds else "absent" for helds in (here, there)]
+            if lines[0] != lines[1]:
+                names[f"{table.name}[{name}]"] = lines
+    return names

@@ -118,15 +118,15 @@ def _clusters(context: BuildContext, taxonomy: str) -> Output:
     documents = context.scan("seed_documents", shards).join(vectors, on="doc_id").collect()
     named = documents.with_columns(pl.col("title").str.extract(r"^(\w*)").alias("name"))
     sizes = named["name"].value_counts().sort(["count", "name"], descending=[True, False])
-    found = [named.filter(pl.col("name") == name)["vector"].to_numpy() for name in sizes["name"]]
-    means = np.stack([vectors.mean(axis=0, dtype=np.float32) for vectors in found])
+    arrays = [named.filter(pl.col("name") == name)["vector"].to_numpy() for name in sizes["name"]]
+    means = np.stack([vectors.mean(axis=0, dtype=np.float32) for vectors in arrays])
     means[:, 0] += context.snapshot.config.clustering.seed / 1000
     centroids = means / np.linalg.norm(means, axis=1, keepdims=True)
-    rims = np.full(len(found), 0.5, np.float32)
+    rims = np.full(len(arrays), 0.5, np.float32)
     rows = pl.DataFrame(
         {
             "topic_id": [f"{taxonomy}-{name}" for name in sizes["name"]],
-            "cluster": np.arange(len(found), dtype=np.int32),
+            "cluster": np.arange(len(arrays), dtype=np.int32),
             "documents": sizes["count"].cast(pl.Int64),
             "rim": rims,
         }
@@ -257,9 +257,11 @@ def remake(path: Path, tables: Iterable[Table] = STAND_INS) -> Remade:
     for table in tables:
         snapshot = look_at(path)
         drop_orphans(snapshot, table)
-        for one in make(table, snapshot.partitions(table.by), snapshot):
-            assert one.good, f"{table.name}[{one.partition}] {one.fate}: {one.error}"
-            fates[one.fate].add(f"{table.name}[{one.partition}]")
+        for outcome in make(table, snapshot.partitions(table.by), snapshot):
+            assert outcome.good, (
+                f"{table.name}[{outcome.partition}] {outcome.fate}: {outcome.error}"
+            )
+            fates[outcome.fate].add(f"{table.name}[{outcome.partition}]")
     return Remade(fates["made"], fates["restored"])
 
 
@@ -273,15 +275,15 @@ class Standing(NamedTuple):
 
 def standing(snapshot: Snapshot, tables: tuple[Table, ...] = STAND_INS) -> Standing:
     """Ask for the state of every partition there is."""
-    found = Standing(set(), set(), set())
-    into = {"stale": found.stale, "missing": found.new, "waiting": found.new, "fresh": set()}
+    result = Standing(set(), set(), set())
+    into = {"stale": result.stale, "missing": result.new, "waiting": result.new, "fresh": set()}
     for table in tables:
         live = snapshot.partitions(table.by)
         for name in live:
             into[snapshot.state(table, name).status].add(f"{table.name}[{name}]")
         gone = snapshot.records(table.name).keys() - set(live)
-        found.orphans.update(f"{table.name}[{name}]" for name in gone)
-    return found
+        result.orphans.update(f"{table.name}[{name}]" for name in gone)
+    return result
 
 
 def partitions(snapshot: Snapshot) -> set[str]:
@@ -298,16 +300,16 @@ def chosen(words: str, among: set[str]) -> set[str]:
 
     For the table there may stand cellwise, shardwise or topicwise: every table that is cut so.
     """
-    found: set[str] = set()
+    chosens: set[str] = set()
     for word in words.split():
         name, _, pattern = word.removesuffix("]").partition("[")
         tables = TOGETHER.get(name, [name])
         for table in tables:
-            parts = {one for one in among if one.startswith(f"{table}[")}
-            hits = {one for one in parts if fnmatchcase(one[len(table) + 1 : -1], pattern)}
+            parts = {name for name in among if name.startswith(f"{table}[")}
+            hits = {name for name in parts if fnmatchcase(name[len(table) + 1 : -1], pattern)}
             assert hits, f"{word}: no such partition of {table}"
-            found |= hits
-    return found
+            chosens |= hits
+    return chosens
 
 
 def copy_of(finished: Path, root: Path) -> Path:
@@ -320,8 +322,8 @@ def copy_of(finished: Path, root: Path) -> Path:
 
 def lake_holds(root: Path, *words: str) -> list[str]:
     """List the Parquet files of a lake, wherever they lie, with a cell that holds one of words."""
-    found: list[str] = []
+    names: list[str] = []
     for file in (root / "lake").rglob("*.parquet"):
         text = pl.read_parquet(file).select(pl.exclude(pl.Array)).write_json()
-        found += [str(file.relative_to(root)) for word in words if word in text]
-    return found
+        names += [str(file.relative_to(root)) for word in words if word in text]
+    return names

@@ -94,9 +94,9 @@ def codes_with(edited: tuple[tuple[str, str], ...]) -> Codes:
     for name, way in edited:
         path, words, _ = CODE[name]
         text = codes.tree.text(path)
-        head, found, tail = text.partition(f"def {name}(")
+        head, result, tail = text.partition(f"def {name}(")
         assert words in tail, f"{path} no longer says {words!r} in {name}"
-        changes[path] = head + found + tail.replace(words, f"    assert {way!r}\n{words}", 1)
+        changes[path] = head + result + tail.replace(words, f"    assert {way!r}\n{words}", 1)
     return with_stand_ins(codes.edited(changes))
 
 
@@ -173,9 +173,9 @@ def first_state() -> Project:
     }
     files = {name: write_csv(rows) for name, rows in SOURCES.items()}
     files |= {name: write_passages(texts) for name, texts in WIKI.items()}
-    told = TEMPLATE.format(kind="outline", audience="adults", words="")
+    literal_string = TEMPLATE.format(kind="outline", audience="adults", words="")
     files |= {
-        "templates/told.md": with_passages(told, 1),
+        "templates/told.md": with_passages(literal_string, 1),
         "templates/unit.md": TEMPLATE.format(kind="outline", audience="students", words=""),
         "templates/page.md": TEMPLATE.format(kind="outline, web", audience="children", words=""),
         "quiz.jsonl": write_items(QUIZ),
@@ -267,9 +267,11 @@ def run(place: Place, tables: Sequence[Table] = STAND_INS) -> Ran:
     for table in tables:
         snapshot = place.look()
         drop_orphans(snapshot, table)
-        for one in make(table, snapshot.partitions(table.by), snapshot):
-            assert one.good, f"{table.name}[{one.partition}] {one.fate}: {one.error}"
-            into[one.fate].add((table.name, one.partition))
+        for outcome in make(table, snapshot.partitions(table.by), snapshot):
+            assert outcome.good, (
+                f"{table.name}[{outcome.partition}] {outcome.fate}: {outcome.error}"
+            )
+            into[outcome.fate].add((table.name, outcome.partition))
     return ran
 
 

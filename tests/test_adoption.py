@@ -12,8 +12,8 @@ import pytest
 from code_edits import replaced
 from stand_ins import STAND_INS, look_at, remake, standing, with_stand_ins
 
+from cosmo_assets.core.build_record import Provenance
 from cosmo_assets.core.errors import BadInputError
-from cosmo_assets.incremental import snapshot
 from cosmo_assets.incremental.adoption import adopt
 from cosmo_assets.incremental.build import make
 from cosmo_assets.incremental.code_fingerprint import Codes
@@ -65,9 +65,9 @@ def planned(snapshot: Snapshot) -> dict[str, set[str]]:
     """Return the tables of which anything would run, with the reasons."""
     plans = plan_tables(snapshot, STAND_INS)
     return {
-        one.table: {why for each in one.to_run() for why in each.why}
-        for one in plans
-        if one.count(*RUN)
+        plan.table: {why for each in plan.to_run() for why in each.why}
+        for plan in plans
+        if plan.count(*RUN)
     }
 
 
@@ -78,12 +78,12 @@ def test_an_edit_of_clean_is_planned_told_and_undone(
     with monkeypatch.context():
         cleaned()
         snapshot = look_at(project)
-        found = planned(snapshot)
-        assert found.keys() == AFTER
-        assert all(whys == {NAMED} for whys in found.values())
+        names = planned(snapshot)
+        assert names.keys() == AFTER
+        assert all(whys == {NAMED} for whys in names.values())
         partition = snapshot.partitions("cells")[0]
-        told = explain(snapshot, BY_NAME["documents"], partition)
-        assert told[:3] == ["stale", NAMED, f"began with: {NAMED}"]
+        lines = explain(snapshot, BY_NAME["documents"], partition)
+        assert lines[:3] == ["stale", NAMED, f"began with: {NAMED}"]
         stale = {f"documents[{name}]" for name in snapshot.partitions("cells")}
         assert standing(snapshot).stale == stale
     monkeypatch.undo()
@@ -97,11 +97,11 @@ def test_what_other_code_made_is_found_again_when_the_edit_is_undone(
     with monkeypatch.context() as patch:
         patch.setattr(GRAPH, "codes", project_codes)
         cleaned()
-        assert {one.partition("[")[0] for one in remake(project).made} == {"documents"}
+        assert {name.partition("[")[0] for name in remake(project).made} == {"documents"}
     monkeypatch.undo()
-    found = remake(project)
-    assert not found.made
-    assert {one.partition("[")[0] for one in found.restored} == {"documents"}
+    remade = remake(project)
+    assert not remade.made
+    assert {name.partition("[")[0] for name in remade.restored} == {"documents"}
 
 
 @pytest.mark.parametrize("sample", [2, None], ids=["sample", "all"])
@@ -110,17 +110,21 @@ def test_a_table_that_comes_out_equal_is_adopted_without_work(
 ) -> None:
     before = look_at(project).records("documents")
     cleaned()
-    found = adopt(look_at(project), mine("documents"), sample=sample)
-    assert found.told == (NAMED,)
-    assert (found.stale, found.adopted, found.differing) == (len(before), len(before), None)
-    assert found.compared == (sample or len(before))
+    adoption = adopt(look_at(project), mine("documents"), sample=sample)
+    assert adoption.told == (NAMED,)
+    assert (adoption.stale, adoption.adopted, adoption.differing) == (
+        len(before),
+        len(before),
+        None,
+    )
+    assert adoption.compared == (sample or len(before))
     snapshot = look_at(project)
     assert planned(snapshot) == {}
     assert remake(project) == (set(), set())
     for name, build_record in snapshot.records("documents").items():
         assert build_record.because == (f"adopted: {NAMED}",)
         was = dataclasses.replace(
-            before[name], recipe=build_record.provenance, because=build_record.because
+            before[name], provenance=build_record.provenance, because=build_record.because
         )
         assert build_record == was
     assert not [path for path in (snapshot.lake.root / "drafts").rglob("*") if path.is_file()]
@@ -176,15 +180,15 @@ def test_a_table_that_comes_out_otherwise_is_refused_naming_rows(
 ) -> None:
     snapshot = look_at(project)
     before = snapshot.lake.records("documents")
-    found = adopt(snapshot, with_work("documents", change), sample=20)
-    assert found.differing is not None
-    assert found.adopted == 0
-    assert any(told in one for one in found.differing.told), found.differing
+    adoption = adopt(snapshot, with_work("documents", change), sample=20)
+    assert adoption.differing is not None
+    assert adoption.adopted == 0
+    assert any(told in name for name in adoption.differing.told), adoption.differing
     rows = snapshot.lake.scan(
-        "documents", {found.differing.partition: before[found.differing.partition].version}
+        "documents", {adoption.differing.partition: before[adoption.differing.partition].version}
     ).collect()
     if "Int32" not in told:
-        assert any(key in found.differing.told[0] for key in rows["prompt_id"])
+        assert any(key in adoption.differing.told[0] for key in rows["prompt_id"])
     assert snapshot.lake.records("documents") == before
     assert standing(look_at(project)) == (set(), set(), set())
     (row,) = by_run(read_history(snapshot.lake, GRAPH)).iter_rows(named=True)
@@ -201,9 +205,9 @@ def test_files_beside_the_rows_are_compared(project: Path) -> None:
             (made.files / "shard.ds").write_bytes(b"other")
             yield partition, lambda made=made: dataclasses.replace(made, files_digest="0" * 16)
 
-    found = adopt(look_at(project), dataclasses.replace(table, build=work), sample=1)
-    assert found.differing
-    assert found.differing.told == ("file shard.ds differs",)
+    adoption = adopt(look_at(project), dataclasses.replace(table, build=work), sample=1)
+    assert adoption.differing
+    assert adoption.differing.told == ("file shard.ds differs",)
 
 
 def test_no_generator_is_asked_and_a_missing_answer_is_told(
@@ -224,8 +228,8 @@ def test_no_generator_is_asked_and_a_missing_answer_is_told(
     assert lake.records("completions") == before
     shutil.rmtree(lake.root / "ledger", ignore_errors=True)
     shutil.move(kept, lake.root / "ledger")
-    found = adopt(look_at(project), table, sample=2)
-    assert found.adopted == len(before)
+    adoption = adopt(look_at(project), table, sample=2)
+    assert adoption.adopted == len(before)
     assert planned(look_at(project)) == {}
 
 
@@ -236,9 +240,9 @@ def test_what_is_stale_by_more_than_its_code_is_left(
     path = project
     path.write_text(path.read_text() + "\nquality: {min_words: 51}\n")
     snapshot = look_at(path)
-    found = adopt(snapshot, mine("documents"), sample=2)
-    assert (found.stale, found.adopted) == (0, 0)
-    assert found.others == len(snapshot.partitions("cells"))
+    adoption = adopt(snapshot, mine("documents"), sample=2)
+    assert (adoption.stale, adoption.adopted) == (0, 0)
+    assert adoption.others == len(snapshot.partitions("cells"))
 
 
 # ---- records of the last release --------------------------------------------------------------
@@ -250,10 +254,10 @@ def relabel(catalog: Catalog, codes: dict[str, str]) -> None:
         for number, table, body in db.execute("select id, tbl, body from traces").fetchall():
             tree = json.loads(body)
             tree["recipe"]["code"] = codes[table]
-            recipe = snapshot.Recipe(**tree["recipe"])
+            provenance = Provenance(**tree["recipe"])
             db.execute(
                 "update traces set body = ?, recipe = ? where id = ?",
-                (json.dumps(tree, sort_keys=True), recipe.name, number),
+                (json.dumps(tree, sort_keys=True), provenance.fingerprint, number),
             )
         db.execute("delete from codes")
 
@@ -290,11 +294,11 @@ def test_what_the_last_release_made_is_told_by_its_definitions_and_found_again(
         patch.setattr(GRAPH, "codes", lambda _root: newer)
         assert planned(look_at(old))["documents"] == {NAMED}
         snapshot = look_at(old)
-        for one in make(mine("documents"), snapshot.partitions("cells"), snapshot):
-            assert one.fate == "made"
-            assert one.metadata["why"] == NAMED
-    plans = {one.table: one for one in plan_tables(look_at(old), STAND_INS)}
+        for outcome in make(mine("documents"), snapshot.partitions("cells"), snapshot):
+            assert outcome.fate == "made"
+            assert outcome.metadata["why"] == NAMED
+    plans = {table.table: table for table in plan_tables(look_at(old), STAND_INS)}
     assert plans["documents"].count("restored") == len(plans["documents"].planned)
-    found = remake(old)
-    assert not found.made
-    assert {one.partition("[")[0] for one in found.restored} == {"documents"}
+    remade = remake(old)
+    assert not remade.made
+    assert {name.partition("[")[0] for name in remade.restored} == {"documents"}

@@ -112,10 +112,10 @@ def test_in_any_history_a_run_makes_what_it_must_and_it_comes_out_so(bench: Benc
 
     bench.told.clear()
     check()
-    told = bench.told  # a bit of everything, or the histories are not worth the name
-    assert told["runs"] > CI_SEQUENCES, told
-    assert min(told["kills"], told["restored"], told["made"], told["rebuilt"]) > 50, told
-    print(f"{dict(told)} in {SEQUENCES or CI_SEQUENCES} histories")  # noqa: T201 - for pytest -s
+    counts = bench.told  # a bit of everything, or the histories are not worth the name
+    assert counts["runs"] > CI_SEQUENCES, counts
+    assert min(counts["kills"], counts["restored"], counts["made"], counts["rebuilt"]) > 50, counts
+    print(f"{dict(counts)} in {SEQUENCES or CI_SEQUENCES} histories")  # noqa: T201 - for pytest -s
 
 
 def test_the_same_where_code_is_edited_too(bench: Bench) -> None:
@@ -166,13 +166,13 @@ def _newest(
     self: Lake, table: str, provenances: Mapping[str, Provenance]
 ) -> dict[str, BuildRecord]:
     """Take a partition's newest trace for one of any recipe."""
-    found: dict[str, BuildRecord] = {}
+    newests: dict[str, BuildRecord] = {}
     with self.catalog.transaction() as db:
         for name in provenances:
             query = "select body from traces where tbl = ? and partition = ? order by id desc"
             for (body,) in db.execute(query, (table, name)).fetchmany(1):
-                found[name] = BuildRecord.from_json(json.loads(body))
-    return found
+                newests[name] = BuildRecord.from_json(json.loads(body))
+    return newests
 
 
 def _point_first(self: Lake, table: str, drafts: list[Draft]) -> None:

@@ -75,7 +75,7 @@ def carry_out(
     instance: dg.DagsterInstance, wanted: dict[str, list[str]], newest: dict[str, int]
 ) -> set[str]:
     """Run what was asked for; return what was made, as ``table[partition]``."""
-    found: set[str] = set()
+    carry_outs: set[str] = set()
     for table, names in wanted.items():
         lake = load_snapshot().lake
         newest[table] = lake.catalog.newest()
@@ -88,8 +88,8 @@ def carry_out(
         }
         made = {name for name, build_record in later.items() if not build_record.restored}
         assert made <= set(names)
-        found |= {f"{table}[{name}]" for name in made}
-    return found
+        carry_outs |= {f"{table}[{name}]" for name in made}
+    return carry_outs
 
 
 def automate(instance: dg.DagsterInstance) -> tuple[set[str], set[str], int]:
@@ -102,9 +102,9 @@ def automate(instance: dg.DagsterInstance) -> tuple[set[str], set[str], int]:
         result = dg.evaluate_automation_conditions(DEFS, instance, cursor=cursor)
         cursor = result.cursor
         wanted = {
-            table.name: [str(one) for one in found]
+            table.name: [str(name) for name in abstract_set]
             for table in TABLES
-            if (found := result.get_requested_partitions(dg.AssetKey(table.name)))
+            if (abstract_set := result.get_requested_partitions(dg.AssetKey(table.name)))
         }
         if not wanted:
             return asked, made, tick
@@ -135,7 +135,7 @@ def test_conditions_ask_for_exactly_what_is_stale_until_a_level_is_unchanged(
     known = partitions(look_at(path))
     assert made == chosen(case.made, known)
     assert asked == made
-    levels = {one.partition("[")[0] for one in made}
+    levels = {name.partition("[")[0] for name in made}
     assert ticks <= len(levels)  # some levels hold several tables
 
 
@@ -158,8 +158,8 @@ def test_dagsters_own_pages_agree_with_the_traces_before_and_after_a_run(
     snapshot = load_snapshot()
     assert report_outside(instance, snapshot) == 1
     assert called_stale(instance) == {"prompt_templates[page_young]"}
-    told = report_plan(instance, snapshot)
-    assert told.startswith("4 stale, "), "the cells that read it will be, and a plan knows"
+    message = report_plan(instance, snapshot)
+    assert message.startswith("4 stale, "), "the cells that read it will be, and a plan knows"
     (shown,) = instance.fetch_observations(dg.AssetKey("run_plan"), limit=1).records
     observed = shown.asset_observation
     assert observed is not None
@@ -189,7 +189,9 @@ def sense(
         regenerate.execute_in_process(instance=instance, raise_on_error=False, tags=request.tags)
         for table in TABLES:
             records = lake.catalog.current(lake.branch, table.name).items()
-            later = {name for name, one in records if one.number > newest and not one.restored}
+            later = {
+                name for name, record in records if record.number > newest and not record.restored
+            }
             made |= {f"{table.name}[{name}]" for name in later}
     pytest.fail("the sensor never comes to an end")
 
@@ -205,30 +207,30 @@ def test_an_edited_template_remakes_what_is_free_and_says_what_waits_for_money(
     path, instance = project
     root = path.parent
     settle(root, put("generator.how", {"price_completion_million": 1000.0}))
-    _, settled, told = sense(TEMPLATES, instance)
-    assert told == "everything is fresh"
+    _, settled, message = sense(TEMPLATES, instance)
+    assert message == "everything is fresh"
     template("page_young", " in verse")(root)
-    made, waiting, told = sense(TEMPLATES, instance, settled)
+    made, waiting, message = sense(TEMPLATES, instance, settled)
     known = partitions(load_snapshot())
     young = "prompt_templates[page_young] cells[web-*:page_young] prompts[web-*:page_young]"
     assert made == chosen(young, known)
     assert waiting != settled, "a change that waits for money is not done with"
-    assert sense(TEMPLATES, instance, waiting)[2] == told
+    assert sense(TEMPLATES, instance, waiting)[2] == message
     calls = sum(
         build_record.rows
         for cell, build_record in load_snapshot().records("prompts").items()
         if "page_young" in cell
     )
-    assert f"{calls} completions" in told
-    assert "because template page_young.md changed" in told
-    assert "budget_edit is not set" in told
-    assert "$0.00" not in told
+    assert f"{calls} completions" in message
+    assert "because template page_young.md changed" in message
+    assert "budget_edit is not set" in message
+    assert "$0.00" not in message
     settle(root, put("how.budget_edit", {"money": 10.0**6}))
     assert "budget_day is not set" in sense(TEMPLATES, instance, waiting)[2]
     settle(root, put("how.budget_day", UNLIMITED))
-    rest, done, told = sense(TEMPLATES, instance, waiting)
+    rest, done, message = sense(TEMPLATES, instance, waiting)
     assert made | rest == chosen(CASES["the words of a template are edited"].made, known)
-    assert (told, done != settled) == ("everything is fresh", True)
+    assert (message, done != settled) == ("everything is fresh", True)
     assert spent_since(load_snapshot().lake.catalog, "2020").tokens > 0
 
 
@@ -246,9 +248,9 @@ def test_a_reverted_template_is_a_change_and_costs_nothing(
     template("page_young", " in verse")(root)
     _, second, _ = sense(TEMPLATES, instance, first)
     (root / "templates" / "page_young.md").write_text(text)
-    made, third, told = sense(TEMPLATES, instance, second)
+    made, third, message = sense(TEMPLATES, instance, second)
     assert made == set(), "all of it was made before"
-    assert told == "everything is fresh"
+    assert message == "everything is fresh"
     assert asked_for(instance) == 2, "one for the edit, one for the revert"
     assert third == first
     assert sense(TEMPLATES, instance, second)[2] == "everything is fresh"
@@ -270,11 +272,11 @@ def test_seed_files_come_and_go(project: tuple[Path, dg.DagsterInstance]) -> Non
     made, cursor, _ = sense(SEEDS, instance, cursor)
     assert made == chosen(CASES["a source file is added"].made, partitions(load_snapshot()))
     (root / "courses" / "chemistry.csv").unlink()
-    made, cursor, told = sense(SEEDS, instance, cursor)
+    made, cursor, message = sense(SEEDS, instance, cursor)
     assert "courses:chemistry" not in load_snapshot().records("seed_documents")
     assert "courses:chemistry" not in instance.get_dynamic_partitions("source_shards")
-    assert not [one for one in made if "chemistry" in one]
-    assert told == "everything is fresh"
+    assert not [name for name in made if "chemistry" in name]
+    assert message == "everything is fresh"
     assert sense(SEEDS, instance, cursor)[2] == "nothing changed"
     assert sense(OVERRIDES, instance)[0] == set()
 
@@ -288,14 +290,16 @@ def test_a_renamed_source_comes_back_before_anything_is_made_of_the_whole_corpus
     _, cursor, _ = sense(SEEDS, project[1])
     before = {table.name: load_snapshot().records(table.name) for table in TABLES}
     settle(root, rename("sources.courses", "lessons"))
-    made, _, told = sense(SEEDS, project[1], cursor)
-    assert {one for one in made if one.startswith(("checkpoints", "eval", "duplicates"))} == set()
-    assert told == "everything is fresh"
+    made, _, message = sense(SEEDS, project[1], cursor)
+    assert {
+        name for name in made if name.startswith(("checkpoints", "eval", "duplicates"))
+    } == set()
+    assert message == "everything is fresh"
     after = {table.name: load_snapshot().records(table.name) for table in TABLES}
     for name in ("token_shards", "checkpoints"):
         assert after[name].keys() == before[name].keys()
-        assert {one.version for one in after[name].values()} == {
-            one.version for one in before[name].values()
+        assert {record.version for record in after[name].values()} == {
+            record.version for record in before[name].values()
         }
 
 
@@ -318,9 +322,12 @@ def test_one_run_carries_an_edit_through_all_tables_and_is_in_the_history(
     )
     assert set(rows["standing"]) == {"done"}
     done = {row["table"]: row["made"] for row in rows.to_dicts() if row["made"]}
-    assert done == Counter(one.partition("[")[0] for one in made)
-    told = [entry.user_message for entry in instance.all_logs(run.run_id)]
-    assert any(one.startswith("prompts: ") and " made, 0 restored" in one for one in told)
+    assert done == Counter(name.partition("[")[0] for name in made)
+    public_attrs = [entry.user_message for entry in instance.all_logs(run.run_id)]
+    assert any(
+        public_attr.startswith("prompts: ") and " made, 0 restored" in public_attr
+        for public_attr in public_attrs
+    )
     assert called_stale(instance) & made == set()
 
 
@@ -331,9 +338,9 @@ def test_no_run_is_asked_for_while_one_is_at_work_on_whatever_is_due(
     _, cursor, _ = sense(TEMPLATES, instance)
     template("page_young", " in verse")(path.parent)
     run = instance.create_run_for_job(regenerate, status=dg.DagsterRunStatus.STARTED)
-    made, waiting, told = sense(TEMPLATES, instance, cursor)
+    made, waiting, message = sense(TEMPLATES, instance, cursor)
     assert made == set()
-    assert "partitions wait for runs at work" in told
+    assert "partitions wait for runs at work" in message
     assert busy_tables(instance) == set(BY_NAME)
     assert busy_tables(instance, but=run.run_id) == set()
     instance.report_run_failed(run, "gone")
@@ -347,8 +354,8 @@ def test_objects_on_s3_are_seed_files_too(
     for file in (path.parent / "courses").iterdir():
         s3.pipe_file(f"bucket/courses/{file.name}", file.read_bytes())
     settle(path.parent, put("sources.courses.how.path", "s3://bucket/courses/*.csv"))
-    _, cursor, told = sense(SEEDS, instance)
-    assert told == "everything is fresh" or "waiting" in told
+    _, cursor, message = sense(SEEDS, instance)
+    assert message == "everything is fresh" or "waiting" in message
     s3.pipe_file("bucket/courses/chemistry.csv", b"course,title\nChemistry,Acids\n")
     made, cursor, _ = sense(SEEDS, instance, cursor)
     assert {"seed_documents[courses:chemistry]", "topics[curated-chemistry]"} <= made
@@ -363,10 +370,10 @@ def test_an_overridden_label_is_free_up_to_the_completions(
     path, instance = project
     _, cursor, _ = sense(OVERRIDES, instance)
     replaced("overrides.yaml", "{}", "{web-bees: {label: Apiculture}}")(path.parent)
-    made, _, told = sense(OVERRIDES, instance, cursor)
+    made, _, message = sense(OVERRIDES, instance, cursor)
     wanted = "topics[web-bees] cells[web-bees:*] prompts[web-bees:*]"
     assert made == chosen(wanted, partitions(load_snapshot()))
-    assert "because override web-bees.label changed: absent → Apiculture" in told
+    assert "because override web-bees.label changed: absent → Apiculture" in message
 
 
 def test_a_prompt_that_two_cells_share_is_paid_for_in_both(
@@ -377,10 +384,10 @@ def test_a_prompt_that_two_cells_share_is_paid_for_in_both(
     _, cursor, _ = sense(TEMPLATES, instance)
     template("page_young", " in verse")(path.parent)
     template("page_twin", " in verse")(path.parent)
-    made, _, told = sense(TEMPLATES, instance, cursor)
-    assert {one for one in made if "page_young" in one and one.startswith("prompts")}
-    assert {one for one in made if one.startswith("completions")} == set()
-    assert "because template page_young.md changed" in told
+    made, _, message = sense(TEMPLATES, instance, cursor)
+    assert {name for name in made if "page_young" in name and name.startswith("prompts")}
+    assert {name for name in made if name.startswith("completions")} == set()
+    assert "because template page_young.md changed" in message
 
 
 def test_an_edit_pays_for_all_that_it_leads_to_beside_other_edits(
@@ -389,15 +396,15 @@ def test_an_edit_pays_for_all_that_it_leads_to_beside_other_edits(
     root = project[0].parent
     template("page_young", " in verse")(root)
     replaced("overrides.yaml", "{}", "{web-bees: {label: Apiculture}}")(root)
-    held = {one.why: one.cost.tokens.most for one in find_due(load_snapshot()).held}
+    held = {held.why: held.cost.tokens.most for held in find_due(load_snapshot()).held}
     edited = {why for why in held if "template page_young.md changed" in why}
     assert len(edited) > 1
     settle(root, put("how.budget_day", UNLIMITED))
     settle(root, put("how.budget_edit", {"tokens": int(max(held.values())) + 1}))
     due = find_due(load_snapshot())
-    mine = [one for one in due.held if one.why in edited]
-    assert {one.why for one in mine} == edited
-    assert {one.edit for one in mine} == {"template page_young.md changed"}
+    mine = [held for held in due.held if held.why in edited]
+    assert {held.why for held in mine} == edited
+    assert {held.edit for held in mine} == {"template page_young.md changed"}
     settle(root, put("how.budget_edit", UNLIMITED))
     assert find_due(load_snapshot()).held == []
 
@@ -410,10 +417,10 @@ def test_what_failed_is_not_tried_again_until_something_changes(
     text = file.read_text()
     _, cursor, _ = sense(SEEDS, instance)
     file.write_text("course,heading\nAlgebra,x\n")
-    made, cursor, told = sense(SEEDS, instance, cursor)
+    made, cursor, message = sense(SEEDS, instance, cursor)
     assert made == set()
-    assert "seed_documents: 1 failed on these inputs, first courses:algebra" in told
-    assert sense(SEEDS, instance, cursor)[2] == told or "nothing changed"
+    assert "seed_documents: 1 failed on these inputs, first courses:algebra" in message
+    assert sense(SEEDS, instance, cursor)[2] == message or "nothing changed"
     file.write_text(text)
     assert find_due(load_snapshot()).settled
     assert "failed" not in sense(SEEDS, instance, cursor)[2]
@@ -449,7 +456,7 @@ def test_what_is_forced_again_and_again_counts_as_made_each_time(
     project: tuple[Path, dg.DagsterInstance],
 ) -> None:
     _, instance = project
-    table = next(one for one in TABLES if one.name == "prompt_templates")
+    table = next(table for table in TABLES if table.name == "prompt_templates")
     for _ in range(3):
-        (result,) = [one for _, one in run_graph(instance, [table], force=True) if one]
+        (result,) = [result for _, result in run_graph(instance, [table], force=True) if result]
         assert (result.made, result.restored, result.fresh) == (result.partitions, 0, 0)

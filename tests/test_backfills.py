@@ -148,7 +148,7 @@ class Project:
         """Ask how every partition stands."""
         tree = json.loads(self.cosmo("status", "--json", *selected(*tables)))
         return {
-            table: {name: one["status"] for name, one in parts.items()}
+            table: {name: item["status"] for name, item in parts.items()}
             for table, parts in tree["assets"].items()
         }
 
@@ -170,14 +170,16 @@ class Project:
         """List what each of some runs materialized of a table."""
         kind = dg.DagsterEventType.ASSET_MATERIALIZATION
         with dg.DagsterInstance.from_config(str(self.root / "lake" / "dagster")) as instance:
-            found = [
+            materializeds = [
                 [event.dagster_event for event in instance.all_logs(run_id, of_type=kind)]
                 for run_id in run_ids
             ]
         assert all(
-            one and one.asset_key == dg.AssetKey(table) for events in found for one in events
+            event and event.asset_key == dg.AssetKey(table)
+            for events in materializeds
+            for event in events
         )
-        return [{str(one.partition) for one in events if one} for events in found]
+        return [{str(event.partition) for event in events if event} for events in materializeds]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,16 +206,16 @@ class Ui:
         """Launch a backfill; return its id."""
         keys = [{"path": [table]} for table in tables]
         params = {"assetSelection": keys, "partitionNames": partitions, "tags": []}
-        told = self.ask(LAUNCH, p=params)
-        assert told["__typename"] == "LaunchBackfillSuccess", told
-        return told["backfillId"]
+        message = self.ask(LAUNCH, p=params)
+        assert message["__typename"] == "LaunchBackfillSuccess", message
+        return message["backfillId"]
 
     def wait(self, about: str, until: Callable[[], Any], *, seconds: float = 240) -> Any:
         """Wait for something that the daemon does."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            if found := until():
-                return found
+            if result := until():
+                return result
             time.sleep(1)
         pytest.fail(f"{about} did not come in {seconds} s; cosmo ui said:\n{self.tail()}")
 
@@ -221,8 +223,8 @@ class Ui:
         """Wait for a backfill's end, and return what its page shows."""
 
         def page() -> Any:
-            told = self.ask(BACKFILL, id=backfill)
-            return None if told["status"] in {"REQUESTED", "CANCELING"} else told
+            message = self.ask(BACKFILL, id=backfill)
+            return None if message["status"] in {"REQUESTED", "CANCELING"} else message
 
         return self.wait(f"the end of backfill {backfill}", page)
 
@@ -232,8 +234,8 @@ class Ui:
 
     def metadata(self, table: str, name: str) -> dict[str, str | None]:
         """Return the words that stand with a partition."""
-        (told,) = self.asset(table, name)["latestMaterializationByPartition"]
-        return {entry["label"]: entry.get("text") for entry in told["metadataEntries"]}
+        (message,) = self.asset(table, name)["latestMaterializationByPartition"]
+        return {entry["label"]: entry.get("text") for entry in message["metadataEntries"]}
 
     def tail(self) -> str:
         return self.log.read_text(errors="replace")[-4000:]
@@ -253,12 +255,12 @@ def among(*names: str) -> list[str]:
 def counts(page: dict[str, Any]) -> dict[str, tuple[int, int, int]]:
     """Read from a backfill's page what was wanted, made and failed of each asset."""
     return {
-        one["assetKey"]["path"][0]: (
-            one["numPartitionsTargeted"],
-            one["numPartitionsMaterialized"],
-            one["numPartitionsFailed"],
+        item["assetKey"]["path"][0]: (
+            item["numPartitionsTargeted"],
+            item["numPartitionsMaterialized"],
+            item["numPartitionsFailed"],
         )
-        for one in page["assetBackfillData"]["assetBackfillStatuses"]
+        for item in page["assetBackfillData"]["assetBackfillStatuses"]
     }
 
 
@@ -308,13 +310,13 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     root = tmp_path_factory.mktemp("backfills")
     slow = [SLOW]
     with FakeEndpoint(delay_s=partial(delay, slow)) as endpoint:
-        found = Project(write_cells(root, endpoint.url), endpoint, slow)
-        found.cosmo("run", *selected(*BEFORE_CELLS, *CUT, "prompts"))
+        result = Project(write_cells(root, endpoint.url), endpoint, slow)
+        result.cosmo("run", *selected(*BEFORE_CELLS, *CUT, "prompts"))
         cells = among("curated-algebra:*", "curated-botany:*")
-        found.cosmo("run", *selected("completions", "documents"), *cells)
+        result.cosmo("run", *selected("completions", "documents"), *cells)
         write_template(root, "child", kind="outline", audience="a child", words=" in verse")
-        found.cosmo("run", *selected(*CUT))
-        yield found
+        result.cosmo("run", *selected(*CUT))
+        yield result
 
 
 @pytest.fixture(scope="module")
@@ -348,9 +350,9 @@ def ui(project: Project, elsewhere: Project) -> Iterator[Ui]:
             start_new_session=True,
         )
     try:
-        found = Ui(project, process, port, log)
-        found.wait("the webserver", lambda: process.poll() is not None or is_up(port), seconds=120)
-        yield found
+        result = Ui(project, process, port, log)
+        result.wait("the webserver", lambda: process.poll() is not None or is_up(port), seconds=120)
+        yield result
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -435,13 +437,14 @@ def test_an_interrupted_command_keeps_what_is_finished_and_says_how_to_go_on(
     for _ in range(times):  # as a terminal does: to every process of the command
         os.killpg(running.pid, signal.SIGINT)
         time.sleep(0.02)
-    out, told = running.communicate(timeout=60)
-    assert running.returncode == 130, out + told
-    assert "Traceback" not in out + told
-    assert told.count("stopped; what is finished is kept") == 1
+    out, message = running.communicate(timeout=60)
+    assert running.returncode == 130, out + message
+    assert "Traceback" not in out + message
+    assert message.count("stopped; what is finished is kept") == 1
     records = Lake(elsewhere.root / "lake").records("completions")
     seeds = {
-        name: one.provenance.settings["generator.sampling"]["seed"] for name, one in records.items()
+        name: record.provenance.settings["generator.sampling"]["seed"]
+        for name, record in records.items()
     }
     assert {name for name in seeds if seeds[name] == seed} == set(PAGE_CELLS)
     runs = elsewhere.runs().values()
@@ -469,8 +472,8 @@ def cancelled(ui: Ui, launched: Launched) -> str:
     # On a busy machine fewer may be asked at once than there are slow prompts.
     ui.wait("the slow cells", lambda: asked("East") == WINDOW and asked(SLOW) > 0)
     time.sleep(3)  # for the last of the others to be answered
-    told = ui.ask(CANCEL, id=launched.slow)
-    assert told["__typename"] == "CancelBackfillSuccess", told
+    message = ui.ask(CANCEL, id=launched.slow)
+    assert message["__typename"] == "CancelBackfillSuccess", message
     return launched.slow
 
 
@@ -489,9 +492,9 @@ def failed(ui: Ui, launched: Launched, cancelled: str) -> Failed:
     page = ui.ended(launched.broken)
     shown = ui.asset("prompt_templates")["assetPartitionStatuses"]
     replaced("templates/student.md", "$extrakt", "$extract\n\nBe brief.")(ui.project.root)
-    told = ui.ask(AGAIN, p={"parentRunId": launched.broken, "strategy": "FROM_FAILURE"})
-    assert told["__typename"] == "LaunchBackfillSuccess", told
-    return Failed(page, shown, told["backfillId"])
+    message = ui.ask(AGAIN, p={"parentRunId": launched.broken, "strategy": "FROM_FAILURE"})
+    assert message["__typename"] == "LaunchBackfillSuccess", message
+    return Failed(page, shown, message["backfillId"])
 
 
 def test_a_broken_partition_fails_alone(ui: Ui, failed: Failed) -> None:
@@ -499,7 +502,7 @@ def test_a_broken_partition_fails_alone(ui: Ui, failed: Failed) -> None:
     assert counts(failed.page) == {"prompt_templates": (3, 2, 1)}
     assert failed.partitions["failedPartitions"] == ["student"]
     assert set(failed.partitions["materializedPartitions"]) == {"child", "expert", *PAGES}
-    (run,) = (one for one in failed.page["runs"] if one["status"] == "FAILURE")
+    (run,) = (item for item in failed.page["runs"] if item["status"] == "FAILURE")
     row = ui.project.history("prompt_templates")[f"Dagster run {run['runId'][:8]}"]
     assert (row["standing"], row["planned"], row["made"], row["failed"]) == ("done", 1, 0, 1)
 
@@ -566,8 +569,8 @@ def test_an_edited_template_is_carried_through_by_the_daemon_within_its_budget(u
     selector = {"repositoryName": "__repository__", "sensorName": "templates_edited"}
     location = {"repositoryLocationName": "cosmo_assets.definitions"}
     known = runs_of(ui, "completions", experts)
-    told = ui.ask(TURN_ON, s=selector | location)
-    assert told["__typename"] == "Sensor", told
+    message = ui.ask(TURN_ON, s=selector | location)
+    assert message["__typename"] == "Sensor", message
     write_template(root, "expert", kind="outline", audience="an expert", words=" in verse")
     sent = asked + len(COURSES) * PARTS
     ui.wait("the prompts", lambda: len(ui.project.endpoint.prompts) >= sent)
@@ -581,8 +584,8 @@ def test_an_edited_template_is_carried_through_by_the_daemon_within_its_budget(u
 
 def runs_of(ui: Ui, table: str, names: list[str]) -> set[str]:
     """Name the runs that last made some partitions."""
-    found = ui.asset(table, *names)["latestMaterializationByPartition"]
-    return {one["runId"] for one in found}
+    runs = ui.asset(table, *names)["latestMaterializationByPartition"]
+    return {item["runId"] for item in runs}
 
 
 def test_whatever_ends_the_command_ends_all_that_it_started(ui: Ui) -> None:
@@ -594,10 +597,10 @@ def test_whatever_ends_the_command_ends_all_that_it_started(ui: Ui) -> None:
 
 def living(group: int) -> list[str]:
     """List the processes of a group, those left out that have ended and wait for their parent."""
-    found: list[str] = []
+    livings: list[str] = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             state, _, its_group, *_ = path.read_text().rsplit(")", 1)[1].split()
             if int(its_group) == group and state not in "ZX":
-                found.append(path.parent.name)
-    return found
+                livings.append(path.parent.name)
+    return livings

@@ -108,9 +108,11 @@ def run() -> Remade:
     for table in STAND_INS:
         snapshot = load_snapshot()
         drop_orphans(snapshot, table)
-        for one in make(table, snapshot.partitions(table.by), snapshot):
-            assert one.good, f"{table.name}[{one.partition}] {one.fate}: {one.error}"
-            fates[one.fate].add(f"{table.name}[{one.partition}]")
+        for outcome in make(table, snapshot.partitions(table.by), snapshot):
+            assert outcome.good, (
+                f"{table.name}[{outcome.partition}] {outcome.fate}: {outcome.error}"
+            )
+            fates[outcome.fate].add(f"{table.name}[{outcome.partition}]")
     return Remade(fates["made"], fates["restored"])
 
 
@@ -147,7 +149,7 @@ def test_a_branch_makes_what_its_settings_reach_and_copies_nothing(project: Path
     after = contents(project)
     assert before.items() <= after.items()
     added = {"/".join(name.split("/")[:-2]) for name in after.keys() - before.keys()}
-    assert added <= {one.replace("[", "/").replace(":", "/").removesuffix("]") for one in REACHED}
+    assert added <= {name.replace("[", "/").replace(":", "/").removesuffix("]") for name in REACHED}
     assert pointers(GRAPH, find_lake(), "main").equals(main)
     assert is_fresh()
 
@@ -191,10 +193,10 @@ def test_a_branch_of_a_branch_starts_with_its_rows_and_settings(project: Path) -
     branch("deeper", "generator.sampling.top_k=4")
     remade = {f"{table}[{cell}]" for table in ("completions", "documents") for cell in CELLS}
     assert run().made == remade  # a rehearsal has no top_k: the texts are the same
-    listed = {one.branch: one for one in open_branches().list()}
+    listed = {line.branch: line for line in open_branches().list()}
     assert listed["deeper"].parent == "idea"
     assert listed["deeper"].settings == {SEED: "7", "generator.sampling.top_k": "4"}
-    assert [one.current for one in listed.values()] == [False, True, False]
+    assert [line.current for line in listed.values()] == [False, True, False]
     assert listed["main"].differing == 0
     assert is_fresh()
     assert (project / "lake" / "branch").read_text() == "deeper\n"
@@ -223,16 +225,16 @@ def test_a_diff_tells_exactly_the_partitions_settings_rows_and_scores(project: P
     assert run().made == REACHED | {"checkpoints[other]", "eval_scores[other:quiz]"}
     new = load_snapshot()
     diff = compare(find_lake(), "main", "idea")
-    told: dict[str, set[str]] = {}
+    names: dict[str, set[str]] = {}
     for table, name, change in diff.partitions.select("table", "partition", "change").iter_rows():
-        told.setdefault(change, set()).add(f"{table}[{name}]")
-    assert told.pop("only b") == {"checkpoints[other]", "eval_scores[other:quiz]"}
+        names.setdefault(change, set()).add(f"{table}[{name}]")
+    assert names.pop("only b") == {"checkpoints[other]", "eval_scores[other:quiz]"}
     versions = {
         f"{table.name}[{name}]": (record.version, new.version(table.name, name))
         for table in STAND_INS
         for name, record in old.records(table.name).items()
     }
-    assert told == {"changed": {name for name, (was, now) in versions.items() if was != now}}
+    assert names == {"changed": {name for name, (was, now) in versions.items() if was != now}}
     made_with = diff.settings.filter(pl.col("where") != "configuration")
     assert made_with.rows() == [(SEED, "completions", "0", "7", 2)]
     counts = {row["table"]: row for row in diff.tables.iter_rows(named=True)}
@@ -242,7 +244,7 @@ def test_a_diff_tells_exactly_the_partitions_settings_rows_and_scores(project: P
     }  # fmt: skip
     rows = {
         snapshot.lake.branch: {
-            table.name: sum(one.rows for one in snapshot.records(table.name).values())
+            table.name: sum(record.rows for record in snapshot.records(table.name).values())
             for table in STAND_INS
         }
         for snapshot in (old, new)
@@ -288,8 +290,8 @@ def test_a_difference_of_scores_within_their_errors_is_noise(
     schema = {"recipe": pl.String, "task": pl.String, "metric": pl.String}
     schema |= {"value": pl.Float64, "stderr": pl.Float64}
     frames = [
-        pl.DataFrame([("r", "quiz", "acc", *one)] if one else [], schema=schema, orient="row")
-        for one in (a, b)
+        pl.DataFrame([("r", "quiz", "acc", *pair)] if pair else [], schema=schema, orient="row")
+        for pair in (a, b)
     ]
     (row,) = compare_scores(*frames).iter_rows(named=True)
     assert row["verdict"] == verdict
@@ -303,16 +305,16 @@ def test_a_promoted_branch_is_main_and_fresh(project: Path) -> None:
     branch("idea", f"{SEED}=7", "styles.max_prompts=9")  # the second says what the file says
     run()
     made = pointers(GRAPH, find_lake(), "idea")
-    told = refusal(promote, "idea")
-    assert told.splitlines()[1:] == [f"  {SEED}: 7"]
+    message = refusal(promote, "idea")
+    assert message.splitlines()[1:] == [f"  {SEED}: 7"]
     assert pointers(GRAPH, find_lake(), "idea").equals(made)
     settle(project, put("generator.sampling", {"seed": 7}))
     differing = count_differing(made, pointers(GRAPH, find_lake(), "main"))
     assert open_branches().promote("idea") == differing > 0
     assert read_branch(project / "lake") == "main"
-    assert [one.branch for one in open_branches().list()] == ["main"]
+    assert [line.branch for line in open_branches().list()] == ["main"]
     assert pointers(GRAPH, find_lake(), "main").equals(made)
-    assert not [one for plan in plan_tables(load_snapshot()) for one in plan.planned]
+    assert not [planned for plan in plan_tables(load_snapshot()) for planned in plan.planned]
 
 
 def test_a_variable_does_not_stand_for_the_file_at_a_promotion(
@@ -330,7 +332,7 @@ def test_a_deleted_branch_is_found_again_by_what_was_made_on_it(project: Path) -
     assert "`cosmo branch switch main` first" in refusal(delete, "idea")
     open_branches().switch("main")
     open_branches().delete("idea")
-    assert [one.branch for one in open_branches().list()] == ["main"]
+    assert [line.branch for line in open_branches().list()] == ["main"]
     branch("again", f"{SEED}=7")
     assert run() == (set(), REACHED)
     assert project.is_dir()
@@ -364,7 +366,7 @@ def test_a_branch_that_cannot_be_is_refused(
 ) -> None:
     open_branches().create("taken", [])
     assert told in refusal(create, name, settings)
-    assert [one.branch for one in open_branches().list()] == ["main", "taken"]
+    assert [line.branch for line in open_branches().list()] == ["main", "taken"]
     assert read_branch(project / "lake") == "main"
 
 
@@ -481,7 +483,7 @@ def test_a_what_if_on_the_command_line(project: Path) -> None:
     assert listed["branches"][1] == {
         "branch": "idea", "current": True, "parent": "main", "settings": {SEED: "7"},
         "differing": count_differing(
-            *(pointers(GRAPH, find_lake(), one) for one in ("main", "idea"))
+            *(pointers(GRAPH, find_lake(), literal) for literal in ("main", "idea"))
         ),
     }  # fmt: skip
     assert f"{SEED}=7" in cosmo("branch", "list").replace("\n", "")
@@ -503,14 +505,19 @@ def test_a_what_if_on_the_command_line(project: Path) -> None:
 def test_the_readme_has_a_row_for_every_branch_command_with_all_its_options() -> None:
     readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `cosmo branch (\w+)( [A-Z ]+)?` \|.*\| (.*) \|$", readme, re.MULTILINE)
-    told = {
+    pairs = {
         name: (words.split(), set(re.findall(r"`(--\w+)`", cell))) for name, words, cell in rows
     }
     group: Any = typer.main.get_group(app).commands["branch"]
-    assert told == {
+    assert pairs == {
         name: (
-            [str(one.name).upper() for one in command.params if not one.opts[0].startswith("-")],
-            {one.opts[0] for one in command.params if one.opts[0].startswith("--")} - {"--help"},
+            [
+                str(param.name).upper()
+                for param in command.params
+                if not param.opts[0].startswith("-")
+            ],
+            {param.opts[0] for param in command.params if param.opts[0].startswith("--")}
+            - {"--help"},
         )
         for name, command in group.commands.items()
     }

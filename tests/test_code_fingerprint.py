@@ -43,10 +43,10 @@ CLEANING = f"{ALGORITHMS}/quality/cleaning.py"
 @pytest.fixture(scope="module")
 def codes() -> Codes:
     """Return the code of all tables, with libraries that are all of one version."""
-    found = Codes(read_source(), BOUNDARY, {}, lambda _library: "1")
+    result = Codes(read_source(), BOUNDARY, {}, lambda _library: "1")
     for table in TABLES:
-        found.of(table)
-    return found
+        result.of(table)
+    return result
 
 
 # ---- the tables of the project ----------------------------------------------------------------
@@ -61,7 +61,7 @@ def test_an_edit_changes_the_tables_that_reach_it_and_no_others(
         node, edit = editable(codes, table, DECIDING[kind])
     except LookupError:
         node, edit = editable(codes, table, DECIDING["body"])  # its step has none of the kind
-    reaching = {one.name for one in TABLES if node in codes.reached(one).nodes}
+    reaching = {table.name for table in TABLES if node in codes.reached(table).nodes}
     assert table.name in reaching
     assert changed(codes, edit, TABLES) == reaching
 
@@ -122,8 +122,8 @@ ENGINE = "cosmo_assets/incremental"
 def test_what_an_edit_of_the_project_changes_by_hand(
     codes: Codes, path: str, old: str, new: str, tables: set[str] | None
 ) -> None:
-    found = changed(codes, replaced(codes.tree, path, old, new), TABLES)
-    assert found == ({"topic_labels", "topics"} if tables is None else tables)
+    names = changed(codes, replaced(codes.tree, path, old, new), TABLES)
+    assert names == ({"topic_labels", "topics"} if tables is None else tables)
 
 
 def test_the_rows_of_a_digest_are_those_of_nearly_all(codes: Codes) -> None:
@@ -134,7 +134,7 @@ def test_the_rows_of_a_digest_are_those_of_nearly_all(codes: Codes) -> None:
 
 
 def test_no_step_reaches_what_another_one_alone_does(codes: Codes) -> None:
-    modules = {one.name: {node.module for node in codes.reached(one).nodes} for one in TABLES}
+    modules = {table.name: {node.module for node in codes.reached(table).nodes} for table in TABLES}
     assert "resources.models.trainer" not in modules["completions"]
     assert "cosmo_assets.algorithms.seeds" in modules["seed_documents"]
     assert [name for name, each in modules.items() if "resources.models.trainer" in each] == [
@@ -150,12 +150,12 @@ def test_no_step_reaches_what_another_one_alone_does(codes: Codes) -> None:
 
 def test_every_entry_of_the_boundary_is_there_and_reached(codes: Codes) -> None:
     reached = [codes.reached(table) for table in TABLES]
-    met = frozenset().union(*(one.plumbing for one in reached))
-    assert met == {one.place for one in BOUNDARY.plumbing}
-    nodes = {f"{node.module}:{node.name}" for one in reached for node in one.nodes}
+    met = frozenset().union(*(entry.plumbing for entry in reached))
+    assert met == {plumbing.place for plumbing in BOUNDARY.plumbing}
+    nodes = {f"{node.module}:{node.name}" for entry in reached for node in entry.nodes}
     for lead in BOUNDARY.leads:
         assert {lead.at, *lead.to} <= nodes
-    assert all(one.reason for one in (*BOUNDARY.plumbing, *BOUNDARY.leads))
+    assert all(plumbing.reason for plumbing in (*BOUNDARY.plumbing, *BOUNDARY.leads))
 
 
 # Of what has the name of a setting's method and is none: frames have an ``over``, tables a ``key``.
@@ -179,8 +179,8 @@ def test_what_steps_call_on_settings_and_files_is_led_to(codes: Codes, table: Ta
     methods = {
         name
         for module in ("cosmo_assets.config.schema", "resources.inputs.files")
-        for one in codes.tree.facts(module).definitions.values()
-        for name in one.methods
+        for definition in codes.tree.facts(module).definitions.values()
+        for name in definition.methods
         if not name.startswith("_")
     }
     led = {node_at(lead.at) for lead in BOUNDARY.leads}
@@ -197,8 +197,8 @@ def test_what_steps_call_on_settings_and_files_is_led_to(codes: Codes, table: Ta
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
 def test_a_step_imports_only_libraries_that_somebody_spoke_of(codes: Codes, table: Table) -> None:
     named = {*HARMLESS, *HARMLESS_FOR.get(table.name, ())} | sys.stdlib_module_names
-    found = {INSTALLED_AS.get(name, name) for name in codes.reached(table).libraries.keys() - named}
-    assert found <= {*table.libraries}, f"{table.name}: name them in libraries, or in HARMLESS"
+    names = {INSTALLED_AS.get(name, name) for name in codes.reached(table).libraries.keys() - named}
+    assert names <= {*table.libraries}, f"{table.name}: name them in libraries, or in HARMLESS"
 
 
 def test_no_library_is_spoken_of_in_vain(codes: Codes) -> None:
@@ -210,15 +210,15 @@ def test_no_library_is_spoken_of_in_vain(codes: Codes) -> None:
 
 def test_another_release_of_a_library_changes_the_tables_that_name_it(codes: Codes) -> None:
     newer = Codes(codes.tree, BOUNDARY, {}, lambda name: "2" if name == "torch" else "1")
-    found = {one.name for one in TABLES if newer.of(one).name != codes.of(one).name}
-    assert found == {"embeddings", "checkpoints", "eval_scores"}
-    assert all(newer.of(one).fingerprint == codes.of(one).fingerprint for one in TABLES)
+    names = {table.name for table in TABLES if newer.of(table).name != codes.of(table).name}
+    assert names == {"embeddings", "checkpoints", "eval_scores"}
+    assert all(newer.of(table).fingerprint == codes.of(table).fingerprint for table in TABLES)
 
 
 def test_records_of_the_last_release_are_read() -> None:
     released = read_released()
     assert released.keys() == BY_NAME.keys()
-    assert all(one.names and one.code.parts for one in released.values())
+    assert all(entry.names and entry.code.parts for entry in released.values())
 
 
 # ---- what the walk follows, on sources of a few lines -----------------------------------------
@@ -229,8 +229,10 @@ RULES = Rules(packages=("ours",))
 def reach(files: dict[str, str], at: str = "step") -> dict[str, str]:
     """Return ``{name: digest}`` of what a definition of ours/main.py reaches."""
     texts = {f"ours/{name}.py": text.encode() for name, text in files.items()}
-    found = Reach(SourceTree(texts), Boundary(RULES)).of([Node("ours.main", at)])
-    return {f"{node.module[5:]}.{node.name}": one.digest for node, one in found.nodes.items()}
+    reached = Reach(SourceTree(texts), Boundary(RULES)).of([Node("ours.main", at)])
+    return {
+        f"{node.module[5:]}.{node.name}": written.digest for node, written in reached.nodes.items()
+    }
 
 
 FOLLOWED = {
@@ -273,12 +275,12 @@ def test_the_walk_follows(name: str) -> None:
         "more": "from ours.lib import g",
         "main": f"{head}\ndef step():\n    {body}\n",
     }
-    found = {one for one in reach(files) if one.startswith("lib.")}
+    names = {name for name in reach(files) if name.startswith("lib.")}
     every = {"lib.X", "lib.f", "lib.g", "lib.Base", "lib.C", "lib.other"}
     if name == "an attribute by its name":  # the module is handed on, too
-        assert {"lib.g", "lib.X"} <= found
+        assert {"lib.g", "lib.X"} <= names
     else:
-        assert found == (every if expected == "all" else expected)
+        assert names == (every if expected == "all" else expected)
 
 
 def test_a_registry_that_another_module_fills_is_followed_into_what_fills_it() -> None:
@@ -309,8 +311,8 @@ def test_statements_that_run_on_import_count_with_their_module() -> None:
 )
 def test_annotations_count_where_pydantic_reads_them(kind: str, *, counts: bool) -> None:
     text = "import pydantic\nclass C({}):\n    x: {} = 1\ndef step(): return C()\n"
-    one, other = (reach({"main": text.format(kind, type_)}) for type_ in ("int", "str"))
-    assert (one != other) == counts
+    results, other = (reach({"main": text.format(kind, type_)}) for type_ in ("int", "str"))
+    assert (results != other) == counts
 
 
 @pytest.mark.parametrize(
@@ -328,8 +330,8 @@ def test_of_a_dataclass_names_and_defaults_of_fields_count(
     text = (
         f"import dataclasses\n@dataclasses.dataclass\nclass C:\n    {old}\ndef step(): return C()\n"
     )
-    one, other = reach({"main": text}), reach({"main": text.replace(old, new)})
-    assert (one == other) == same
+    results, other = reach({"main": text}), reach({"main": text.replace(old, new)})
+    assert (results == other) == same
 
 
 def test_what_is_imported_from_elsewhere_under_the_same_name_is_another_thing() -> None:
@@ -361,8 +363,8 @@ TRY = "try:\n        return x\n    except OSError"
     ],
 )  # fmt: skip
 def test_two_ways_to_write_the_same_are_one(one: str, other: str) -> None:
-    found = [reach({"main": f"def step(x):\n    {body}\n"}) for body in (one, other)]
-    assert found[0] == found[1]
+    results = [reach({"main": f"def step(x):\n    {body}\n"}) for body in (one, other)]
+    assert results[0] == results[1]
 
 
 @pytest.mark.parametrize(
@@ -378,8 +380,8 @@ def test_two_ways_to_write_the_same_are_one(one: str, other: str) -> None:
     ],
 )
 def test_two_things_are_two(one: str, other: str) -> None:
-    found = [reach({"main": f"def step(x):\n    {body}\n"}) for body in (one, other)]
-    assert found[0] != found[1]
+    results = [reach({"main": f"def step(x):\n    {body}\n"}) for body in (one, other)]
+    assert results[0] != results[1]
 
 
 # ---- fingerprints -----------------------------------------------------------------------------
@@ -412,10 +414,10 @@ def test_two_definitions_of_a_name_that_change_places_change_the_code(codes: Cod
 
 
 def _source_of(text: str, name: str) -> str:
-    (node,) = (one for one in ast.parse(text).body if getattr(one, "name", "") == name)
-    found = ast.get_source_segment(text, node)
-    assert found
-    return found
+    (node,) = (node for node in ast.parse(text).body if getattr(node, "name", "") == name)
+    source = ast.get_source_segment(text, node)
+    assert source
+    return source
 
 
 def test_what_was_found_in_a_file_is_remembered_by_its_bytes(
@@ -451,7 +453,7 @@ def test_what_was_found_in_a_file_is_remembered_by_its_bytes(
 
 
 def code(*parts: tuple[str, str, str], **libraries: str) -> Code:
-    return Code("f", tuple(Part(*one) for one in parts), libraries)
+    return Code("f", tuple(Part(*pair) for pair in parts), libraries)
 
 
 @pytest.mark.parametrize(

@@ -95,10 +95,10 @@ def test_a_step_calls_nothing_that_its_code_does_not_count(
     calls = Calls()
     watched = calls.over(table)
     partitions = snapshot.partitions(table.by)
-    done = [one.good for one in make(watched, partitions, snapshot, force=True)]
+    done = [outcome.good for outcome in make(watched, partitions, snapshot, force=True)]
     assert partitions
     assert all(done)
-    found = {
+    pairs = {
         (caller, callee)
         for caller, callee in calls.seen
         if caller in reached.nodes
@@ -108,5 +108,5 @@ def test_a_step_calls_nothing_that_its_code_does_not_count(
         and Node(callee.module, callee.name)
         not in {Node(node.module, node.name.partition(".")[0]) for node in reached.nodes}
     }
-    assert not found
+    assert not pairs
     assert {callee for _, callee in calls.seen}  # it was seen at all

@@ -85,15 +85,15 @@ def write_style(root: Path, number: int, words: str = "") -> None:
 @pytest.fixture
 def asked(root: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """List every prompt that the generator was given."""
-    found: list[str] = []
+    askeds: list[str] = []
 
     def opened(settings: config.Generator, **named: Any) -> Counted:
-        return Counted(found, settings, open_generator(settings, **named))
+        return Counted(askeds, settings, open_generator(settings, **named))
 
     monkeypatch.setenv("COSMO_CONFIG", str(root / "cosmo.yaml"))
     monkeypatch.setattr(completions, "open_generator", opened)
     monkeypatch.setattr(topics, "open_generator", opened)
-    return found
+    return askeds
 
 
 def run() -> dict[str, int]:
@@ -103,8 +103,8 @@ def run() -> dict[str, int]:
         snapshot = load_snapshot()
         drop_orphans(snapshot, table)
         outcomes = list(make(table, snapshot.partitions(table.by), snapshot))
-        assert [one for one in outcomes if not one.good] == []
-        if count := sum(one.fate == "made" for one in outcomes):
+        assert [outcome for outcome in outcomes if not outcome.good] == []
+        if count := sum(outcome.fate == "made" for outcome in outcomes):
             made[table.name] = count
     return made
 
@@ -114,7 +114,7 @@ def told() -> str:
 
 
 def planned() -> Cost:
-    return sum((one.cost for one in plan_tables(load_snapshot(), CHEAP)), start=Cost())
+    return sum((table.cost for table in plan_tables(load_snapshot(), CHEAP)), start=Cost())
 
 
 def test_an_edit_costs_exactly_the_prompts_it_changes(root: Path, asked: list[str]) -> None:
@@ -161,7 +161,7 @@ def test_an_edit_costs_exactly_the_prompts_it_changes(root: Path, asked: list[st
     assert all("Part 1 of Course 000" in prompt for prompt in asked)
     costs = [load_snapshot().records("completions")[cell].cost for cell in cells]
     assert [cost["calls"] for cost in costs] == [1] * STYLES
-    assert sum(cost["prompt_tokens"] for cost in costs) == sum(len(one.split()) for one in asked)
+    assert sum(cost["prompt_tokens"] for cost in costs) == sum(len(name.split()) for name in asked)
 
 
 def test_a_plan_knows_what_the_ledger_has(root: Path, asked: list[str]) -> None:
@@ -175,7 +175,7 @@ def test_a_plan_knows_what_the_ledger_has(root: Path, asked: list[str]) -> None:
     snapshot = load_snapshot()
     some = snapshot.partitions("cells")[:7]
     outcomes = list(make(BY_NAME["completions"], some, snapshot))
-    assert all(one.good for one in outcomes)
+    assert all(outcome.good for outcome in outcomes)
     paid = len(asked)
     assert planned().calls == prompts - paid
     load_snapshot().lake.catalog.set_current("main", "completions", dict.fromkeys(some))

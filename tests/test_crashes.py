@@ -191,8 +191,8 @@ def with_seed(seed: int) -> Project:
 def log(place: Place, what: str) -> list[str]:
     """Read what runs said: prompts asked, partitions made, errors."""
     lines = (place.root / "log").read_text().splitlines() if (place.root / "log").exists() else []
-    told = [json.loads(line) for line in lines]
-    return [" ".join(words) for first, *words in told if first == what]
+    message = [json.loads(line) for line in lines]
+    return [" ".join(words) for first, *words in message if first == what]
 
 
 def check_whole(lake: Lake) -> int:
@@ -212,14 +212,14 @@ def check_whole(lake: Lake) -> int:
 
 def published(lake: Lake) -> set[str]:
     """Name the prompts that current completions answer, each with its seed."""
-    found: set[str] = set()
+    publisheds: set[str] = set()
     for cell, record in lake.records("completions").items():
         rows = pl.read_parquet(lake.rows_file("completions", cell, record.version))
         version = record.provenance.inputs[f"prompts[{cell}]"]
         prompts = pl.read_parquet(lake.rows_file("prompts", cell, version))
         both = rows.join(prompts, on="prompt_id").select("prompt", "sampling").iter_rows()
-        found |= {digest([prompt, json.loads(how)["seed"]]) for prompt, how in both}
-    return found
+        publisheds |= {digest([prompt, json.loads(how)["seed"]]) for prompt, how in both}
+    return publisheds
 
 
 def contents(place: Place) -> Contents:

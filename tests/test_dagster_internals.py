@@ -164,9 +164,9 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         before: Callable[[str], object] = lambda _: None,
     ) -> None:
         def make(_table: object, partitions: Iterable[str], *_: Any, **__: Any) -> Any:
-            for one in partitions:
-                before(one)
-                yield outcome(one)
+            for partition in partitions:
+                before(partition)
+                yield outcome(partition)
 
         monkeypatch.setattr(steps, "make", make)
 
@@ -178,7 +178,7 @@ def run(instance: dg.DagsterInstance, cells: list[str], *, fails: bool = True) -
     """Run the step over some cells; return the run's id."""
     done = launch(instance, defs, PROMPTS, cells)
     failures = [event.step_failure_data for event in done.all_events if event.is_step_failure]
-    broken = [str(one.error) for one in failures]
+    broken = [str(failure.error) for failure in failures]
     assert bool(broken) == fails, broken
     return done.run_id
 
@@ -186,14 +186,22 @@ def run(instance: dg.DagsterInstance, cells: list[str], *, fails: bool = True) -
 def status(instance: dg.DagsterInstance) -> dict[str, set[str]]:
     """Ask what the page of an asset's partitions shows."""
     cut = PARTITIONS["cells"]
-    found = get_and_update_asset_status_cache_value(instance, KEY, cut)
-    assert found
+    asset_status_cache_value = get_and_update_asset_status_cache_value(instance, KEY, cut)
+    assert asset_status_cache_value
     return {
         "materialized": set(
-            found.deserialize_materialized_partition_subsets(cut).get_partition_keys()
+            asset_status_cache_value.deserialize_materialized_partition_subsets(
+                cut
+            ).get_partition_keys()
         ),
-        "failed": set(found.deserialize_failed_partition_subsets(cut).get_partition_keys()),
-        "running": set(found.deserialize_in_progress_partition_subsets(cut).get_partition_keys()),
+        "failed": set(
+            asset_status_cache_value.deserialize_failed_partition_subsets(cut).get_partition_keys()
+        ),
+        "running": set(
+            asset_status_cache_value.deserialize_in_progress_partition_subsets(
+                cut
+            ).get_partition_keys()
+        ),
     }
 
 
@@ -204,8 +212,8 @@ def tables(folder: Path) -> dict[str, list[tuple[Any, ...]]]:
         with sqlite3.connect(path) as connection:
             names = connection.execute("select name from sqlite_master where type = 'table'")
             for (name,) in names.fetchall():
-                columns = [one[1] for one in connection.execute(f"pragma table_info({name})")]
-                kept = ", ".join(f'"{one}"' for one in columns if one not in WHEN_WRITTEN)
+                columns = [item[1] for item in connection.execute(f"pragma table_info({name})")]
+                kept = ", ".join(f'"{column}"' for column in columns if column not in WHEN_WRITTEN)
                 read = connection.execute(f"select {kept or 1} from {name} order by rowid")
                 rows[f"{path.stem}.{name}"] = [tuple(map(unpacked, row)) for row in read]
         connection.close()
@@ -216,8 +224,12 @@ def unpacked(value: object) -> object:
     """Write an event in a row as Dagster does, its number left out."""
     if not (isinstance(value, str) and value.startswith("{")):
         return value
-    told = deserialize_value(value)
-    return serialize_value(told.event_log_entry if isinstance(told, EventLogRecord) else told)
+    packable_value = deserialize_value(value)
+    return serialize_value(
+        packable_value.event_log_entry
+        if isinstance(packable_value, EventLogRecord)
+        else packable_value
+    )
 
 
 @pytest.mark.usefixtures("script")
@@ -236,24 +248,24 @@ def test_a_batch_leaves_the_rows_that_dagster_writes_one_by_one(
     run(instance, CELLS)
     run(instance, CELLS[:2], fails=False)
     assert len(batches) > 4
-    told = {
+    dagster_event_types = {
         event.dagster_event and event.dagster_event_type for batch in batches for event in batch
     }
-    assert len(told) == 4, "an error, plans, materializations and checks"
+    assert len(dagster_event_types) == 4, "an error, plans, materializations and checks"
     ours = KeptOpenEventLog(str(tmp_path / "ours"))
     theirs = KeptOpenEventLog(str(tmp_path / "theirs"))
     for batch in batches:
         keep(ours, batch)
         for event in batch:
             SqlEventLogStorage.store_event(theirs, event)
-    found, wanted = tables(tmp_path / "ours"), tables(tmp_path / "theirs")
-    assert found.keys() == wanted.keys()
+    pairs, wanted = tables(tmp_path / "ours"), tables(tmp_path / "theirs")
+    assert pairs.keys() == wanted.keys()
     assert {name.partition(".")[0] for name in wanted} == {"index"}, "no run has a file of its own"
-    logged, all_ = found.pop("index.event_logs"), wanted.pop("index.event_logs")
+    logged, all_ = pairs.pop("index.event_logs"), wanted.pop("index.event_logs")
     for name in wanted:
-        assert found[name] == wanted[name], name
+        assert pairs[name] == wanted[name], name
     for name in ("asset_keys", "asset_event_tags", "asset_check_executions"):
-        assert found[f"index.{name}"], name
+        assert pairs[f"index.{name}"], name
     assert set(logged) < set(all_)
     gone = [row for row in all_ if row not in logged]
     planned = {row for row in gone if "ASSET_MATERIALIZATION_PLANNED" in row}
@@ -287,13 +299,13 @@ def test_a_steps_events_are_those_that_dagster_makes_of_what_is_yielded(
     done = dg.materialize([one], instance=instance, partition_key="p")
     kinds: dict[str, list[dict[str, Any]]] = {}
     for event in instance.all_logs(done.run_id):
-        told = json.loads(event.to_json())
-        told.pop("timestamp")
-        told.pop("user_message" if event.dagster_event else "x", None)
+        message = json.loads(event.to_json())
+        message.pop("timestamp")
+        message.pop("user_message" if event.dagster_event else "x", None)
         for name in SAID_BY_THE_STEP:  # and so left out of ours
-            (told["dagster_event"] or {}).pop(name, None)
+            (message["dagster_event"] or {}).pop(name, None)
         kind = event.dagster_event.event_type_value if event.dagster_event else event.user_message
-        kinds.setdefault(kind, []).append(told)
+        kinds.setdefault(kind, []).append(message)
     for kind in ("ASSET_MATERIALIZATION", "ASSET_CHECK_EVALUATION", "an error"):
         theirs, ours = kinds[kind]
         assert ours == theirs
@@ -336,10 +348,10 @@ def test_a_running_step_shows_what_it_made_and_what_it_is_to_make(
     script(before=lambda _: seen.append(status(instance)))
     monkeypatch.setattr(telling, "TOLD_TOGETHER", 2)
     run(instance, [*CELLS[:3], CELLS[5]], fails=False)
-    made = [one["materialized"] for one in seen]
+    made = [names["materialized"] for names in seen]
     assert made == [set(), set(), set(), set(CELLS[:2])], "the newest waits for one that is newer"
     running = {*CELLS[:3], CELLS[5]}
-    assert [one["running"] for one in seen] == [running - told for told in made]
+    assert [names["running"] for names in seen] == [running - lines for lines in made]
     assert status(instance) == {"materialized": running, "failed": set(), "running": set()}
 
 
@@ -372,12 +384,19 @@ def test_a_generation_stands_in_the_runs_log_and_on_the_assets_page(
     assert set(runs) == {run_id}
     (seen,) = instance.fetch_observations(KEY, limit=9).records
     assert seen.asset_observation
-    metadata = {name: one.value for name, one in seen.asset_observation.metadata.items()}
+    metadata = {
+        name: metadata_value.value
+        for name, metadata_value in seen.asset_observation.metadata.items()
+    }
     assert metadata["generation"] == "done"
     assert (metadata["prompts done"], metadata["prompts asked"]) == (2, 2)
     assert metadata["completion tokens"]
-    told = [entry.user_message for entry in instance.all_logs(run_id)]
-    lines = [one for one in told if one.startswith("prompts: 2 of 2 prompts")]
+    public_attrs = [entry.user_message for entry in instance.all_logs(run_id)]
+    lines = [
+        public_attr
+        for public_attr in public_attrs
+        if public_attr.startswith("prompts: 2 of 2 prompts")
+    ]
     assert len(lines) > 1
     assert "done after" in lines[-1]
     assert latest_versions(instance, "prompts") == {CELLS[0]: f"v-{CELLS[0]}"}
@@ -408,19 +427,27 @@ def test_a_check_points_at_the_materialization_it_judged(instance: dg.DagsterIns
     for rule in RULES:
         key = AssetCheckKey(KEY, rule)
         history = instance.event_log_storage.get_asset_check_execution_history(key, limit=99)
-        by_cell = {one.partition or "": one for one in history}
+        by_cell = {
+            asset_check_execution_record.partition or "": asset_check_execution_record
+            for asset_check_execution_record in history
+        }
         assert len(history) == len(by_cell)
         assert by_cell.keys() == set(CELLS) - BROKEN
-        for cell, one in by_cell.items():
-            found = one.event and one.event.asset_check_evaluation
-            assert found
-            assert one.status.value == ("FAILED" if not found.passed else "SUCCEEDED")
-            target = found.target_materialization_data
+        for cell, asset_check_execution_record in by_cell.items():
+            evaluation = (
+                asset_check_execution_record.event
+                and asset_check_execution_record.event.asset_check_evaluation
+            )
+            assert evaluation
+            assert asset_check_execution_record.status.value == (
+                "FAILED" if not evaluation.passed else "SUCCEEDED"
+            )
+            target = evaluation.target_materialization_data
             assert (target.storage_id if target else None) == made.get(cell)
     infos = instance.event_log_storage.get_asset_check_partition_info(
         [AssetCheckKey(KEY, RULES[0])]
     )
-    current = {one.partition_key for one in infos if one.is_current}
+    current = {info.partition_key for info in infos if info.is_current}
     assert current == set(CELLS) - BROKEN
 
 
@@ -444,8 +471,8 @@ def test_versions_are_those_of_the_outcomes(instance: dg.DagsterInstance) -> Non
 def test_the_pages_of_an_asset_show_what_was_told(instance: dg.DagsterInstance) -> None:
     run_id = run(instance, CELLS)
     with create_test_daemon_workspace_context(DEFS, instance) as workspace:
-        told = execute_dagster_graphql(workspace.create_request_context(), QUERY)
-    node = told.data["assetNodeOrError"]
+        gql_result = execute_dagster_graphql(workspace.create_request_context(), QUERY)
+    node = gql_result.data["assetNodeOrError"]
     assert node["partitionStats"] == {
         "numMaterialized": 4,
         "numFailed": 2,
@@ -457,10 +484,10 @@ def test_the_pages_of_an_asset_show_what_was_told(instance: dg.DagsterInstance) 
     assert (made["partition"], made["runId"]) == (CELLS[0], run_id)
     assert {"key": "dagster/data_version", "value": f"v-{CELLS[0]}"} in made["tags"]
     checks = node["assetChecksOrError"]["checks"]
-    assert {one["name"] for one in checks} == set(RULES)
+    assert {check["name"] for check in checks} == set(RULES)
     ids = set(storage_ids(instance, "prompts", CELLS).values())
-    for one in checks:
-        latest = one["executionForLatestMaterialization"]
+    for check in checks:
+        latest = check["executionForLatestMaterialization"]
         assert latest["status"] == "SUCCEEDED"
         assert int(latest["evaluation"]["targetMaterialization"]["storageId"]) in ids
 
@@ -473,8 +500,10 @@ def test_a_plan_of_many_partitions_is_one_event_and_those_that_are_wanted(
 
     def planned(*_: object) -> None:
         (run,) = instance.get_runs(limit=1)
-        told = [event.dagster_event for event in instance.all_logs(run.run_id, of_type=kind)]
-        seen.append([one.partition for one in told if one])
+        public_attrs = [
+            event.dagster_event for event in instance.all_logs(run.run_id, of_type=kind)
+        ]
+        seen.append([public_attr.partition for public_attr in public_attrs if public_attr])
 
     script(lambda cell: Outcome(cell, "made", "1"), before=planned)
     run(instance, [CELLS[0], CELLS[5]], fails=False)
@@ -492,8 +521,10 @@ def test_the_condition_of_failed_partitions_sees_exactly_those(
     (asset,) = dg.map_asset_specs(
         lambda spec: spec.replace_attributes(automation_condition=failed), [steps.asset_of(PROMPTS)]
     )
-    told = dg.evaluate_automation_conditions(defs=dg.Definitions([asset]), instance=instance)
-    assert told.get_requested_partitions(KEY) == {CELLS[3]}
+    evaluate_automation_conditions_result = dg.evaluate_automation_conditions(
+        defs=dg.Definitions([asset]), instance=instance
+    )
+    assert evaluate_automation_conditions_result.get_requested_partitions(KEY) == {CELLS[3]}
 
 
 @pytest.mark.filterwarnings("ignore:Function `AssetSelection.sources`:DeprecationWarning")
@@ -524,9 +555,11 @@ def test_a_backfill_ends_with_the_failed_counted_and_the_others_made(
     assert done
     assert done.status == BulkActionStatus.COMPLETED_FAILED
     assert done.asset_backfill_data
-    (told,) = done.asset_backfill_data.get_backfill_status_per_asset_key(graph)
-    assert isinstance(told, PartitionedAssetBackfillStatus)
-    assert told.partitions_counts_by_status == {
+    (partitioned_asset_backfill_status,) = (
+        done.asset_backfill_data.get_backfill_status_per_asset_key(graph)
+    )
+    assert isinstance(partitioned_asset_backfill_status, PartitionedAssetBackfillStatus)
+    assert partitioned_asset_backfill_status.partitions_counts_by_status == {
         AssetBackfillStatus.MATERIALIZED: 3,
         AssetBackfillStatus.FAILED: 1,
         AssetBackfillStatus.IN_PROGRESS: 0,

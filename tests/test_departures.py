@@ -186,13 +186,13 @@ def test_what_is_gone_is_told_by_the_edit_that_took_it(
     gone.edit(path.parent)
     remake(path, STAND_INS[: NAMES.index(gone.run) + 1] if gone.run else ())
     snapshot = look_at(path)
-    told = {
-        (plan.table, one.partition): one.why
+    pairs = {
+        (plan.table, planned.partition): planned.why
         for plan in plan_tables(snapshot, STAND_INS)
-        for one in plan.planned
-        if one.status == "orphan"
+        for planned in plan.planned
+        if planned.status == "orphan"
     }
-    assert {place: told.get(place) for place in gone.orphans.items()} == dict.fromkeys(
+    assert {place: pairs.get(place) for place in gone.orphans.items()} == dict.fromkeys(
         gone.orphans.items(), gone.told
     )
 
@@ -204,16 +204,17 @@ def test_an_orphan_is_explained_by_the_edit_and_by_what_it_was_made_from(
     removed("templates/page_young.md")(path.parent)
     snapshot = look_at(path)
     record = snapshot.records("cells")[YOUNG]
-    told = explain(snapshot, BY_NAME["cells"], YOUNG)
-    assert told[:2] == [
+    lines = explain(snapshot, BY_NAME["cells"], YOUNG)
+    assert lines[:2] == [
         f"orphan: cells no longer has the name {YOUNG}",
         "began with: template page_young.md is gone",
     ]
     assert (
-        f"made from code {record.provenance.code}, version {record.version}, {record.rows} rows" in told
+        f"made from code {record.provenance.code}, version {record.version}, {record.rows} rows"
+        in lines
     )
     version = snapshot.version("prompt_templates", "page_young")
-    assert f"made from input prompt_templates[page_young]: {version}" in told
+    assert f"made from input prompt_templates[page_young]: {version}" in lines
 
 
 def test_what_goes_with_a_template_is_what_is_trained_anew(finished: Path, tmp_path: Path) -> None:
@@ -227,9 +228,9 @@ def test_what_goes_with_a_template_is_what_is_trained_anew(finished: Path, tmp_p
 def numbers(snapshot: Snapshot) -> dict[tuple[str, str], int]:
     """Number the traces there are, by table and partition."""
     return {
-        (table, name): one.number
+        (table, name): record.number
         for table in NAMES
-        for name, one in snapshot.records(table).items()
+        for name, record in snapshot.records(table).items()
     }
 
 
@@ -244,7 +245,7 @@ def whys_since(before: dict[tuple[str, str], int], snapshot: Snapshot) -> set[tu
 
 def planned_whys(snapshot: Snapshot) -> set[tuple[str, ...]]:
     """List the edits behind all that would be made or dropped."""
-    return {one.why for plan in plan_tables(snapshot, STAND_INS) for one in plan.planned}
+    return {planned.why for plan in plan_tables(snapshot, STAND_INS) for planned in plan.planned}
 
 
 RETRACTED = {
@@ -268,18 +269,18 @@ def test_a_retraction_is_told_of_all_that_it_and_later_runs_make_or_drop(
     snapshot, before = look_at(path), numbers(look_at(path))
     snapshot.lake.catalog.create_branch(Branch("what_if", "main", {}))
     kind, name = target[0], target[1] or a_document(snapshot)
-    told = {(RETRACTED[target].format(name),)}
+    pairs = {(RETRACTED[target].format(name),)}
     (report,) = retract(snapshot, name_targets(snapshot, {kind: name}))
     assert report.failed == {}
-    assert whys_since(before, look_at(path)) == told
+    assert whys_since(before, look_at(path)) == pairs
     now = numbers(look_at(path))
     if kind == "model":
         settle(path.parent, put("generator.model", "other"))
-    assert planned_whys(look_at(path)) == told
+    assert planned_whys(look_at(path)) == pairs
     remake(path)
-    assert whys_since(now, look_at(path)) == told
+    assert whys_since(now, look_at(path)) == pairs
     (path.parent / "lake" / "branch").write_text("what_if")
-    assert planned_whys(look_at(path)) == told
+    assert planned_whys(look_at(path)) == pairs
 
 
 def a_document(snapshot: Snapshot) -> str:
@@ -301,4 +302,4 @@ def test_of_retracted_documents_those_are_told_that_a_shard_was_not_made_without
     retract(look_at(path), [("doc", second)])
     (path.parent / "lake" / "branch").write_text("what_if")
     (seeds, *_) = plan_tables(look_at(path), STAND_INS[:1])
-    assert {one.why for one in seeds.planned} == {(f"document {second} was retracted",)}
+    assert {planned.why for planned in seeds.planned} == {(f"document {second} was retracted",)}

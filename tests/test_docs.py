@@ -49,8 +49,8 @@ def blocks(language: str, text: str) -> list[str]:
 
 def table_rows(text: str, head: str) -> dict[str, list[str]]:
     """Return the rows of the Markdown table headed ``head``, by their first cell."""
-    found = text[text.index(f"| {head} |") :].split("\n\n", 1)[0].splitlines()[2:]
-    rows = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in found]
+    names = text[text.index(f"| {head} |") :].split("\n\n", 1)[0].splitlines()[2:]
+    rows = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in names]
     return {first.strip("`"): rest for first, *rest in rows}
 
 
@@ -65,11 +65,11 @@ def anchors(text: str) -> set[str]:
 
 
 def test_the_pipeline_lists_every_table_in_order_with_its_group_file_key_and_partition() -> None:
-    told = [
+    pairs = [
         (name, cells[0], names(cells[1])[0], names(cells[3]), cells[4])
         for name, cells in table_rows(PIPELINE, "table").items()
     ]
-    assert told == [
+    assert pairs == [
         (table.name, table.group, defined_in(table.name), table.key, table.by) for table in TABLES
     ]
 
@@ -85,8 +85,8 @@ def defined_in(table: str) -> str:
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
 def test_a_tables_version_names_every_table_it_reads(table: Any) -> None:
-    told = names(table_rows(PIPELINE, "table")[table.name][5])
-    assert {parent.table for parent in table.parents} <= set(told)
+    lines = names(table_rows(PIPELINE, "table")[table.name][5])
+    assert {parent.table for parent in table.parents} <= set(lines)
 
 
 def test_the_picture_is_the_graph_without_what_follows_from_it() -> None:
@@ -112,24 +112,24 @@ def test_the_pipeline_names_every_manifest() -> None:
 
 
 def test_the_pipeline_names_every_dimension() -> None:
-    assert list(table_rows(PIPELINE, "dimension")) == [one.name for one in DIMENSIONS]
+    assert list(table_rows(PIPELINE, "dimension")) == [dimension.name for dimension in DIMENSIONS]
 
 
 def test_the_readme_has_a_row_for_every_command_with_all_its_options() -> None:
-    told = {name: names(cells[1]) for name, cells in table_rows(README, "command").items()}
-    assert set(told) == {f"cosmo {name}" for name in COMMANDS}
+    pairs = {name: names(cells[1]) for name, cells in table_rows(README, "command").items()}
+    assert set(pairs) == {f"cosmo {name}" for name in COMMANDS}
     for name, command in COMMANDS.items():
-        options = [one for one in command.params if isinstance(one, TyperOption)]
+        options = [param for param in command.params if isinstance(param, TyperOption)]
         long = {option.opts[0] for option in options} - {"--help"}
-        assert {word for word in told[f"cosmo {name}"] if word.startswith("--")} == long
+        assert {word for word in pairs[f"cosmo {name}"] if word.startswith("--")} == long
         short = {word for option in options for word in option.opts if not word.startswith("--")}
         assert short <= set(names(PROSE["README.md"]))
 
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_a_document_names_no_command_that_does_not_exist(name: str) -> None:
-    told = re.findall(r"(?:`|\bbin/|^)cosmo ([a-z]+)", TEXTS[name], re.MULTILINE)
-    assert set(told) <= set(COMMANDS)
+    message = re.findall(r"(?:`|\bbin/|^)cosmo ([a-z]+)", TEXTS[name], re.MULTILINE)
+    assert set(message) <= set(COMMANDS)
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -148,8 +148,8 @@ def test_the_readme_begins_with_the_three_commands() -> None:
 def test_the_pipeline_lists_every_style_under_the_kinds_it_takes(path: Path) -> None:
     template = PromptTemplate.parse(path.stem, path.read_text("utf-8"), file=path.name)
     rows = table_rows(PIPELINE, "kind")
-    told = {kind for kind, cells in rows.items() if path.stem in names(cells[0])}
-    assert told == set(template.kinds)
+    lines = {kind for kind, cells in rows.items() if path.stem in names(cells[0])}
+    assert lines == set(template.kinds)
 
 
 def test_the_pipeline_says_where_templates_lie_and_that_the_stem_is_the_style() -> None:
@@ -165,8 +165,8 @@ def test_the_readme_has_a_row_for_every_key_of_the_configuration() -> None:
 def test_a_document_names_no_setting_that_does_not_exist(name: str) -> None:
     first = "|".join(Config.model_fields)
     dotted = rf"^(?:{first})(?:\.\w+)+$"
-    told = [word for word in names(PROSE[name]) if re.match(dotted, word)]
-    assert not [word for word in told if not is_setting(word)]
+    lines = [word for word in names(PROSE[name]) if re.match(dotted, word)]
+    assert not [word for word in lines if not is_setting(word)]
 
 
 def is_setting(dotted: str) -> bool:
@@ -213,19 +213,19 @@ def test_links_between_files_lead_somewhere(name: str) -> None:
 
 @pytest.mark.parametrize("name", PROSE)
 def test_paths_of_code_that_a_document_names_exist(name: str) -> None:
-    told = [word for word in names(PROSE[name]) if re.match(r"[\w/]+\.(py|sql|yaml|toml)$", word)]
-    ours = [word for word in told if "/" in word and not re.search(r"[A-Z]{3}", word)]
+    lines = [word for word in names(PROSE[name]) if re.match(r"[\w/]+\.(py|sql|yaml|toml)$", word)]
+    ours = [word for word in lines if "/" in word and not re.search(r"[A-Z]{3}", word)]
     assert not [word for word in ours if not (ROOT / word).exists()]
 
 
 def test_adding_says_what_a_sql_table_takes() -> None:
-    (told,) = re.findall(r'sql_table\("NAME", (.*)\)`', TEXTS["docs/adding.md"])
+    (message,) = re.findall(r'sql_table\("NAME", (.*)\)`', TEXTS["docs/adding.md"])
     takes = list(inspect.signature(sql_table).parameters)
-    assert ["name", *re.findall(r"(\w+)=", told)] == takes
+    assert ["name", *re.findall(r"(\w+)=", message)] == takes
 
 
 def test_adding_names_the_methods_that_a_backend_must_have() -> None:
-    (told,) = re.findall(
+    (message,) = re.findall(
         r"subclass of `Generator` with the methods (.*?), and", TEXTS["docs/adding.md"]
     )
-    assert set(names(told)) == Generator.__abstractmethods__
+    assert set(names(message)) == Generator.__abstractmethods__

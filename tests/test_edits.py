@@ -393,10 +393,10 @@ def test_after_an_edit_exactly_these_are_made(name: str, finished: Path, tmp_pat
     case.edit(path.parent)
     snapshot = look_at(path)
     known |= partitions(snapshot)
-    found = standing(snapshot)
-    assert found.stale == chosen(case.stale, known) - found.orphans
-    assert found.new == chosen(case.new, known)
-    assert found.orphans == chosen(case.orphans, known)
+    result = standing(snapshot)
+    assert result.stale == chosen(case.stale, known) - result.orphans
+    assert result.new == chosen(case.new, known)
+    assert result.orphans == chosen(case.orphans, known)
     done = remake(path)
     live = partitions(look_at(path))
     assert done.made == chosen(case.made, live)
@@ -434,10 +434,10 @@ def test_what_is_put_back_is_restored_and_nothing_is_made(finished: Path, tmp_pa
     file.unlink()
     remake(path)
     file.write_text(text)
-    found = standing(look_at(path))
+    result = standing(look_at(path))
     known = partitions(look_at(path))
     again = WEB_LESS
-    assert found.new >= chosen("prompt_templates[page_young]", known)
+    assert result.new >= chosen("prompt_templates[page_young]", known)
     assert remake(path) == (
         set(),
         chosen(

@@ -61,8 +61,8 @@ def likeliest(checkpoint: Path, asked: pl.DataFrame) -> Choices:
             ids = torch.tensor([(prompt + answer)[-CONTEXT:]])
             with torch.no_grad():
                 logs = model(ids).logits[0, :-1].log_softmax(-1)
-            told = logs.gather(1, ids[0, 1:, None])[-len(answer) :]
-            scores.append(told.sum().item())
+            message = logs.gather(1, ids[0, 1:, None])[-len(answer) :]
+            scores.append(message.sum().item())
         best.append(int(torch.tensor(scores).argmax()))
         lengths = torch.tensor([len(choice) for choice in choices])
         best_per_character.append(int((torch.tensor(scores) / lengths).argmax()))

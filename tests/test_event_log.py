@@ -70,18 +70,30 @@ def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.Dag
 def bytes_of(instance: dg.DagsterInstance, folder: Path) -> int:
     """Add up all files of Dagster's, nothing in them open."""
     instance.event_log_storage.dispose()
-    return sum(one.stat().st_size for one in (folder / "dagster").rglob("*") if one.is_file())
+    return sum(path.stat().st_size for path in (folder / "dagster").rglob("*") if path.is_file())
 
 
 def shown(instance: dg.DagsterInstance) -> list[str | None]:
     """Name the partitions, newest first, whose materialization has the sample and the picture."""
     records = instance.fetch_materializations(KEY, limit=len(CELLS)).records
-    told = [one.asset_materialization for one in records]
-    assert [one for one in told if one and one.metadata["words"].value != 120] == []
+    asset_materializations = [record.asset_materialization for record in records]
     assert [
-        one for one in told if one and ("sample" in one.metadata) != ("picture" in one.metadata)
+        asset_materialization
+        for asset_materialization in asset_materializations
+        if asset_materialization and asset_materialization.metadata["words"].value != 120
     ] == []
-    return [one.partition for one in told if one and "sample" in one.metadata]
+    assert [
+        asset_materialization
+        for asset_materialization in asset_materializations
+        if asset_materialization
+        and ("sample" in asset_materialization.metadata)
+        != ("picture" in asset_materialization.metadata)
+    ] == []
+    return [
+        asset_materialization.partition
+        for asset_materialization in asset_materializations
+        if asset_materialization and "sample" in asset_materialization.metadata
+    ]
 
 
 def test_a_partition_that_is_made_takes_a_few_kilobytes_of_the_event_log(
@@ -91,10 +103,10 @@ def test_a_partition_that_is_made_takes_a_few_kilobytes_of_the_event_log(
     assert launch(instance, defs, DOCUMENTS, CELLS).success
     taken = bytes_of(instance, tmp_path) - before
     assert 1_000 < taken / len(CELLS) < MOST_BYTES
-    told = instance.event_log_storage.get_asset_check_execution_history(
+    asset_check_execution_records = instance.event_log_storage.get_asset_check_execution_history(
         dg.AssetCheckKey(KEY, "contract"), limit=len(CELLS)
     )
-    assert len(told) == len(CELLS)
+    assert len(asset_check_execution_records) == len(CELLS)
 
 
 def test_a_page_shows_the_newest_sample_and_pictures_of_each_run(
@@ -121,8 +133,12 @@ def test_the_newest_that_was_made_is_shown_where_others_come_after_it(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def make(_table: object, partitions: Iterable[str], *_: Any, **__: Any) -> Iterator[Outcome]:
-        for number, one in enumerate(partitions):
-            yield outcome_of(one) if number < 150 else Outcome(one, "hit", f"v-{one}", 3)
+        for number, partition in enumerate(partitions):
+            yield (
+                outcome_of(partition)
+                if number < 150
+                else Outcome(partition, "hit", f"v-{partition}", 3)
+            )
 
     monkeypatch.setattr(steps, "make", make)
     assert launch(instance, defs, DOCUMENTS, CELLS).success
@@ -149,7 +165,7 @@ def test_a_run_of_before_is_read_from_the_file_it_has(tmp_path: Path) -> None:
     ours = KeptOpenEventLog(str(tmp_path))
     ours.store_event(said("of now", "new"))
     ours.store_event(said("more", "old"))
-    assert [one.user_message for one in ours.get_logs_for_run("old")] == ["of before", "more"]
-    assert [one.user_message for one in ours.get_logs_for_run("new")] == ["of now"]
+    assert [log.user_message for log in ours.get_logs_for_run("old")] == ["of before", "more"]
+    assert [log.user_message for log in ours.get_logs_for_run("new")] == ["of now"]
     ours.dispose()
-    assert sorted(one.name for one in tmp_path.glob("*.db")) == ["index.db", "old.db"]
+    assert sorted(path.name for path in tmp_path.glob("*.db")) == ["index.db", "old.db"]

@@ -46,8 +46,8 @@ def test_a_benchmark_without_choices_fails_only_its_own_scores(
     write_lines(project.parent / "trivia.jsonl", items)
 
     def evaluate(*, tasks: dict[str, pl.DataFrame], **_: Any) -> pl.DataFrame:
-        found = {"benchmark": list(tasks), "metric": "acc", "value": 0.5, "stderr": 0.1, "n": 6}
-        return pl.DataFrame(found, schema_overrides={"n": pl.Int64})
+        evaluates = {"benchmark": list(tasks), "metric": "acc", "value": 0.5, "stderr": 0.1, "n": 6}
+        return pl.DataFrame(evaluates, schema_overrides={"n": pl.Int64})
 
     monkeypatch.setattr(resources.models.evaluator, "evaluate", evaluate)
     snapshot = load_snapshot()
@@ -55,8 +55,8 @@ def test_a_benchmark_without_choices_fails_only_its_own_scores(
     assert index.good, index.error
     table = BY_NAME["eval_scores"]
     outcomes = {
-        one.partition: one
-        for one in make(table, ["mixed:quiz", "mixed:trivia"], load_snapshot(), force=True)
+        outcome.partition: outcome
+        for outcome in make(table, ["mixed:quiz", "mixed:trivia"], load_snapshot(), force=True)
     }
     assert outcomes["mixed:quiz"].fate == "made"
     assert outcomes["mixed:trivia"].fate == "failed"
@@ -72,10 +72,10 @@ def test_a_generator_that_is_down_fails_the_labels_it_is_asked_for_and_no_curate
     snapshot = look_at(project)
     table = BY_NAME["topic_labels"]
     outcomes = list(make(table, snapshot.partitions("topics"), snapshot, force=True))
-    fates = {one.partition: one.fate for one in outcomes}
+    fates = {outcome.partition: outcome.fate for outcome in outcomes}
     assert {fate for topic, fate in fates.items() if topic.startswith("curated-")} == {"made"}
     assert {fate for topic, fate in fates.items() if topic.startswith("web-")} == {"failed"}
-    errors = {one.error for one in outcomes if one.error}
+    errors = {outcome.error for outcome in outcomes if outcome.error}
     assert len(errors) == 1
     assert "http://127.0.0.1:9" in errors.pop()
 
@@ -97,13 +97,15 @@ def test_a_document_without_a_title_fails_only_the_cells_of_the_style_that_names
     replaced("courses/algebra.csv", "Algebra part 2", "")(project.parent)
     snapshot = look_at(project)
     for table in STAND_INS[: [table.name for table in STAND_INS].index("prompts")]:
-        assert all(one.good for one in make(table, look_at(project).partitions(table.by), snapshot))
+        assert all(
+            outcome.good for outcome in make(table, look_at(project).partitions(table.by), snapshot)
+        )
         snapshot = look_at(project)
     outcomes = {
-        one.partition: one
-        for one in make(BY_NAME["prompts"], snapshot.partitions("cells"), snapshot)
+        outcome.partition: outcome
+        for outcome in make(BY_NAME["prompts"], snapshot.partitions("cells"), snapshot)
     }
-    failed = {cell: one.error for cell, one in outcomes.items() if not one.good}
+    failed = {cell: outcome.error for cell, outcome in outcomes.items() if not outcome.good}
     algebra = {cell for cell in outcomes if cell.startswith("curated-algebra")}
     assert failed.keys() == {cell for cell in algebra if cell.endswith(":unit_titled")}
     assert len(outcomes) > len(failed) == 1
@@ -115,11 +117,11 @@ def test_a_document_without_a_title_fails_only_the_cells_of_the_style_that_names
 def test_a_cell_behind_its_template_fails_and_takes_no_other_style_with_it(project: Path) -> None:
     replaced("templates/page_young.md", "Write a textbook", "Compose a")(project.parent)
     made = BY_NAME["prompt_templates"]
-    assert all(one.good for one in make(made, ["page_young"], look_at(project)))
+    assert all(outcome.good for outcome in make(made, ["page_young"], look_at(project)))
     snapshot = look_at(project)
     fates = {
-        one.partition: (one.fate, one.error)
-        for one in make(BY_NAME["prompts"], snapshot.partitions("cells"), snapshot, force=True)
+        outcome.partition: (outcome.fate, outcome.error)
+        for outcome in make(BY_NAME["prompts"], snapshot.partitions("cells"), snapshot, force=True)
     }
     young = {cell for cell in fates if cell.endswith(":page_young")}
     assert {cell for cell, (fate, _) in fates.items() if fate == "failed"} == young
@@ -149,7 +151,7 @@ def test_a_forced_partition_that_fails_is_listed_and_its_last_good_version_stays
     )
     monkeypatch.setenv("DAGSTER_HOME", "")
     with open_instance(load_snapshot().lake) as instance:
-        layers = [one for _, one in run_graph(instance, [documents], force=True) if one]
+        layers = [result for _, result in run_graph(instance, [documents], force=True) if result]
     refused = {name for name in before if name.endswith("unit_college")}
     assert set(layers[0].failed) == refused
     assert set(layers[0].failed.values()) == {"no such thing"}

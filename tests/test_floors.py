@@ -99,10 +99,12 @@ class Import(NamedTuple):
 def imports(tree: ast.AST, *, at_once: bool = True) -> Iterator[Import]:
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import):
-            yield from (Import(one.name, node.lineno, at_once) for one in node.names)
+            yield from (Import(name.name, node.lineno, at_once) for name in node.names)
         elif isinstance(node, ast.ImportFrom):
             module = "." * node.level + (node.module or "")
-            yield from (Import(f"{module}.{one.name}", node.lineno, at_once) for one in node.names)
+            yield from (
+                Import(f"{module}.{name.name}", node.lineno, at_once) for name in node.names
+            )
         else:
             late = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
             typing = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
@@ -116,24 +118,24 @@ def is_in(name: str, module: str) -> bool:
 def broken_rules(file: str, source: str) -> list[str]:
     """Say which imports of a file break which rule."""
     allowed = next(names for place, names in MAY_IMPORT.items() if file.startswith(place))
-    found: list[str] = []
+    results: list[str] = []
     for name, line, at_once in imports(ast.parse(source)):
         where = f"{file}:{line}: {name}"
         top = name.split(".")[0]
         if name.startswith("."):
-            found.append(f"{where}: relative; spell it out")
-        if top in OURS and not any(is_in(name, one) for one in allowed):
-            found.append(f"{where}: upward; {file} may import {', '.join(allowed)}")
+            results.append(f"{where}: relative; spell it out")
+        if top in OURS and not any(is_in(name, item) for item in allowed):
+            results.append(f"{where}: upward; {file} may import {', '.join(allowed)}")
         if top == "dagster":
             if file not in KNOW_DAGSTER and not file.startswith("sensors/"):
-                found.append(f"{where}: knows Dagster")
+                results.append(f"{where}: knows Dagster")
             if file == KNOW_IT_LATE and at_once:
-                found.append(f"{where}: import it in the function that needs it")
+                results.append(f"{where}: import it in the function that needs it")
             if name.startswith("dagster._") and not file.startswith(KNOW_ITS_INSIDE):
-                found.append(f"{where}: private; it belongs into {KNOW_ITS_INSIDE}")
+                results.append(f"{where}: private; it belongs into {KNOW_ITS_INSIDE}")
         if top in HEAVY and at_once and file not in MAY_BE_HEAVY:
-            found.append(f"{where}: heavy; import it in the function that needs it")
-    return found
+            results.append(f"{where}: heavy; import it in the function that needs it")
+    return results
 
 
 def test_every_folder_of_ours_is_looked_at() -> None:
@@ -187,9 +189,9 @@ def test_a_file_imports_from_its_own_floor_and_below(file: str) -> None:
     ],
 )
 def test_a_wrong_import_is_told(file: str, source: str, problem: str) -> None:
-    (told,) = broken_rules(file, source)
-    assert told.startswith(f"{file}:")
-    assert problem in told
+    (message,) = broken_rules(file, source)
+    assert message.startswith(f"{file}:")
+    assert problem in message
 
 
 @pytest.mark.parametrize(

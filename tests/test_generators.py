@@ -215,9 +215,9 @@ def test_a_prompt_past_its_deadline_fails_alone(backend: str) -> None:
 def test_an_empty_answer_is_a_failure(backend: str) -> None:
     with FakeEndpoint(write=lambda prompt: " " if prompt == PROMPTS[0] else "words") as fake:
         answers = complete(settings(backend, fake.url))
-    told = "the model answered with an empty text"
+    literal = "the model answered with an empty text"
     words = len(PROMPTS[0].split())
-    assert answers[0] == Completion.failure(told, prompt_tokens=words, completion_tokens=0)
+    assert answers[0] == Completion.failure(literal, prompt_tokens=words, completion_tokens=0)
     assert {each.text for each in answers[1:]} == {"words"}
 
 
@@ -402,9 +402,9 @@ def test_the_key_is_sent_and_never_told(backend: str) -> None:
             fake.faults.append(
                 Fault(400, body={"error": echo, "error_type": "validation"}, only="one")
             )
-            told = str(generator.complete(["one", "two"])[0])
-            assert key not in told + repr(generator) + repr(chosen)
-            assert "[key]" in told
+            message = str(generator.complete(["one", "two"])[0])
+            assert key not in message + repr(generator) + repr(chosen)
+            assert "[key]" in message
 
 
 @pytest.mark.parametrize("backend", HTTP)
@@ -558,10 +558,10 @@ def test_a_local_model_answers_the_same_in_any_batch(tiny: Path, temperature: fl
 
 
 def test_a_local_model_draws_anew_for_another_seed(tiny: Path) -> None:
-    one, two = (
+    names, two = (
         [each.text for each in complete(local(tiny, seed=seed), TINY_PROMPTS)] for seed in (1, 2)
     )
-    assert one != two
+    assert names != two
 
 
 def test_each_prompt_of_a_local_model_has_chances_of_its_own(tiny: Path) -> None:

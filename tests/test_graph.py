@@ -126,9 +126,9 @@ def test_an_edited_style_remakes_its_cells_and_no_others(project: Path) -> None:
     write_template(
         root, "page_young", kind="web", audience="young children", words=" with pictures"
     )
-    told = made(project, *select("prompt_templates", "cells", "prompts", "completions"))
+    counts = made(project, *select("prompt_templates", "cells", "prompts", "completions"))
     cells = [name for name in before if name.startswith("prompts/") and "page_young" in name]
-    assert told == {
+    assert counts == {
         "prompt_templates": 1,
         "cells": len(cells),
         "prompts": len(cells),
@@ -147,19 +147,19 @@ def test_the_plan_of_an_edited_style_names_the_file_and_prices_its_cells(project
     before = contents(root)
     write_template(root, "page_young", kind="web", audience="young children", words=" in verse")
     tree = json.loads(cosmo(project, "plan", "--json"))
-    plans = {one["table"]: one for one in tree["plan"]}
+    plans = {item["table"]: item for item in tree["plan"]}
     cells = {name for name in plan_of(project, "prompts") if name.endswith(":page_young")}
     assert cells
     for table in ("cells", "prompts", "completions", "documents", "contamination"):
-        planned = {one["partition"] for one in plans[table]["planned"]}
+        planned = {plan["partition"] for plan in plans[table]["planned"]}
         assert planned == cells, table
-        whys = {tuple(one["why"]) for one in plans[table]["planned"]}
+        whys = {tuple(plan["why"]) for plan in plans[table]["planned"]}
         assert whys == {("template page_young.md changed",)}
     assert plans["seed_documents"]["planned"] == []
     assert plans["completions"]["cost"]["calls"] == prompts_in(root, cells)
     assert plans["completions"]["cost"]["completion_tokens"]["expected"] > 0
-    told = cosmo(project, "why", "completions", min(cells))
-    assert "began with: template page_young.md changed" in told
+    message = cosmo(project, "why", "completions", min(cells))
+    assert "began with: template page_young.md changed" in message
     assert contents(root) == before
     write_template(root, "page_young", kind="web", audience="young children")
     assert "nothing would run" in cosmo(project, "plan")
@@ -196,8 +196,8 @@ def test_a_killed_run_loses_nothing_it_finished_and_the_next_goes_on(project: Pa
         table, partition = name.split("/", 1)
         rows = Lake(root / "lake").rows_file(table, partition, record["version"])
         assert pl.read_parquet(rows).height == record["rows"]
-    told = made(project, *words)
-    assert told.keys() <= {"cells", "prompts", "completions", "documents"}
+    counts = made(project, *words)
+    assert counts.keys() <= {"cells", "prompts", "completions", "documents"}
     after = recipes(root)
     twice = [name for name in after if "page_college" in name and kept[name] == after[name]]
     assert any(name.startswith("prompts/") for name in twice)
@@ -271,10 +271,10 @@ def test_a_wrong_answer_index_in_a_benchmark_names_file_row_and_value(project: P
     text = path.read_text()
     path.write_text(text.replace('"answerKey": "A"', '"answerKey": "F"', 1))
     tree = json.loads(cosmo(project, "run", "--json", *select("benchmark_index"), code=1))
-    told = tree["layers"][0]["failed"]["quiz"]
-    assert "quiz.jsonl" in told
-    assert "row 1" in told
-    assert "F" in told
+    message = tree["layers"][0]["failed"]["quiz"]
+    assert "quiz.jsonl" in message
+    assert "row 1" in message
+    assert "F" in message
     path.write_text(text)
     assert made(project, *select("benchmark_index")) == {}
 
@@ -287,9 +287,9 @@ def test_an_unreachable_endpoint_is_one_clear_error_and_nothing_is_lost(project:
     }
     before = recipes(project.parent)
     tree = json.loads(cosmo(project, "run", "--json", *select("completions"), code=1, **env))
-    told = set(tree["layers"][0]["failed"].values())
-    assert len(told) == 1
-    assert "http://127.0.0.1:9" in told.pop()
+    message = set(tree["layers"][0]["failed"].values())
+    assert len(message) == 1
+    assert "http://127.0.0.1:9" in message.pop()
     assert recipes(project.parent) == before
 
 

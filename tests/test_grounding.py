@@ -170,17 +170,17 @@ def test_after_an_edit_these_are_made_and_undoing_it_makes_nothing(
     before = versions(project)
     kept = {file: file.read_bytes() for file in [*root.glob("wiki/*"), project, root / TEMPLATE]}
     edit(root)
-    found = remake(project, STAND_INS[: UP_TO + 1]).made
+    names = remake(project, STAND_INS[: UP_TO + 1]).made
     among = partitions(look_at(project))
     expected = chosen(made, among)
     if changed:
         expected |= chosen(f"prompts[curated-{changed}:unit_grounded]", among)
-    assert found == expected
+    assert names == expected
     after = versions(project)
     other = {
         name for name in before["prompts"] if before["prompts"][name] != after["prompts"][name]
     }
-    assert {f"prompts[{one}]" for one in other} == {n for n in found if n.startswith("prompts")}
+    assert {f"prompts[{name}]" for name in other} == {n for n in names if n.startswith("prompts")}
     for file in root.glob("wiki/*"):
         file.unlink()
     for file, data in kept.items():
@@ -208,7 +208,7 @@ def test_a_corpus_is_in_no_recipe_of_a_cell_that_is_not_grounded(project: Path) 
     changed = {name for name in before if before[name] != after[name]}
     assert {name.split("[")[1].rstrip("]") for name in changed} & set(GROUNDED)
     alone = {"prompts", "completions", "cells", "topics", "seed_documents"}
-    assert all("unit_grounded" in one for one in changed if one.split("[")[0] in alone)
+    assert all("unit_grounded" in name for name in changed if name.split("[")[0] in alone)
 
 
 def recipes(snapshot: Snapshot) -> dict[str, str]:
@@ -221,12 +221,12 @@ def recipes(snapshot: Snapshot) -> dict[str, str]:
 
 def test_a_plan_goes_from_the_corpus_to_grounded_cells_and_no_others(project: Path) -> None:
     write_corpus(project.parent, "plants", "Botany is all about mosses.")
-    plans = {one.table: one for one in plan_tables(look_at(project))}
+    plans = {table.table: table for table in plan_tables(look_at(project))}
     assert plans["passages"].names("stale") == ["wiki"]
     assert plans["groundings"].names(*RUN) == plans["prompts"].names("maybe") == [*GROUNDED]
     assert plans["completions"].names("maybe") == [*GROUNDED]
     assert plans["cells"].names(*RUN) == []
-    whys = {why for one in plans["completions"].planned for why in one.why}
+    whys = {why for planned in plans["completions"].planned for why in planned.why}
     assert whys == {"corpus file wiki/plants.jsonl changed"}
 
 
@@ -240,12 +240,12 @@ def test_a_seed_document_never_finds_itself_in_a_corpus(project: Path) -> None:
     remake(project, STAND_INS[: UP_TO + 1])
     snapshot = look_at(project)
     cells = snapshot.partitions("grounded_cells")
-    found = rows(snapshot, "groundings", *cells).join(
+    results = rows(snapshot, "groundings", *cells).join(
         rows(snapshot, "seed_documents", "pages:bees").select("doc_id", seed="text"), on="doc_id"
     )
-    assert found.height == 3 * len(pages)
-    assert found["passage_id"].n_unique() > 3
-    own = found.filter(
+    assert results.height == 3 * len(pages)
+    assert results["passage_id"].n_unique() > 3
+    own = results.filter(
         pl.struct("text", "seed").map_elements(
             lambda row: row["text"].partition(": ")[2] in row["seed"], return_dtype=pl.Boolean
         )
@@ -258,14 +258,14 @@ def test_a_corpus_that_is_not_there_fails_the_cells_of_its_style_alone(project: 
     fates = {}
     for table in STAND_INS[: UP_TO + 1]:
         snapshot = look_at(project)
-        for one in make(table, snapshot.partitions(table.by), snapshot):
-            fates[f"{table.name}[{one.partition}]"] = (one.fate, one.error)
-    bad = {name: told for name, told in fates.items() if told[0] not in {"made", "hit"}}
-    told = (
+        for outcome in make(table, snapshot.partitions(table.by), snapshot):
+            fates[f"{table.name}[{outcome.partition}]"] = (outcome.fate, outcome.error)
+    bad = {name: fate for name, fate in fates.items() if fate[0] not in {"made", "hit"}}
+    literal = (
         "unit_grounded.md: corpora: the configuration has no corpus 'wikki'; did you mean 'wiki'?"
     )
     assert {name: bad.pop(f"groundings[{name}]") for name in GROUNDED} == dict.fromkeys(
-        GROUNDED, ("failed", told)
+        GROUNDED, ("failed", literal)
     )
     assert bad == {}  # the prompts are as they were, and told to be behind
     snapshot = look_at(project)
@@ -290,7 +290,9 @@ def test_a_preview_grounds_as_the_step_does_and_the_diff_too(project: Path) -> N
     assert set(shown["prompt"]) <= set(made["prompt"])
     assert shown["passages"].list.len().to_list() == [1] * 4
     replaced(TEMPLATE, "passages: 1", "passages: 2")(project.parent)
-    (change,) = (one for one in compare_templates(look_at(project)) if one.change != "same")
+    (change,) = (
+        template for template in compare_templates(look_at(project)) if template.change != "same"
+    )
     assert (change.touched_prompts, change.settings) == (8, (("passages", 1, 2),))
     assert change.after.startswith(change.before[:40])
     assert len(change.after) > len(change.before)
@@ -354,7 +356,7 @@ def test_a_retracted_corpus_goes_with_all_that_quotes_it(
     assert standing(look_at(project)) == (set(), set(), set())
     now = rows(look_at(project), "prompts")
     assert now.height == shown.height
-    assert {key_part(one, 0) for one in now["passages"].explode(empty_as_null=False)} == {"lore"}
+    assert {key_part(item, 0) for item in now["passages"].explode(empty_as_null=False)} == {"lore"}
     records = look_at(project).records("completions")
     asked = {cell: records[cell].cost["calls"] for cell in GROUNDED}
     same = shown.join(now, on=["partition", "prompt_id", "prompt"], how="semi")

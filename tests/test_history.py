@@ -74,9 +74,9 @@ def cosmo(*words: str, code: int = 0, columns: int = 120) -> str:
 
 def rows(index: int = -1) -> dict[str, dict[str, Any]]:
     """Read what the history has of a run, by table."""
-    told = json.loads(cosmo("history", "--json"))["history"]
-    runs = list(dict.fromkeys(row["run"] for row in told))
-    return {row["table"]: row for row in told if row["run"] == runs[index]}
+    message = json.loads(cosmo("history", "--json"))["history"]
+    runs = list(dict.fromkeys(row["run"] for row in message))
+    return {row["table"]: row for row in message if row["run"] == runs[index]}
 
 
 @pytest.fixture
@@ -104,9 +104,9 @@ def ending(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], 
 
 def test_a_run_that_comes_to_its_end_says_so_with_what_was_asked_of_it() -> None:
     cosmo("run", *DOCUMENTS, "-p", "curated*")
-    found = rows()
-    assert list(found) == ["completions", "documents"]
-    for table, row in found.items():
+    results = rows()
+    assert list(results) == ["completions", "documents"]
+    for table, row in results.items():
         assert row.keys() == SCHEMA.keys()
         assert (row["standing"], row["finished"]) == ("done", True)
         assert (row["by"], row["branch"]) == ("cosmo run", "main")
@@ -122,16 +122,16 @@ def test_a_run_that_a_signal_stops_leaves_what_it_did_until_then(
 ) -> None:
     ending(lambda: os.kill(os.getpid(), number))
     before = signal.getsignal(signal.SIGTERM)
-    told = cosmo("run", *DOCUMENTS, code=130)
+    message = cosmo("run", *DOCUMENTS, code=130)
     assert signal.getsignal(signal.SIGTERM) is before
-    assert told == ""
-    found = rows()
-    assert {row["standing"] for row in found.values()} == {"stopped"}
-    assert all(row["ended"] for row in found.values())
-    assert found["completions"]["finished"]
-    assert found["completions"]["made"] == len(load_snapshot().records("completions"))
-    assert not found["documents"]["finished"]
-    assert (found["documents"]["made"], found["documents"]["failed"]) == (BEFORE, 0)
+    assert message == ""
+    results = rows()
+    assert {row["standing"] for row in results.values()} == {"stopped"}
+    assert all(row["ended"] for row in results.values())
+    assert results["completions"]["finished"]
+    assert results["completions"]["made"] == len(load_snapshot().records("completions"))
+    assert not results["documents"]["finished"]
+    assert (results["documents"]["made"], results["documents"]["failed"]) == (BEFORE, 0)
 
 
 def test_a_run_that_an_error_ends_leaves_what_it_did_until_then(
@@ -143,9 +143,9 @@ def test_a_run_that_an_error_ends_leaves_what_it_did_until_then(
 
     ending(fail)
     cosmo("run", *DOCUMENTS, code=2)
-    found = rows()
-    assert {row["standing"] for row in found.values()} == {"failed"}
-    assert found["documents"]["made"] == len(load_snapshot().records("documents"))
+    results = rows()
+    assert {row["standing"] for row in results.values()} == {"failed"}
+    assert results["documents"]["made"] == len(load_snapshot().records("documents"))
 
 
 def refuse(*_: object) -> None:
@@ -158,10 +158,10 @@ def test_partitions_that_fail_are_counted_in_a_run_that_comes_to_its_end(
 ) -> None:
     ending(refuse)
     cosmo("run", *DOCUMENTS, code=1)
-    found = rows()
+    results = rows()
     documents = load_snapshot().records("documents")
-    assert found["documents"]["standing"] == "done"
-    assert (found["documents"]["made"], found["documents"]["failed"]) == (
+    assert results["documents"]["standing"] == "done"
+    assert (results["documents"]["made"], results["documents"]["failed"]) == (
         BEFORE,
         len(documents) - BEFORE,
     )
@@ -170,11 +170,11 @@ def test_partitions_that_fail_are_counted_in_a_run_that_comes_to_its_end(
 def test_a_run_that_is_killed_shows_as_such_with_the_tables_it_finished() -> None:
     done = kill("documents", "run", *DOCUMENTS)
     assert done.returncode == -signal.SIGKILL, done.stderr
-    found = rows()
-    assert {(row["standing"], row["ended"]) for row in found.values()} == {("killed", None)}
-    assert found["completions"]["finished"]
-    assert found["completions"]["made"] == len(load_snapshot().records("completions"))
-    assert (found["documents"]["finished"], found["documents"]["made"]) == (False, 0)
+    results = rows()
+    assert {(row["standing"], row["ended"]) for row in results.values()} == {("killed", None)}
+    assert results["completions"]["finished"]
+    assert results["completions"]["made"] == len(load_snapshot().records("completions"))
+    assert (results["documents"]["finished"], results["documents"]["made"]) == (False, 0)
     assert "killed" in cosmo("history")
 
 
@@ -200,15 +200,17 @@ def test_runs_are_told_a_row_each_without_those_that_found_nothing_to_do() -> No
     cosmo("branch", "create", "idea", "--set", "generator.sampling.seed=7")
     cosmo("branch", "switch", "idea")
     cosmo("run", "-s", "completions")
-    told = cosmo("history").splitlines()
-    assert told[0] == "branch: idea"
-    lines = [line for line in told if " done " in line]
-    assert all(len(line) <= 120 for line in told)
+    message = cosmo("history").splitlines()
+    assert message[0] == "branch: idea"
+    lines = [line for line in message if " done " in line]
+    assert all(len(line) <= 120 for line in message)
     assert "  cosmo run -s completions -s documents -p " in lines[0]
-    assert "  curated-algebra* --force " in told[told.index(lines[0]) + 1], "the rest goes on below"
+    assert "  curated-algebra* --force " in message[message.index(lines[0]) + 1], (
+        "the rest goes on below"
+    )
     assert "  cosmo run on idea -s completions " in lines[1]
     assert lines[1].split()[-5:-3] == ["8/8", "0"]
-    assert len(lines) == 2 == len([line for line in told if "20" in line])
+    assert len(lines) == 2 == len([line for line in message if "20" in line])
     wide = cosmo("history", columns=160)
     assert "cosmo run -s completions -s documents -p curated-algebra* --force" in wide
     narrow = cosmo("history", columns=80)
@@ -222,9 +224,9 @@ def test_what_earlier_versions_kept_is_read(tmp_path: Path) -> None:
     row = {"at": "2026-01-02T03:04:05.678+00:00", "table": "prompts", "planned": 3, "made": 2}
     row |= dict.fromkeys(("failed", "seconds", "seconds_expected", "tokens", "money"), 0)
     (folder / "2026-01-02T03-04-05.678+00-00-99.json").write_text(json.dumps([row]))
-    (told,) = by_run(read_history(find_lake(), GRAPH)).to_dicts()
-    assert (told["began"], told["ended"]) == (None, row["at"])
-    assert (told["standing"], told["made"], told["planned"]) == ("done", 2, 3)
+    (message,) = by_run(read_history(find_lake(), GRAPH)).to_dicts()
+    assert (message["began"], message["ended"]) == (None, row["at"])
+    assert (message["standing"], message["made"], message["planned"]) == ("done", 2, 3)
     assert "2026-01-02 03:04" in cosmo("history")
 
 
@@ -326,9 +328,9 @@ def reseeded(project: Path) -> Path:
 
 def paid() -> tuple[float, float]:
     """Sum what all generations took that had a price."""
-    found = last_of_each(read_samples(find_lake().catalog)).filter(pl.col("money") > 0)
-    tokens = found["prompt_tokens"].sum() + found["completion_tokens"].sum()
-    return tokens, found["money"].sum()
+    paids = last_of_each(read_samples(find_lake().catalog)).filter(pl.col("money") > 0)
+    tokens = paids["prompt_tokens"].sum() + paids["completion_tokens"].sum()
+    return tokens, paids["money"].sum()
 
 
 @pytest.mark.usefixtures("reseeded")

@@ -29,7 +29,7 @@ class Walk(NamedTuple):
 @pytest.fixture(scope="module")
 def walk() -> Walk:
     gc.freeze()  # what other tests have imported is not the walk's to look through
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as warning_messages:
         warnings.simplefilter("always")
         start = time.process_time()
         docs = read_docs()
@@ -37,7 +37,7 @@ def walk() -> Walk:
         code = read_code()
         end = time.process_time()
     gc.unfreeze()
-    return Walk(docs, code, (half - start, end - half), told)
+    return Walk(docs, code, (half - start, end - half), warning_messages)
 
 
 def test_a_walk_is_quick_and_says_nothing_of_old_syntax(walk: Walk) -> None:
@@ -81,7 +81,7 @@ def test_nearly_every_piece_of_code_parses(walk: Walk) -> None:
 
 def test_modules_with_form_feeds_are_cut_at_the_right_lines(walk: Walk) -> None:
     mailbox = walk.code.filter(pl.col("title") == "mailbox.Error")["text"].to_list()
-    assert all(one.startswith("class Error(") for one in mailbox)
+    assert all(item.startswith("class Error(") for item in mailbox)
     astray = walk.code.filter(~pl.col("text").str.contains(r"\A(?:@|def |class )"))
     assert astray.height < 0.01 * walk.code.height
 
@@ -108,6 +108,6 @@ def test_the_interpreter_has_the_same_version_at_every_look(tmp_path: Path) -> N
         for part in ("docs", "code")
     }
     config = Config.model_validate({"sources": sources, "groups": {"g": {"topics": "cluster"}}})
-    one, two = (observe(config, memory=tmp_path / name / "m.json") for name in ("x", "y"))
-    assert one == two
-    assert one.shard("docs:docs")[0].version != one.shard("code:code")[0].version
+    outside, two = (observe(config, memory=tmp_path / name / "m.json") for name in ("x", "y"))
+    assert outside == two
+    assert outside.shard("docs:docs")[0].version != outside.shard("code:code")[0].version

@@ -101,8 +101,8 @@ def test_traces_come_in_order_and_a_table_never_made_has_none(lake: Lake) -> Non
 
 
 def test_partitions_are_scanned_in_their_order(lake: Lake) -> None:
-    two, one = publish(lake, "p:2", numbered(10)), publish(lake, "p:1")
-    got = lake.scan("t", {"p:2": two.version, "p:1": one.version}).collect()
+    two, record = publish(lake, "p:2", numbered(10)), publish(lake, "p:1")
+    got = lake.scan("t", {"p:2": two.version, "p:1": record.version}).collect()
     assert got["id"].to_list() == [1, 2, 11, 12]
 
 
@@ -121,10 +121,10 @@ def test_a_lake_may_lie_in_a_folder_that_looks_like_a_glob_or_a_hive(tmp_path: P
 
 
 def test_the_same_content_under_another_recipe_keeps_one_folder(lake: Lake) -> None:
-    one, two = publish(lake, "p"), publish(lake, "p", seed=1)
-    assert one.version == two.version
+    record, two = publish(lake, "p"), publish(lake, "p", seed=1)
+    assert record.version == two.version
     assert lake.records("t")["p"] == two
-    assert [path.name for path in (lake.root / "tables/t/p").iterdir()] == [one.version]
+    assert [path.name for path in (lake.root / "tables/t/p").iterdir()] == [record.version]
     assert drafts(lake) == []
 
 
@@ -139,9 +139,9 @@ def test_the_same_rows_are_the_same_bytes(tmp_path: Path) -> None:
 def test_a_reverted_edit_finds_its_earlier_trace(lake: Lake) -> None:
     first = publish(lake, "p")
     publish(lake, "p", numbered(1), seed=1)
-    found = lake.earlier("t", {"p": first.provenance})
-    assert found == {"p": first}
-    lake.set_current("t", found)
+    records = lake.earlier("t", {"p": first.provenance})
+    assert records == {"p": first}
+    lake.set_current("t", records)
     assert lake.records("t")["p"] == first
     other = record(numbered(1), seed=1)
     assert lake.earlier("t", {"p": other.provenance, "q": other.provenance}) == {"p": other}
@@ -164,8 +164,8 @@ def test_a_partition_remembers_every_recipe_and_a_forced_remake_takes_its_place(
     lake: Lake,
 ) -> None:
     made = [publish(lake, "p", numbered(seed), seed=seed) for seed in range(12)]
-    for one in made:
-        assert lake.earlier("t", {"p": one.provenance}) == {"p": one}
+    for record in made:
+        assert lake.earlier("t", {"p": record.provenance}) == {"p": record}
     again = publish(lake, "p", numbered(99), seed=3)
     assert again.version != made[3].version
     assert lake.earlier("t", {"p": made[3].provenance}) == {"p": again}
@@ -179,7 +179,7 @@ def test_a_chunk_of_partitions_is_published_whole(lake: Lake) -> None:
         drafts.append(Draft(draft, f"p:{number}", record(numbered(number), seed=number)))
     assert lake.records("t") == {}
     lake.publish("t", drafts)
-    assert lake.records("t") == {one.partition: one.record for one in drafts}
+    assert lake.records("t") == {draft.partition: draft.record for draft in drafts}
 
 
 def test_a_branch_starts_where_its_parent_is_and_goes_its_own_way(lake: Lake) -> None:
@@ -217,12 +217,12 @@ def test_many_processes_may_open_a_new_catalog_at_once(tmp_path: Path) -> None:
         "    print('done', flush=True)"
     )
     with contextlib.ExitStack() as all_of_them:
-        found = [all_of_them.enter_context(process(code, f"b{n}")) for n in range(4)]
+        popens = [all_of_them.enter_context(process(code, f"b{n}")) for n in range(4)]
         for number in range(100):
             path = tmp_path / f"new{number}" / "catalog.sqlite"
-            for one in found:
-                print(path, file=one.stdin, flush=True)
-            assert [one.stdout.readline() for one in found if one.stdout] == ["done\n"] * 4
+            for popen in popens:
+                print(path, file=popen.stdin, flush=True)
+            assert [popen.stdout.readline() for popen in popens if popen.stdout] == ["done\n"] * 4
             assert Catalog(path).branches().keys() == {"b0", "b1", "b2", "b3"}
 
 
@@ -354,10 +354,10 @@ def test_a_lock_keeps_threads_apart_too(lake: Lake) -> None:
                 inside.pop()
 
     threads = [threading.Thread(target=work) for _ in range(4)]
-    for one in threads:
-        one.start()
-    for one in threads:
-        one.join()
+    for thread in threads:
+        thread.start()
+    for entry in threads:
+        entry.join()
     assert inside == []
 
 
@@ -373,14 +373,14 @@ def test_threads_of_one_process_may_write_the_same_small_file(tmp_path: Path) ->
             failed.append(error)
 
     threads = [threading.Thread(target=work, args=[digit]) for digit in "abcd"]
-    for one in threads:
-        one.start()
-    while any(one.is_alive() for one in threads):
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
         if path.exists():
             assert len(set(text := path.read_text())) == 1
             assert len(text) == 10_000
     assert failed == []
-    assert [one.name for one in path.parent.iterdir()] == ["small.json"]
+    assert [entry.name for entry in path.parent.iterdir()] == ["small.json"]
 
 
 # Forks a writer a round and kills it after so many milliseconds: a fork starts at once.
@@ -423,11 +423,11 @@ for line in sys.stdin:
 def check_whole(lake: Lake) -> int:
     """Read all that traces name; return how many partitions there are."""
     records = lake.records("t")
-    for name, one in records.items():
-        rows = pl.read_parquet(lake.rows_file("t", name, one.version))
-        assert rows_digest(rows, key=()) == one.version
-        number = one.provenance.settings["number"]
-        beside = lake.folder("t", name, one.version) / "beside.txt"
+    for name, record in records.items():
+        rows = pl.read_parquet(lake.rows_file("t", name, record.version))
+        assert rows_digest(rows, key=()) == record.version
+        number = record.provenance.settings["number"]
+        beside = lake.folder("t", name, record.version) / "beside.txt"
         assert (rows["id"].min(), beside.read_text()) == (number, str(number))
     return len(records)
 

@@ -64,20 +64,20 @@ def fill(
 ) -> None:
     """Write to a ledger as one run does."""
     with Ledger(str(folder), folder=here) as ledger:
-        for key, one in zip(keys, given or replies(len(keys)), strict=True):
-            ledger.add(key, one)
+        for key, completion in zip(keys, given or replies(len(keys)), strict=True):
+            ledger.add(key, completion)
 
 
 def texts(folder: Path | str, keys: pl.Series, *, here: Path | None = None) -> list[str | None]:
     """Look keys up as another process does: a text each, None where there is none."""
     with Ledger(str(folder), folder=here or folder) as ledger:  # pyright: ignore[reportArgumentType]
-        found = dict(ledger.find(keys).select("key", "text").iter_rows())
-        assert ledger.has(keys).to_list() == [key in found for key in keys]
-        return [found.get(key) for key in keys]
+        results = dict(ledger.find(keys).select("key", "text").iter_rows())
+        assert ledger.has(keys).to_list() == [key in results for key in keys]
+        return [results.get(key) for key in keys]
 
 
 def written(count: int) -> list[str | None]:
-    return [one.text for one in replies(count)]
+    return [reply.text for reply in replies(count)]
 
 
 # ---- keys --------------------------------------------------------------------------------------
@@ -128,10 +128,10 @@ def test_another_prompt_rollout_or_chat_template_is_a_miss(
 @settings(deadline=None, max_examples=25)
 @given(st.lists(st.text(), min_size=1))
 def test_a_prompt_has_the_same_key_alone_and_among_any_others(prompts: list[str]) -> None:
-    told = [one.encode("utf-8", "replace") for one in prompts]
+    blobs = [prompt.encode("utf-8", "replace") for prompt in prompts]
     head = b'[{"role": "user"}]\n'
-    expected = [hashlib.sha256(head + one).hexdigest()[:32] for one in told]
-    assert prompt_keys(pl.Series([one.decode() for one in told])).to_list() == expected
+    expected = [hashlib.sha256(head + blob).hexdigest()[:32] for blob in blobs]
+    assert prompt_keys(pl.Series([blob.decode() for blob in blobs])).to_list() == expected
 
 
 def test_an_entry_is_the_same_however_it_is_made() -> None:
@@ -166,11 +166,11 @@ def test_another_order_and_other_windows_find_the_same(tmp_path: Path) -> None:
 def test_a_moved_ledger_of_many_writers_holds_the_same(tmp_path: Path) -> None:
     keys = completion_keys(PROMPTS, REHEARSED)
     with (
-        Ledger(str(tmp_path / "here"), folder=tmp_path) as one,
+        Ledger(str(tmp_path / "here"), folder=tmp_path) as ledger,
         Ledger(str(tmp_path / "here"), folder=tmp_path) as two,
     ):
         for row, (key, reply) in enumerate(zip(keys, replies(40), strict=True)):
-            (one, two)[row % 2].add(key, reply)
+            (ledger, two)[row % 2].add(key, reply)
         assert texts(tmp_path / "here", keys) == written(40), "each is seen before any is closed"
     (tmp_path / "here").rename(tmp_path / "there")
     assert texts(tmp_path / "there", keys) == written(40)
@@ -209,8 +209,8 @@ def test_a_reply_comes_back_with_all_that_was_told_of_it(tmp_path: Path) -> None
     fill(tmp_path, keys, given_, here=tmp_path)
     with Ledger(str(tmp_path), folder=tmp_path) as ledger:
         assert ledger.find(keys)["key"].to_list() == keys[:2].to_list()
-        found = ledger.find(keys, failed=True).drop("at", "key").rows()
-    assert found == [
+        pairs = ledger.find(keys, failed=True).drop("at", "key").rows()
+    assert pairs == [
         ("ok", given_[0].text, None, "length", 3, 4, 0.25, "http://a:1/v1"),
         ("ok", "b", None, None, None, None, None, "https://b/v1"),
         ("failed", None, "too long", None, None, None, None, None),
@@ -228,11 +228,11 @@ def test_the_first_success_stands_and_of_failures_the_last(tmp_path: Path) -> No
     ):
         fill(tmp_path, pl.Series([key]), [reply], here=tmp_path)
         with Ledger(str(tmp_path), folder=tmp_path) as ledger:
-            found = ledger.find(pl.Series([key]), failed=True).row(0, named=True)
+            results = ledger.find(pl.Series([key]), failed=True).row(0, named=True)
         if reply.error in {"first", "last"}:
-            assert found["error"] == reply.error
+            assert results["error"] == reply.error
         else:
-            assert "came first" in found["text"]
+            assert "came first" in results["text"]
 
 
 class Scripted(Generator):
@@ -348,10 +348,10 @@ def test_torn_texts_lose_their_end_only_and_it_is_told(
         with Ledger(str(tmp_path), folder=tmp_path) as ledger:
             ledger.compact()
         assert "not whole and were skipped" in caplog.text
-    found = texts(tmp_path, keys)
-    count = len([one for one in found if one])
+    names = texts(tmp_path, keys)
+    count = len([name for name in names if name])
     assert 30 < count < 40
-    assert found == written(40)[:count] + [None] * (40 - count)
+    assert names == written(40)[:count] + [None] * (40 - count)
 
 
 def test_a_damaged_text_is_told_and_asked_for_again(
@@ -363,10 +363,10 @@ def test_a_damaged_text_is_told_and_asked_for_again(
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 8
     path.write_bytes(data)
-    found = texts(tmp_path, keys)
+    names = texts(tmp_path, keys)
     assert "damaged" in caplog.text
-    assert sum(one is None for one in found) == 1
-    fill(tmp_path, keys.filter(pl.Series(one is None for one in found)), here=tmp_path)
+    assert sum(name is None for name in names) == 1
+    fill(tmp_path, keys.filter(pl.Series(name is None for name in names)), here=tmp_path)
     assert None not in texts(tmp_path, keys)
 
 
@@ -429,9 +429,9 @@ def test_readers_and_writers_go_on_while_others_join_files(
         with Ledger(str(tmp_path), folder=tmp_path) as ledger:
             while not done.is_set():
                 known = written_
-                found = ledger.find(keys[:known])["text"].to_list()
-                if found != written(known):
-                    problems.append(f"{len(found)} of {known}")
+                results = ledger.find(keys[:known])["text"].to_list()
+                if results != written(known):
+                    problems.append(f"{len(results)} of {known}")
 
     def join() -> None:
         with Ledger(str(tmp_path), folder=tmp_path) as ledger:
@@ -608,7 +608,7 @@ def test_of_a_damaged_index_and_damaged_texts_what_is_whole_is_found(
     data = bytearray(path.with_suffix(".zst").read_bytes())
     data[len(data) // 2] ^= 8
     path.with_suffix(".zst").write_bytes(data[:-10])
-    assert sum(one is None for one in texts(tmp_path, keys)) == 2
+    assert sum(text is None for text in texts(tmp_path, keys)) == 2
     path.with_suffix(".zst").write_bytes(b"nothing")
     damage_cut(path)
     assert texts(tmp_path, keys) == [None] * 40
@@ -683,7 +683,7 @@ def test_torn_settings_are_skipped_but_a_model_is_not_taken_out_without_them(
         name = ledger.describe(asked_with(REHEARSED))
         ledger.describe(asked_with(other))
         (tmp_path / f"{name}.json").write_text(torn_)
-        assert {one["model"] for one in ledger.settings().values()} == {"another"}
+        assert {setting["model"] for setting in ledger.settings().values()} == {"another"}
         assert f"{name}.json: torn" in caplog.text
         with pytest.raises(BadInputError, match=rf"{name}\.json: cannot be read"):
             ledger.remove(models=["rehearsal"])
@@ -702,8 +702,8 @@ def test_a_folder_in_a_ledger_is_passed_over(kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "/etc/passwd/ledger", "/proc/nope"])
 def test_a_place_that_is_no_folder_is_refused(path: str, tmp_path: Path) -> None:
-    told = rf"^generator\.how\.ledger: {path}: no folder to write to: .*; let it be written"
-    with pytest.raises(BadInputError, match=told):
+    message = rf"^generator\.how\.ledger: {path}: no folder to write to: .*; let it be written"
+    with pytest.raises(BadInputError, match=message):
         Ledger(path, folder=tmp_path)
 
 
@@ -715,13 +715,13 @@ def test_a_ledger_that_may_only_be_read_is_read_and_says_so_if_written(
     damage_cut(next(tmp_path.glob("*.keys")))
     read_only(tmp_path, monkeypatch)
     assert texts(tmp_path, keys) == written(40)
-    told = rf"^generator\.how\.ledger: {tmp_path}: no folder to write to: Read-only"
+    message = rf"^generator\.how\.ledger: {tmp_path}: no folder to write to: Read-only"
     with Ledger(str(tmp_path), folder=tmp_path) as ledger:
-        with pytest.raises(BadInputError, match=told):
+        with pytest.raises(BadInputError, match=message):
             ledger.add(keys[0], replies(1)[0])
-        with pytest.raises(BadInputError, match=told):
+        with pytest.raises(BadInputError, match=message):
             ledger.describe(asked_with(REHEARSED))
-        with pytest.raises(BadInputError, match=told):
+        with pytest.raises(BadInputError, match=message):
             ledger.remove(prompts=prompt_keys(PROMPTS))
 
 
@@ -758,7 +758,7 @@ def test_what_is_taken_out_is_nowhere_any_more_and_the_rest_stays(tmp_path: Path
     left = [*written(40)[:10], *[None] * 5, *written(40)[15:]]
     for each in both:
         assert texts(tmp_path, completion_keys(PROMPTS, each)) == left
-    assert not [one for one in all_lines(tmp_path) if one["text"] in written(40)[10:15]]
+    assert not [line for line in all_lines(tmp_path) if line["text"] in written(40)[10:15]]
     fill(tmp_path, completion_keys(PROMPTS[12:13], REHEARSED), here=tmp_path)
     assert texts(tmp_path, completion_keys(PROMPTS[12:13], REHEARSED)) == written(1)
 
@@ -819,7 +819,7 @@ def test_a_bucket_is_a_ledger_too(s3: Any, tmp_path: Path, monkeypatch: pytest.M
         assert ledger.remove(prompts=prompt_keys(PROMPTS[:10])).removed == 10
     for folder in (here, there):
         assert texts(at, keys, here=folder) == [None] * 10 + written(40)[10:]
-    assert len([one for one in s3.ls("bucket/some/ledger") if one.endswith(".zst")]) < 4
+    assert len([item for item in s3.ls("bucket/some/ledger") if item.endswith(".zst")]) < 4
     assert not [path for path in (here / "spool").iterdir() if path.name != ".lock"]
 
 
@@ -845,7 +845,7 @@ def test_what_a_killed_writer_had_not_put_up_is_put_up_by_the_next(s3: Any, tmp_
 def test_a_damaged_index_of_a_bucket_is_made_again_for_all(s3: Any, tmp_path: Path) -> None:
     keys = completion_keys(PROMPTS, REHEARSED)
     fill("s3://bucket/ledger", keys, here=tmp_path / "here")
-    (name,) = [one for one in s3.ls("bucket/ledger") if one.endswith(".keys")]
+    (name,) = [item for item in s3.ls("bucket/ledger") if item.endswith(".keys")]
     whole = s3.cat_file(name)
     s3.pipe_file(name, whole[:-56])
     for folder in ("there", "elsewhere"):
@@ -1004,8 +1004,8 @@ def test_runs_killed_at_any_moment_lose_nothing_and_buy_nothing_twice(
     assert max(reached) < len(prompts), "nothing was left to be killed"
     runner.start(tmp_path, chosen, prompts, window=100)
     assert runner.read() == "0"
-    told = [json.loads(line) for line in (tmp_path / ".out").read_text().splitlines()]
-    assert told == [f"an answer to {prompt}" for prompt in prompts]
+    message = [json.loads(line) for line in (tmp_path / ".out").read_text().splitlines()]
+    assert message == [f"an answer to {prompt}" for prompt in prompts]
     bought = Counter(server.answered)
     assert set(bought) == set(prompts)
     assert sum(bought.values()) - len(bought) <= KILLS * IN_FLIGHT

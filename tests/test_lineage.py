@@ -59,7 +59,7 @@ OPENINGS = Table(
 
 
 def graph_with(table: Table) -> Graph:
-    names = [one.name for one in STAND_INS]
+    names = [table.name for table in STAND_INS]
     at = names.index("documents") + 1
     return Graph(
         (*STAND_INS[:at], table, *STAND_INS[at:]),
@@ -78,7 +78,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     remake(path)
     snapshot = opened(path)
     made = list(make(OPENINGS, snapshot.partitions("cells"), snapshot))
-    assert {one.fate for one in made} == {"made"}, made[0].error
+    assert {outcome.fate for outcome in made} == {"made"}, made[0].error
     return path
 
 
@@ -156,9 +156,9 @@ def test_a_lineage_that_finds_nothing_is_refused_when_the_graph_is_loaded(
 
 def test_nothing_follows_from_rows_that_nobody_traces() -> None:
     blind: Any = dataclasses.replace(
-        next(one for one in STAND_INS if one.name == "documents"), lineage=aggregated()
+        next(table for table in STAND_INS if table.name == "documents"), lineage=aggregated()
     )
-    tables = [blind if one.name == "documents" else one for one in STAND_INS]
+    tables = [blind if table.name == "documents" else table for table in STAND_INS]
     at = tables.index(blind) + 1
     with pytest.raises(ContractError, match="rows of documents are not traced"):
         Graph((*tables[:at], OPENINGS, *tables[at:]), DIMENSIONS, retraction=RETRACTION)

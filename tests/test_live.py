@@ -158,7 +158,7 @@ def test_one_endpoint_of_two_generators_is_one_line_and_hides_its_password(lake:
         watch.following(second),
     ):
         wait_for(heard, lambda sample: sample.stats.done == 600)
-    (place,) = next(one for one in heard if one.stats.done == 600).stats.endpoints
+    (place,) = next(sample for sample in heard if sample.stats.done == 600).stats.endpoints
     assert place == EndpointStats("http://gpu1:8000/v1", "up", 3, 8, 14)
     assert heard[-1].stats.endpoints[0].in_flight == 0, "nothing flies once it is over"
     assert b"secret" not in lake.catalog.path.read_bytes()
@@ -166,14 +166,14 @@ def test_one_endpoint_of_two_generators_is_one_line_and_hides_its_password(lake:
 
 def wait_for(heard: list[Sample], wanted: Callable[[Sample], bool]) -> None:
     """Wait until a sample is heard; the one that is to come is announced by itself."""
-    found = threading.Event()
+    event = threading.Event()
 
     def hear(sample: Sample) -> None:
         if wanted(sample):
-            found.set()
+            event.set()
 
     with hearing(hear):
-        assert found.wait(20), heard[-1:]
+        assert event.wait(20), heard[-1:]
     assert any(map(wanted, heard))
 
 
@@ -245,7 +245,9 @@ def test_what_stays_of_a_generation_says_how_it_ended(
     assert (row["standing"], row["table"], row["branch"]) == (standing, "completions", "main")
     assert (row["done"], row["total"], row["failed"]) == (300, 1_200, 2)
     assert row["failures"] == {"slow": 3, "busy": 20}
-    assert [one["url"] for one in row["endpoints"]] == [one.url for one in STATS.endpoints]
+    assert [item["url"] for item in row["endpoints"]] == [
+        endpoint.url for endpoint in STATS.endpoints
+    ]
     assert row["began"] <= row["at"]
     (line,) = generations_told([row]).to_dicts()
     assert line["prompts"] == "300/1,200"
@@ -303,9 +305,9 @@ def test_a_history_that_cannot_be_written_is_told_once_and_stops_nothing(
         watch.following(Scripted()),
     ):
         wait_for(heard, lambda _: len(heard) > 3)
-    (told,) = [record.message for record in caplog.records]
-    assert "completions: the history failed, and generation goes on" in told
-    assert {one.trouble for one in heard} == {told}
+    (message,) = [record.message for record in caplog.records]
+    assert "completions: the history failed, and generation goes on" in message
+    assert {sample.trouble for sample in heard} == {message}
     assert heard[-1].standing == "done"
 
 
@@ -336,7 +338,7 @@ def test_numbers_or_listeners_that_fail_are_told_once_and_stop_nothing(
         1,
         1,
     ]
-    assert [one.standing for one in heard] == ["running", "done"]
+    assert [sample.standing for sample in heard] == ["running", "done"]
 
 
 def test_a_lake_of_an_earlier_layout_gets_the_table(lake: Lake) -> None:
@@ -444,9 +446,9 @@ def test_a_tracker_that_breaks_is_told_once_and_stops_nothing(
         watch.following(Scripted()),
     ):
         watch._look("running")
-    (told,) = [record.message for record in caplog.records]
-    assert "the tracker failed" in told
-    assert "no space" in told
+    (message,) = [record.message for record in caplog.records]
+    assert "the tracker failed" in message
+    assert "no space" in message
     assert fake.told[-1] == "finished"
     assert last(lake)["standing"] == "done"
 
@@ -461,9 +463,9 @@ def drawn(sample: Sample, width: int = 100) -> str:
 
 
 def test_the_panel_says_all_that_is_asked_in_few_lines() -> None:
-    told = drawn(SAMPLE)
-    assert len(told.splitlines()) < 12
-    lines = [" ".join(line.split()) for line in told.splitlines()]
+    message = drawn(SAMPLE)
+    assert len(message.splitlines()) < 12
+    lines = [" ".join(line.split()) for line in message.splitlines()]
     assert lines[0].startswith("completions ━")
     assert lines[0].endswith("25% 300/1,200 0:15:05 left")
     assert lines[1] == "1,500 tokens/s · 0.15 M read, 0.45 M written · €1.25 of €5.00"
@@ -476,10 +478,10 @@ def test_the_panel_of_many_endpoints_shows_those_in_trouble_first() -> None:
     many = tuple(EndpointStats(f"http://gpu{n}:8000", "up", 1, 8, n) for n in range(40))
     bad = EndpointStats("http://gpu-bad:8000", "out", 0, 8, 0)
     stats = dataclasses.replace(STATS, endpoints=(*many, bad))
-    told = drawn(dataclasses.replace(SAMPLE, stats=stats))
-    assert told.count("http://") == 16
-    assert "gpu-bad" in told
-    assert "… and 25 more" in told
+    message = drawn(dataclasses.replace(SAMPLE, stats=stats))
+    assert message.count("http://") == 16
+    assert "gpu-bad" in message
+    assert "… and 25 more" in message
 
 
 def test_the_panel_of_a_beginning_knows_nothing_yet() -> None:
@@ -488,10 +490,10 @@ def test_the_panel_of_a_beginning_knows_nothing_yet() -> None:
         STATS, **nothing, tokens_s=0.0, eta_s=None, failures={}, money=0.0, endpoints=()
     )
     sample = dataclasses.replace(SAMPLE, stats=stats, max_money=None, max_tokens=2_000_000)
-    told = [" ".join(line.split()) for line in drawn(sample).splitlines()]
-    assert told[0].endswith("0% 0/0 unknown time left")
-    assert told[1].endswith("0.00 M read, 0.00 M written · 0% of the tokens it may have")
-    assert len(told) == 2
+    lines = [" ".join(line.split()) for line in drawn(sample).splitlines()]
+    assert lines[0].endswith("0% 0/0 unknown time left")
+    assert lines[1].endswith("0.00 M read, 0.00 M written · 0% of the tokens it may have")
+    assert len(lines) == 2
 
 
 def test_a_line_says_it_where_there_is_no_page() -> None:
@@ -511,15 +513,15 @@ def test_without_a_terminal_there_are_plain_lines(terminal: bool, plain: bool) -
         page.hear(SAMPLE)
         page.hear(SAMPLE)
         page.hear(dataclasses.replace(ENDED, trouble="completions: the history failed"))
-    told = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", out.getvalue())
-    assert [line for line in told.splitlines() if "prompts" in line] == [
+    message = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", out.getvalue())
+    assert [line for line in message.splitlines() if "prompts" in line] == [
         SAMPLE.line(),
         SAMPLE.line(),
         ENDED.line(),
     ]
-    assert "completions: the history failed" in told
-    assert "endpoint" not in told
-    assert "12 made" in told
+    assert "completions: the history failed" in message
+    assert "endpoint" not in message
+    assert "12 made" in message
     assert ("\x1b" in out.getvalue()) == terminal
 
 

@@ -66,7 +66,7 @@ def test_two_hundred_shards_are_planned_made_and_told_of(
     cosmo(path, "run", *selected)
     status = json.loads(cosmo(path, "status", "--json"))["assets"]
     for name in (*UP_TO_CELLS, "cells"):
-        assert {one["status"] for one in status[name].values()} == {"fresh"}, name
+        assert {item["status"] for item in status[name].values()} == {"fresh"}, name
     assert len(status["seed_documents"]) == SOURCES * FILES
     with open_instance(load_snapshot().lake) as instance:
         assert len(instance.get_dynamic_partitions("source_shards")) == SOURCES * FILES
@@ -75,28 +75,28 @@ def test_two_hundred_shards_are_planned_made_and_told_of(
             assert stale_partitions(instance, defs, name, topics) == set()
         (tmp_path / "s0" / "f00.csv").write_text("title,course\nanother,Course 0\n")
         cosmo(path, "run", "-s", "seed_documents", "-s", "topic_assignments")
-        told = stale_partitions(instance, defs, "topic_labels", topics)
-        assert told == set(topics), "one of 200, and Dagster sees it"
+        lines = stale_partitions(instance, defs, "topic_labels", topics)
+        assert lines == set(topics), "one of 200, and Dagster sees it"
         assert instance.fetch_materializations(dg.AssetKey("seed_documents"), limit=1).records
 
 
 def test_how_files_share_shards_changes_no_version_from_prompts_on(tmp_path: Path) -> None:
     path = finish_project(tmp_path)
     before = {table.name: look_at(path).records(table.name) for table in STAND_INS}
-    documents = {one["doc_id"] for one in rows(path)}
+    documents = {row["doc_id"] for row in rows(path)}
     for source in ("courses", "pages"):
         settle(tmp_path, put(f"sources.{source}.how.max_files_apart", 1))
     remade = remake(path)
-    assert {one["doc_id"] for one in rows(path)} == documents
+    assert {row["doc_id"] for row in rows(path)} == documents
     after = {table.name: look_at(path).records(table.name) for table in STAND_INS}
     names = [table.name for table in STAND_INS]
     for name in names[names.index("prompts") :]:
-        found, wanted = (
-            {one: record.version for one, record in records[name].items()}
+        results, wanted = (
+            {entry: record.version for entry, record in records[name].items()}
             for records in (after, before)
         )
-        assert found == wanted, name
-    assert not [one for one in remade.made if one.startswith(("completions", "checkpoints"))]
+        assert results == wanted, name
+    assert not [name for name in remade.made if name.startswith(("completions", "checkpoints"))]
 
 
 def rows(path: Path) -> list[dict[str, str]]:

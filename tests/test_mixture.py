@@ -34,28 +34,28 @@ def mixed(path: Path, **mixture: Any) -> Snapshot:
 
 
 def counts(snapshot: Snapshot, column: str = "planned") -> dict[str, int]:
-    found = read_mixture(snapshot).filter(read_mixture(snapshot)["by"] == "group")
-    return dict(found.select("name", column).iter_rows())
+    rows = read_mixture(snapshot).filter(read_mixture(snapshot)["by"] == "group")
+    return dict(rows.select("name", column).iter_rows())
 
 
 def test_prompts_are_counted_by_group_audience_and_format(finished: Path) -> None:
-    found = read_mixture(mixed(finished))
-    assert found.select("by", "name", "prompts", "planned").rows() == [
+    rows = read_mixture(mixed(finished))
+    assert rows.select("by", "name", "prompts", "planned").rows() == [
         ("group", "curated", CURATED, CURATED),
         ("group", "web", WEB, WEB),
         ("audience", "college students", 35, 35),
         ("audience", "young children", 27, 27),
         ("format", "textbook", ALL, ALL),
     ]
-    assert found["share"].to_list() == pytest.approx(found["planned_share"].to_list())
-    assert found["share"].sum() == pytest.approx(3)
-    assert found["cap"].count() == found["wanted"].count() == 0
+    assert rows["share"].to_list() == pytest.approx(rows["planned_share"].to_list())
+    assert rows["share"].sum() == pytest.approx(3)
+    assert rows["cap"].count() == rows["wanted"].count() == 0
 
 
 def test_what_is_wanted_and_not_there_has_a_row_and_is_off(finished: Path) -> None:
     shares = {"group": {"curated": 0.5}, "format": {"blogpost": 0.5}}
-    found = read_mixture(mixed(finished, shares=shares, caps={"group": {"web": 0.9}}))
-    rows = {row["name"]: row for row in found.to_dicts()}
+    results = read_mixture(mixed(finished, shares=shares, caps={"group": {"web": 0.9}}))
+    rows = {row["name"]: row for row in results.to_dicts()}
     assert (rows["curated"]["wanted"], rows["curated"]["off"]) == (0.5, CURATED - ALL // 2)
     assert (rows["blogpost"]["planned"], rows["blogpost"]["off"]) == (0, -ALL // 2)
     assert (rows["web"]["cap"], rows["web"]["off"]) == (0.9, None)
@@ -168,8 +168,8 @@ def test_the_table_for_people_names_the_broken_cap_and_drops_what_is_unset(finis
     assert plain.columns == ["by", "name", "now", "planned"]
     assert plain["now"].to_list()[:2] == ["8 (12.9%)", "54 (87.1%)"]
     caps = {"group": {"web": 0.6, "curated": 0.6}}
-    told = tell_mixture(read_mixture(mixed(finished, caps=caps)))
-    assert told["cap"].to_list() == ["60.0%", "60.0%, over", None, None, None]
+    frame = tell_mixture(read_mixture(mixed(finished, caps=caps)))
+    assert frame["cap"].to_list() == ["60.0%", "60.0%, over", None, None, None]
 
 
 def test_the_mixture_is_shown_where_it_is_set_or_something_is_to_be_paid(

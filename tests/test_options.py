@@ -23,47 +23,47 @@ if TYPE_CHECKING:
 
 def commands(group: Any, path: str = "cosmo") -> Iterator[tuple[str, Any]]:
     """List every command, those below others too, with its name in full."""
-    for name, one in group.commands.items():
-        if isinstance(one, TyperGroup):
-            yield from commands(one, f"{path} {name}")
+    for name, command in group.commands.items():
+        if isinstance(command, TyperGroup):
+            yield from commands(command, f"{path} {name}")
         else:
-            yield f"{path} {name}", one
+            yield f"{path} {name}", command
 
 
 OPTIONS = [
     (command, option)
-    for command, one in commands(typer.main.get_group(app))
-    for option in one.params
+    for command, item in commands(typer.main.get_group(app))
+    for option in item.params
     if isinstance(option, TyperOption)
 ]
 
 
-@pytest.mark.parametrize("name", sorted({one.opts[0] for _, one in OPTIONS}))
+@pytest.mark.parametrize("name", sorted({option.opts[0] for _, option in OPTIONS}))
 def test_an_option_has_the_same_letter_type_and_meaning_in_every_command(name: str) -> None:
     meanings = {
         command: (
-            sorted([*one.opts, *one.secondary_opts]),
-            one.type.to_info_dict(),
-            (one.multiple, one.is_flag),
-            one.help,
+            sorted([*option.opts, *option.secondary_opts]),
+            option.type.to_info_dict(),
+            (option.multiple, option.is_flag),
+            option.help,
         )
-        for command, one in OPTIONS
-        if one.opts[0] == name
+        for command, option in OPTIONS
+        if option.opts[0] == name
     }
     first = next(iter(meanings.values()))
     assert meanings == dict.fromkeys(meanings, first)
 
 
 def test_a_letter_stands_for_one_option() -> None:
-    letters = {(one.opts[1], one.opts[0]) for _, one in OPTIONS if len(one.opts) > 1}
+    letters = {(option.opts[1], option.opts[0]) for _, option in OPTIONS if len(option.opts) > 1}
     assert len({letter for letter, _ in letters}) == len(letters)
     assert letters == {("-c", "--config"), ("-s", "--select"), ("-p", "--partitions")}
 
 
 def test_what_can_be_selected_can_be_cut_by_partition() -> None:
     has: dict[str, set[str]] = {}
-    for command, one in OPTIONS:
-        has.setdefault(command, set()).add(one.opts[0])
+    for command, option in OPTIONS:
+        has.setdefault(command, set()).add(option.opts[0])
     assert {name for name, names in has.items() if "--select" in names} == {
         *("cosmo run", "cosmo status", "cosmo plan"),
     }
@@ -78,12 +78,12 @@ def cosmo(*words: str, code: int = 0) -> str:
 
 @pytest.mark.usefixtures("project")
 def test_status_speaks_of_the_partitions_that_are_selected() -> None:
-    told = json.loads(cosmo("status", "-p", "web-bees:*", "--json"))["assets"]
-    assert {*told} == {
+    message = json.loads(cosmo("status", "-p", "web-bees:*", "--json"))["assets"]
+    assert {*message} == {
         *("cells", "prompts", "completions", "documents", "duplicates", "contamination"),
         "token_shards",
     }
-    assert {name for parts in told.values() for name in parts} == {
+    assert {name for parts in message.values() for name in parts} == {
         *("web-bees:page_young", "web-bees:page_college"),
     }
     shown = cosmo("status", "-s", "cells", "-s", "topics", "-p", "web-bees:page_young")

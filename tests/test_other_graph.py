@@ -52,8 +52,8 @@ def home(tmp_path: Path) -> Path:
 def recoded(table: Any, code: str) -> Graph:
     """Return the graph with another query in one table's code."""
     tables = (
-        dataclasses.replace(one, query=code) if one is table else one
-        for one in weather.GRAPH.tables
+        dataclasses.replace(item, query=code) if item is table else item
+        for item in weather.GRAPH.tables
     )
     return Graph(tables, weather.DIMENSIONS, retraction=weather.RETRACTION)
 
@@ -145,12 +145,12 @@ def test_a_station_more_and_one_fewer_and_an_edit_undone(home: Path) -> None:
 
 def test_why_tells_what_differs_and_what_began_it(home: Path) -> None:
     snapshot = weather.look(home, scale=1.8)
-    told = explain(snapshot, weather.MEANS, "north-oslo")
-    assert told[:2] == ["stale", "setting scale: 1.0 → 1.8"]
-    assert f"began with: {SCALED[0]}" in told
-    told = explain(snapshot, weather.RANKING, "north")
-    assert told[0] == "maybe"
-    assert f"began with: {SCALED[0]}" in told
+    lines = explain(snapshot, weather.MEANS, "north-oslo")
+    assert lines[:2] == ["stale", "setting scale: 1.0 → 1.8"]
+    assert f"began with: {SCALED[0]}" in lines
+    lines = explain(snapshot, weather.RANKING, "north")
+    assert lines[0] == "maybe"
+    assert f"began with: {SCALED[0]}" in lines
 
 
 def test_a_branch_shares_rows_and_is_promoted(home: Path) -> None:
@@ -165,7 +165,7 @@ def test_a_branch_shares_rows_and_is_promoted(home: Path) -> None:
         *(f"means[{name}]" for name in STATIONS), "ranking[north]", "ranking[south]"
     }  # fmt: skip
     assert weather.plan(weather.look(home)) == {}, "the main branch is as it was"
-    assert [(one.branch, one.differing) for one in branches.list()] == [("main", 0), ("warm", 3)]
+    assert [(line.branch, line.differing) for line in branches.list()] == [("main", 0), ("warm", 3)]
     assert branches.promote("warm") == 3
     assert weather.plan(weather.look(home, scale=1.8)) == {}
 

@@ -104,7 +104,7 @@ def test_a_pilot_a_larger_one_and_the_run_buy_each_prompt_once(
     assert made == {f"completions[{cell}]" for cell in cells}
     assert Counter(fake.prompts) == Counter(set(fake.prompts))
     assert len(fake.prompts) == sum(cells.values())
-    asked = {one.body["top_p"] for one in fake.asked if "young children" in one.prompt}
+    asked = {asked.body["top_p"] for asked in fake.asked if "young children" in asked.prompt}
     assert asked == {0.5}
     after = spent_since(catalog, "2020").tokens
     assert after > paid, "budgets of a day count pilots and runs"
@@ -213,8 +213,8 @@ def test_a_project_that_never_ran_is_told_what_to_run(project: Path, tmp_path: P
 def test_an_edit_of_what_is_expected_changes_no_prompt(project: Path) -> None:
     replaced(YOUNG, "format:", "expects: {a number: '[0-9]', a dog: dog}\nformat:")(project.parent)
     assert remake(project).made == {"prompt_templates[page_young]"}
-    found = told("pilot", "--styles", "page_young")["breaches"]
-    assert {row["rule"] for row in found} == {"lacks a dog"}
+    result = told("pilot", "--styles", "page_young")["breaches"]
+    assert {row["rule"] for row in result} == {"lacks a dog"}
 
 
 def test_a_cap_of_the_mixture_holds_no_pilot(project: Path, fake: FakeEndpoint) -> None:
@@ -280,7 +280,7 @@ def test_the_page_shows_texts_of_one_document_in_several_styles(
     first = text[text.index('<div class="beside">') :]
     assert first.index("<h3>page_college</h3>") < first.index("<h3>page_young</h3>")
     samples = told("pilot", "--n", "3", "--samples", "2")["samples"]
-    assert all(len({row["doc_id"] for row in one}) == 1 for one in samples)
+    assert all(len({row["doc_id"] for row in sample}) == 1 for sample in samples)
     assert project.exists()
 
 
@@ -300,11 +300,11 @@ def test_the_report_ranks_the_cells_a_model_fails_in_first(
             project.parent,
             lambda tree: tree.update(models={"small": {"model": "bad-model", "how": how}}),
         )
-        found = told("compare", "--models", "small", "--n", "9", "--html", str(page))
+        result = told("compare", "--models", "small", "--n", "9", "--html", str(page))
         assert Counter(bad.prompts) == Counter(fake.prompts)
         again = cosmo("compare", "--models", "fake-model,small", "--n", "9")
         assert len(bad.prompts) == len(fake.prompts) == sum(cells_of(project).values())
-    (comparison,) = found["comparisons"]
+    (comparison,) = result["comparisons"]
     assert (comparison["a"], comparison["b"]) == ("fake-model", "small")
     worst = comparison["cells"][:2]
     assert {row["cell"] for row in worst} == {"web-trains:page_college", "web-bees:page_young"}
@@ -312,14 +312,14 @@ def test_the_report_ranks_the_cells_a_model_fails_in_first(
     assert all(row["noise"] for row in comparison["cells"][2:])
     sure = {(row["style"], row["measure"]) for row in comparison["differences"] if not row["noise"]}
     assert {("page_young", "refusing"), ("page_college", "near"), ("(all)", "faulty")} <= sure
-    assert not {one for one in sure if one[1] in {"failed", "truncated", "broken"}}
-    assert not {one for one in sure if one[0] == "unit_college"}
+    assert not {pair for pair in sure if pair[1] in {"failed", "truncated", "broken"}}
+    assert not {pair for pair in sure if pair[0] == "unit_college"}
     total = sum(cells_of(project).values())
-    assert found["ledger"] == [
+    assert result["ledger"] == [
         {"model": "fake-model", "prompts": total, "in_ledger": bought},
         {"model": "small", "prompts": total, "in_ledger": 0},
     ]
-    prices = {row["model"]: row["money"] / row["completion_tokens"] for row in found["styles"]}
+    prices = {row["model"]: row["money"] / row["completion_tokens"] for row in result["styles"]}
     assert prices == pytest.approx({"fake-model": 1e-6, "small": 3e-6})
     assert "Worst cells" in again.stdout
     assert REFUSAL.removesuffix(".").replace("'", "&#x27;") in page.read_text()
@@ -336,7 +336,7 @@ def test_a_model_is_an_entry_or_a_name_with_its_revision(project: Path) -> None:
     assert other.settings.sampling.seed == 7
     assert (far.settings.model, far.settings.revision) == ("far/away", "")
     assert (named.settings.model, named.settings.revision) == ("new", "v2")
-    assert [one.name for one in find_models(snapshot, ["far"])] == ["rehearsal", "far"]
+    assert [model.name for model in find_models(snapshot, ["far"])] == ["rehearsal", "far"]
 
 
 @pytest.mark.parametrize(

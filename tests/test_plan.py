@@ -34,7 +34,7 @@ CELLWISE = [table.name for table in STAND_INS if table.by in {"cells", "grounded
 
 def named(plans: list[TablePlan], *words: Word) -> set[str]:
     """List the partitions that stand so in a plan, as ``table[partition]``."""
-    return {f"{one.table}[{name}]" for one in plans for name in one.names(*words)}
+    return {f"{plan.table}[{name}]" for plan in plans for name in plan.names(*words)}
 
 
 def planned(path: Path) -> set[str]:
@@ -72,7 +72,7 @@ def test_documents_that_may_come_to_a_topic_are_of_its_own_group(
     MORE["a new file of a course there is"](path.parent)
     expected = planned(path)
     assert {"topic_labels[curated-algebra]", "topic_labels[curated-botany]"} <= expected
-    assert not [one for one in expected if one.startswith(("topic_labels[web", "prompts[web"))]
+    assert not [name for name in expected if name.startswith(("topic_labels[web", "prompts[web"))]
 
 
 def keep_bees(root: Path) -> None:
@@ -122,9 +122,9 @@ def test_cells_that_an_edit_brings_are_planned_with_what_they_ask_for(
     done = remake(path)
     there = partitions(look_at(path))
     cells = fnmatch.filter(look_at(path).partitions("cells"), pattern)
-    new = {f"{one}[{cell}]" for one in CELLWISE for cell in cells} & there
+    new = {f"{name}[{cell}]" for name in CELLWISE for cell in cells} & there
     assert new <= done.made | done.restored
-    runs = {f"{one.table}[{each.partition}]": each for one in plans for each in one.to_run()}
+    runs = {f"{plan.table}[{each.partition}]": each for plan in plans for each in plan.to_run()}
     assert new <= runs.keys() <= there
     calls = {cell: runs[f"completions[{cell}]"].calls for cell in cells}
     assert any(calls.values())
@@ -167,7 +167,7 @@ def test_what_an_edit_that_is_undone_brings_back_is_planned_so(
     for file, data in files.items():
         file.write_bytes(data)
     plans = plan_tables(look_at(path), STAND_INS)
-    told = summary_line(plans, look_at(path))
+    message = summary_line(plans, look_at(path))
     there = partitions(look_at(path))
     restored = named(plans, "restored")
     gone = named(plans, "orphan")
@@ -175,8 +175,8 @@ def test_what_an_edit_that_is_undone_brings_back_is_planned_so(
     assert done == (set(), restored)
     assert partitions(look_at(path)) == (there | restored) - gone
     assert named(plans, *RUN) == restored
-    assert sum((one.cost for one in plans), start=Cost()) == Cost()
-    assert re.match(rf"Nothing would be made; {len(restored):,} partitions come back", told)
+    assert sum((plan.cost for plan in plans), start=Cost()) == Cost()
+    assert re.match(rf"Nothing would be made; {len(restored):,} partitions come back", message)
 
 
 def test_what_a_rename_may_bring_back_is_not_told_as_dropped(
@@ -231,11 +231,11 @@ def test_a_plan_knows_which_prompts_cells_will_hold_and_which_were_answered(
     path = copy_of(finished, tmp_path)
     settle(tmp_path, put("styles.max_prompts", most))
     template("page_young", words)(tmp_path)
-    plans = {one.table: one for one in plan_tables(look_at(path), STAND_INS)}
+    plans = {table.table: table for table in plan_tables(look_at(path), STAND_INS)}
     done = remake(path)
     planned = plans["completions"].to_run()
     assert planned
-    calls = {one.partition: one.calls for one in planned}
+    calls = {entry.partition: entry.calls for entry in planned}
     assert calls == asked(path, done, calls)
     assert any(calls.values()) == bool(words)
 
@@ -272,21 +272,21 @@ def test_of_a_selection_no_fewer_calls_are_told_than_it_makes(
     path = copy_of(finished, tmp_path)
     edit(tmp_path)
     tables = [table for table in STAND_INS if table.name in selected.split()]
-    plans = {one.table: one for one in plan_tables(look_at(path), tables)}
+    plans = {table.table: table for table in plan_tables(look_at(path), tables)}
     done = remake(path, tables)
-    calls = {one.partition: one.calls for one in plans["completions"].to_run()}
+    calls = {planned.partition: planned.calls for planned in plans["completions"].to_run()}
     assert calls
     spent = asked(path, done, calls)
-    assert all(spent[cell] <= told for cell, told in calls.items())
+    assert all(spent[cell] <= call for cell, call in calls.items())
 
 
 def test_what_a_plan_cannot_foresee_it_counts_at_most(finished: Path, tmp_path: Path) -> None:
     path = copy_of(finished, tmp_path)
     course("algebra", "Algebra", *titles("Algebra"), "Rings")(tmp_path)
     settle(tmp_path, put("styles.max_prompts", 2))
-    plans = {one.table: one for one in plan_tables(look_at(path), STAND_INS)}
+    plans = {table.table: table for table in plan_tables(look_at(path), STAND_INS)}
     done = remake(path)
-    calls = {one.partition: one.calls for one in plans["completions"].to_run()}
+    calls = {planned.partition: planned.calls for planned in plans["completions"].to_run()}
     curated = {cell for cell in calls if cell.startswith("curated-algebra")}
     assert {calls[cell] for cell in curated} == {2}
     assert max(asked(path, done, curated).values()) <= 2
@@ -299,8 +299,8 @@ def test_what_is_forced_is_planned_and_costs_no_call_that_was_answered(
     snapshot = look_at(path)
     plans = plan_tables(snapshot, STAND_INS, force=True)
     assert named(plans, "forced") == named(plans, *RUN) == partitions(snapshot)
-    assert {why for one in plans for each in one.planned for why in each.why} == {"forced"}
-    assert sum(one.cost.calls for one in plans if one.table == "completions") == 0
+    assert {why for plan in plans for each in plan.planned for why in each.why} == {"forced"}
+    assert sum(plan.cost.calls for plan in plans if plan.table == "completions") == 0
     template("page_young", " with pictures")(tmp_path)
     remake(path)
     template("page_young")(tmp_path)
@@ -374,17 +374,17 @@ def test_what_is_dropped_is_told_whatever_the_pattern(
     project: Path, announced: Callable[..., str]
 ) -> None:
     removed("templates/page_young.md")(project.parent)
-    told = announced("-s", "cells", "-p", "curated*")
-    assert "Nothing would be made; 3 partitions (" in told
-    assert "whose name is gone would be dropped; because " in told
+    message = announced("-s", "cells", "-p", "curated*")
+    assert "Nothing would be made; 3 partitions (" in message
+    assert "whose name is gone would be dropped; because " in message
 
 
 def test_a_selection_tells_what_it_waits_for(project: Path, announced: Callable[..., str]) -> None:
     template("page_young", " with pictures")(project.parent)
-    told = announced("-s", "completions", "-p", "web-bees*")
+    message = announced("-s", "completions", "-p", "web-bees*")
     behind = "prompt_templates[page_young], which is not selected"
-    assert f"Nothing would be made; 1 wait for {behind}" in told
-    told = announced("-s", "prompt_templates", "-s", "cells", "-p", "*page_young")
-    assert re.match(r"4 partitions, [^;]* s; because template page_young.md changed", told)
-    told = announced("-s", "prompt_templates", "-s", "completions")
-    assert re.match(r"1 partitions, .*; 3 wait for .*, which is not selected; because", told)
+    assert f"Nothing would be made; 1 wait for {behind}" in message
+    message = announced("-s", "prompt_templates", "-s", "cells", "-p", "*page_young")
+    assert re.match(r"4 partitions, [^;]* s; because template page_young.md changed", message)
+    message = announced("-s", "prompt_templates", "-s", "completions")
+    assert re.match(r"1 partitions, .*; 3 wait for .*, which is not selected; because", message)

@@ -71,7 +71,7 @@ class Told:
 
     @property
     def failed(self) -> dict[int, str | None]:
-        return {row: one.error for row, one in self.replies.items() if one.status == "failed"}
+        return {row: reply.error for row, reply in self.replies.items() if reply.status == "failed"}
 
 
 def ask(chosen: config.Generator, prompts: list[str], told: Told) -> list[Completion]:
@@ -87,9 +87,9 @@ def answer(prompt: str) -> str:
 def test_every_reply_is_told_once_with_its_endpoint_and_latency(
     fake: FakeEndpoint, backend: str
 ) -> None:
-    told = Told()
-    answers = ask(settings(fake.url, backend=backend), MANY[:40], told)
-    assert [told.replies[row] for row in range(40)] == answers
+    entry = Told()
+    answers = ask(settings(fake.url, backend=backend), MANY[:40], entry)
+    assert [entry.replies[row] for row in range(40)] == answers
     assert {each.endpoint for each in answers} == {fake.url}
     assert all(each.latency_s is not None and each.latency_s >= 0.01 for each in answers)
 
@@ -105,8 +105,8 @@ def test_an_endpoint_that_goes_down_costs_no_row_and_is_asked_again_when_it_is_b
             shaky.come_up()
             seen["before"] = len(shaky.prompts)
 
-        told = Told({50: shaky.go_down, 150: note})
-        answers = ask(settings(steady.url, shaky.url, backend=backend), MANY, told)
+        entry = Told({50: shaky.go_down, 150: note})
+        answers = ask(settings(steady.url, shaky.url, backend=backend), MANY, entry)
         assert [each.text for each in answers] == [answer(prompt) for prompt in MANY]
         assert len(shaky.prompts) > seen["before"] + 20
         assert len(steady.prompts) + len(shaky.prompts) <= len(MANY) + 2 * 8
@@ -114,8 +114,8 @@ def test_an_endpoint_that_goes_down_costs_no_row_and_is_asked_again_when_it_is_b
 
 def test_when_all_endpoints_are_down_the_call_waits_for_one(fake: FakeEndpoint) -> None:
     back = threading.Timer(0.3, fake.come_up)
-    told = Told({20: lambda: (fake.go_down(), back.start())})
-    answers = ask(settings(fake.url), MANY[:100], told)
+    entry = Told({20: lambda: (fake.go_down(), back.start())})
+    answers = ask(settings(fake.url), MANY[:100], entry)
     assert [each.text for each in answers] == [answer(prompt) for prompt in MANY[:100]]
     back.join()
 
@@ -124,24 +124,24 @@ def test_when_all_endpoints_are_down_the_call_waits_for_one(fake: FakeEndpoint) 
 def test_an_outage_that_lasts_too_long_is_an_error_after_all_that_was_answered_is_told(
     backend: str,
 ) -> None:
-    with FakeEndpoint(delay_s=pace) as one, FakeEndpoint(delay_s=pace) as two:
-        told = Told({30: one.go_down, 60: two.go_down})
-        chosen = settings(one.url, two.url, backend=backend, outage_s=0.3)
+    with FakeEndpoint(delay_s=pace) as fake_endpoint, FakeEndpoint(delay_s=pace) as two:
+        entry = Told({30: fake_endpoint.go_down, 60: two.go_down})
+        chosen = settings(fake_endpoint.url, two.url, backend=backend, outage_s=0.3)
         started = time.monotonic()
         with pytest.raises(GeneratorError, match=r"how\.outage_s") as caught:
-            ask(chosen, MANY, told)
+            ask(chosen, MANY, entry)
     assert time.monotonic() - started < 10
-    assert one.url in str(caught.value)
+    assert fake_endpoint.url in str(caught.value)
     assert two.url in str(caught.value)
-    assert len(told.replies) >= 60
-    assert told.failed == {}
+    assert len(entry.replies) >= 60
+    assert entry.failed == {}
 
 
 def test_an_endpoint_that_is_not_there_yet_joins_when_it_is() -> None:
     with FakeEndpoint(delay_s=pace) as steady, FakeEndpoint(delay_s=pace) as late:
         late.go_down()
-        told = Told({100: late.come_up})
-        answers = ask(settings(steady.url, late.url), MANY, told)
+        entry = Told({100: late.come_up})
+        answers = ask(settings(steady.url, late.url), MANY, entry)
         assert {each.status for each in answers} == {"ok"}
         assert len(late.prompts) > 20
         assert {each.endpoint for each in answers} == {steady.url, late.url}
@@ -152,12 +152,12 @@ def test_an_endpoint_that_is_not_there_yet_joins_when_it_is() -> None:
 def test_a_prompt_that_kills_the_server_fails_alone(backend: str, concurrency: int) -> None:
     prompts = [*MANY[:150], "a poisoned prompt", *MANY[150:300]]
     with FakeEndpoint(delay_s=pace, dies_of="poison", dead_s=0.05) as fake:
-        told = Told()
+        entry = Told()
         chosen = settings(
             fake.url, backend=backend, concurrency=concurrency, concurrency_start=concurrency
         )
-        answers = ask(chosen, prompts, told)
-        assert list(told.failed) == [150]
+        answers = ask(chosen, prompts, entry)
+        assert list(entry.failed) == [150]
         assert "went down each of the" in str(answers[150].error)
         assert fake.deaths <= 5
 
@@ -166,26 +166,26 @@ def test_a_prompt_that_breaks_its_connection_fails_alone_and_takes_nothing_out(
     fake: FakeEndpoint,
 ) -> None:
     fake.faults.append(Fault(0, times=-1, only="number 3 "))
-    told = Told()
-    answers = ask(settings(fake.url, attempts=3), MANY[:40], told)
-    assert list(told.failed) == [3]
+    entry = Told()
+    answers = ask(settings(fake.url, attempts=3), MANY[:40], entry)
+    assert list(entry.failed) == [3]
     assert "connection lost" in str(answers[3].error)
     assert fake.prompts.count(MANY[3]) == 3
 
 
 def test_a_prompt_that_is_always_put_off_fails_alone(fake: FakeEndpoint) -> None:
     fake.faults.append(Fault(503, times=-1, only="number 3 "))
-    told = Told()
-    answers = ask(settings(fake.url, attempts=2, outage_s=0.2), MANY[:40], told)
-    assert list(told.failed) == [3]
+    entry = Told()
+    answers = ask(settings(fake.url, attempts=2, outage_s=0.2), MANY[:40], entry)
+    assert list(entry.failed) == [3]
     assert "HTTP 503" in str(answers[3].error)
 
 
 def test_a_prompt_with_an_answer_of_another_shape_fails_alone(fake: FakeEndpoint) -> None:
     fake.faults.append(Fault(200, body={"a": 1}, times=-1, only="number 3 "))
-    told = Told()
-    ask(settings(fake.url, attempts=4), MANY[:40], told)
-    assert list(told.failed) == [3]
+    entry = Told()
+    ask(settings(fake.url, attempts=4), MANY[:40], entry)
+    assert list(entry.failed) == [3]
 
 
 # Up to 7 good answers under way when the shape changes each clear what was held against the
@@ -199,11 +199,11 @@ def test_a_shape_that_changes_stops_the_run_after_a_few(
     def change() -> None:
         fake.faults.append(Fault(200, body={"result": "text"}, times=-1))
 
-    told = Told({100: change})
+    entry = Told({100: change})
     with pytest.raises(GeneratorError, match=r"result.*backend"):
-        ask(settings(fake.url, backend=backend, concurrency=concurrency), MANY, told)
-    assert len(told.replies) >= 100
-    assert len(fake.prompts) <= len(told.replies) + most
+        ask(settings(fake.url, backend=backend, concurrency=concurrency), MANY, entry)
+    assert len(entry.replies) >= 100
+    assert len(fake.prompts) <= len(entry.replies) + most
 
 
 def test_an_answer_shows_that_an_earlier_failure_was_the_rows_own() -> None:
@@ -222,9 +222,9 @@ def test_after_failures_a_row_is_begun_once_those_that_failed_had_their_chances(
 ) -> None:
     monkeypatch.setattr(http_generators, "WARY", 1)
     fake.faults.append(Fault(500, times=-1, only="number 3 "))
-    told = Told()
-    ask(settings(fake.url, attempts=3, concurrency=1), MANY[:20], told)
-    assert list(told.failed) == [3]
+    entry = Told()
+    ask(settings(fake.url, attempts=3, concurrency=1), MANY[:20], entry)
+    assert list(entry.failed) == [3]
     assert fake.prompts == [*MANY[:3], MANY[3], MANY[3], *MANY[3:20]]
 
 
@@ -246,11 +246,11 @@ def test_a_server_that_calls_itself_what_it_is_asked_for_is_found_out() -> None:
 
 
 def test_a_model_that_changes_on_the_way_ends_the_run_by_both_names(fake: FakeEndpoint) -> None:
-    told = Told({50: lambda: setattr(fake, "model", "another-model")})
+    entry = Told({50: lambda: setattr(fake, "model", "another-model")})
     with pytest.raises(GeneratorError, match=r"'fake-model'.*'another-model'"):
-        ask(settings(fake.url), MANY, told)
-    assert 50 <= len(told.replies) < 100
-    assert told.failed == {}
+        ask(settings(fake.url), MANY, entry)
+    assert 50 <= len(entry.replies) < 100
+    assert entry.failed == {}
 
 
 def test_a_model_that_changes_during_an_outage_is_noticed_at_the_greeting(
@@ -286,9 +286,9 @@ def test_an_endpoint_that_hangs_is_left_to_the_others(monkeypatch: pytest.Monkey
     monkeypatch.setattr(pool, "SILENCE_S", 0.05)
     monkeypatch.setattr(pool, "GREET_S", 0.1)
     with FakeEndpoint(delay_s=pace) as steady, FakeEndpoint(delay_s=pace) as stuck:
-        told = Told({50: stuck.hang})
+        entry = Told({50: stuck.hang})
         started = time.monotonic()
-        answers = ask(settings(steady.url, stuck.url, timeout_s=60), MANY, told)
+        answers = ask(settings(steady.url, stuck.url, timeout_s=60), MANY, entry)
         stuck.wake()
     assert {each.status for each in answers} == {"ok"}
     assert time.monotonic() - started < 20
@@ -309,17 +309,17 @@ def test_a_busy_server_is_not_taken_for_one_that_hangs(monkeypatch: pytest.Monke
 def test_a_budget_that_is_spent_ends_the_call_with_all_that_was_answered(
     fake: FakeEndpoint, budget: dict[str, Any], name: str
 ) -> None:
-    told = Told()
+    entry = Told()
     prices = {"price_prompt_million": 1_000.0, "price_completion_million": 1_000.0}
     with (
         open_generator(settings(fake.url, **prices, **budget), env={}) as generator,
         pytest.raises(BudgetReachedError, match=name),
     ):
-        generator.complete(MANY, on_reply=told)
+        generator.complete(MANY, on_reply=entry)
     stats = generator.stats()
     # An answer is thirteen tokens read and written.
     assert 300 <= stats.prompt_tokens + stats.completion_tokens <= 300 + 13
-    assert len(told.replies) == len(fake.prompts) == stats.done
+    assert len(entry.replies) == len(fake.prompts) == stats.done
     assert stats.money == pytest.approx((stats.prompt_tokens + stats.completion_tokens) / 1_000)
 
 
@@ -327,15 +327,15 @@ def test_a_budget_that_is_spent_ends_the_call_with_all_that_was_answered(
 def test_time_that_is_up_ends_the_call_with_all_that_was_answered(
     fake: FakeEndpoint, backend: str
 ) -> None:
-    told = Told({30: lambda: time.sleep(0.6)})
+    entry = Told({30: lambda: time.sleep(0.6)})
     chosen = settings(fake.url, backend=backend, max_seconds_run=0.5)
     with (
         open_generator(chosen, env={}) as generator,
         pytest.raises(BudgetReachedError, match=r"max_seconds_run is 0\.5"),
     ):
-        generator.complete(MANY, on_reply=told)
-    assert 30 <= len(told.replies) < 30 + 9
-    assert told.failed == {}
+        generator.complete(MANY, on_reply=entry)
+    assert 30 <= len(entry.replies) < 30 + 9
+    assert entry.failed == {}
 
 
 def test_a_budget_that_is_just_enough_is_no_error(fake: FakeEndpoint) -> None:
@@ -356,30 +356,30 @@ def interrupt(number: signal.Signals = signal.SIGINT) -> Callable[[], None]:
 
 @pytest.mark.parametrize("backend", HTTP)
 def test_an_interrupt_lets_what_is_in_flight_land_and_asks_nothing_more(backend: str) -> None:
-    told = Told({1: interrupt()})
+    entry = Told({1: interrupt()})
     with FakeEndpoint(delay_s=lambda p: 0.0 if p in {PROBE, MANY[0]} else 0.2) as fake:
         with pytest.raises(KeyboardInterrupt):
-            ask(settings(fake.url, backend=backend, concurrency=4), MANY, told)
-        assert len(told.replies) == len(fake.prompts) == 4
-    assert told.failed == {}
+            ask(settings(fake.url, backend=backend, concurrency=4), MANY, entry)
+        assert len(entry.replies) == len(fake.prompts) == 4
+    assert entry.failed == {}
 
 
 def test_the_grace_of_an_interrupt_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_generators, "GRACE_S", 0.4)
-    told = Told({1: interrupt()})
+    entry = Told({1: interrupt()})
     started = time.monotonic()
     with FakeEndpoint(delay_s=late) as fake, pytest.raises(KeyboardInterrupt):
-        ask(settings(fake.url), MANY, told)
-    assert set(told.replies) == {0, 1, 2}
+        ask(settings(fake.url), MANY, entry)
+    assert set(entry.replies) == {0, 1, 2}
     assert time.monotonic() - started < 10
 
 
 def test_a_second_interrupt_ends_at_once() -> None:
-    told = Told({1: interrupt(), 2: interrupt()})
+    entry = Told({1: interrupt(), 2: interrupt()})
     started = time.monotonic()
     with FakeEndpoint(delay_s=late) as fake, pytest.raises(KeyboardInterrupt):
-        ask(settings(fake.url), MANY, told)
-    assert 2 <= len(told.replies) <= 3
+        ask(settings(fake.url), MANY, entry)
+    assert 2 <= len(entry.replies) <= 3
     assert time.monotonic() - started < http_generators.GRACE_S
 
 
@@ -387,11 +387,11 @@ def test_an_interrupt_that_a_callback_raises_loses_nothing() -> None:
     def stop() -> None:
         raise KeyboardInterrupt
 
-    told = Told({1: stop})
+    entry = Told({1: stop})
     with FakeEndpoint(delay_s=lambda p: 0.0 if p in {PROBE, MANY[0]} else 0.2) as fake:
         with pytest.raises(KeyboardInterrupt):
-            ask(settings(fake.url, concurrency=4), MANY, told)
-        assert len(told.replies) == len(fake.prompts) == 4
+            ask(settings(fake.url, concurrency=4), MANY, entry)
+        assert len(entry.replies) == len(fake.prompts) == 4
 
 
 def test_a_signal_does_what_it_did_before_once_all_is_told() -> None:
@@ -400,13 +400,13 @@ def test_a_signal_does_what_it_did_before_once_all_is_told() -> None:
     def raise_own(*_: object) -> None:
         raise Told15Error
 
-    told = Told({1: interrupt(signal.SIGTERM)})
+    entry = Told({1: interrupt(signal.SIGTERM)})
     before = signal.signal(signal.SIGTERM, raise_own)
     try:
         with FakeEndpoint(delay_s=lambda p: 0.0 if p in {PROBE, MANY[0]} else 0.2) as fake:
             with pytest.raises(Told15Error):
-                ask(settings(fake.url, concurrency=4), MANY, told)
-            assert len(told.replies) == 4
+                ask(settings(fake.url, concurrency=4), MANY, entry)
+            assert len(entry.replies) == 4
         assert signal.getsignal(signal.SIGTERM) is raise_own
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -459,10 +459,10 @@ def test_stats_say_how_it_goes(fake: FakeEndpoint) -> None:
 
 
 def test_the_rehearsal_tells_of_each_reply_and_ends_where_it_is_interrupted() -> None:
-    told = Told()
+    entry = Told()
     generator: Generator = open_generator(config.Generator(), env={})
-    answers = generator.complete(MANY[:40], on_reply=told)
-    assert [told.replies[row] for row in range(40)] == answers
+    answers = generator.complete(MANY[:40], on_reply=entry)
+    assert [entry.replies[row] for row in range(40)] == answers
     assert generator.stats().done == 40
     cut = Told({16: lambda: generator.interrupt(1)})
     with pytest.raises(KeyboardInterrupt):
@@ -515,10 +515,10 @@ def test_many_prompts_in_a_row_that_get_no_text_fail_alone(backend: str) -> None
     def write(prompt: str) -> str:
         return "" if prompt in MANY[100:180] else answer(prompt)
 
-    told = Told()
+    entry = Told()
     with FakeEndpoint(write=write, delay_s=pace) as fake:
-        ask(settings(fake.url, backend=backend), MANY, told)
-    assert sorted(told.failed) == list(range(100, 180))
+        ask(settings(fake.url, backend=backend), MANY, entry)
+    assert sorted(entry.failed) == list(range(100, 180))
 
 
 @pytest.mark.parametrize(
@@ -532,11 +532,11 @@ def test_the_last_prompts_fail_alone_where_the_model_answered_others_before(
     """As in a run that goes on after one that broke off: only prompts that fail are left."""
     bad = [f"bad {prompt}" for prompt in MANY[:10]]
     fake.faults.append(dataclasses.replace(fault, only="bad "))
-    told = Told()
+    entry = Told()
     with open_generator(settings(fake.url, attempts=2), env={}) as generator:
         generator.tally.known = True
-        generator.complete(bad, on_reply=told)
-    assert len(told.failed) == 10
+        generator.complete(bad, on_reply=entry)
+    assert len(entry.failed) == 10
 
 
 def test_budgets_reckon_with_what_each_prompt_may_write() -> None:
@@ -582,19 +582,19 @@ def test_a_model_that_is_swapped_behind_an_endpoint_ends_the_run(
         def swap() -> None:
             fake.model = "another-model"
 
-        told = Told({20: swap})
+        entry = Told({20: swap})
         with pytest.raises(GeneratorError, match="another-model"):
-            ask(settings(fake.url, backend=backend, concurrency=2), MANY, told)
-        assert len(told.replies) < len(MANY)
+            ask(settings(fake.url, backend=backend, concurrency=2), MANY, entry)
+        assert len(entry.replies) < len(MANY)
 
 
 def test_sigterm_unwinds_where_it_would_have_ended_the_process_at_once() -> None:
     before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    told: list[int] = []
+    numbers: list[int] = []
     try:
-        with pytest.raises(SystemExit) as ended, heeding_signals(told.append):
+        with pytest.raises(SystemExit) as ended, heeding_signals(numbers.append):
             signal.raise_signal(signal.SIGTERM)
-        assert (told, ended.value.code) == ([1], 128 + signal.SIGTERM)
+        assert (numbers, ended.value.code) == ([1], 128 + signal.SIGTERM)
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     finally:
         signal.signal(signal.SIGTERM, before)

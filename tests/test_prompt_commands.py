@@ -40,7 +40,7 @@ def told(*arguments: str) -> Any:
 
 
 def files(root: Path) -> set[tuple[str, int]]:
-    return {(str(one), one.stat().st_mtime_ns) for one in root.rglob("tables/**/*")}
+    return {(str(path), path.stat().st_mtime_ns) for path in root.rglob("tables/**/*")}
 
 
 def test_lint_names_file_rule_and_mend_and_exits_1(project: Path) -> None:
@@ -50,9 +50,9 @@ def test_lint_names_file_rule_and_mend_and_exits_1(project: Path) -> None:
     assert "page_young.md: length: 12 words" in result.stdout
     assert "near: 100% of it is unit_college.md" in result.stdout
     assert result.stdout.splitlines()[-1] == "3 templates, 9 problems"
-    found = told("lint")
-    assert len(found["problems"]) == 9
-    assert found["templates"] == ["page_college.md", "page_young.md", "unit_college.md"]
+    match = told("lint")
+    assert len(match["problems"]) == 9
+    assert match["templates"] == ["page_college.md", "page_young.md", "unit_college.md"]
     assert project.exists()
 
 
@@ -68,8 +68,8 @@ def test_lint_of_the_shipped_templates_exits_0(tmp_path: Path, finished: Path) -
 
 def test_a_template_that_cannot_be_read_is_a_problem_and_no_crash(project: Path) -> None:
     replaced(YOUNG, "variables: [extract, topic]", "variables: [extract]")(project.parent)
-    problems = [one for one in told("lint")["problems"] if one["file"] == "page_young.md"]
-    assert [one["rule"] for one in problems] == ["variables"]
+    problems = [item for item in told("lint")["problems"] if item["file"] == "page_young.md"]
+    assert [problem["rule"] for problem in problems] == ["variables"]
     assert cosmo("preview", "page_young").exit_code == 2
     assert cosmo("diff").exit_code == 2
 
@@ -96,11 +96,11 @@ def test_a_preview_is_the_same_each_time_and_three_by_itself(project: Path) -> N
 
 
 def test_styles_are_previewed_on_the_same_documents(project: Path) -> None:
-    one, other = (
+    results, other = (
         {row["doc_id"] for row in told("preview", style)["prompts"]}
         for style in ("page_young", "page_college")
     )
-    assert one == other
+    assert results == other
     assert project.exists()
 
 
@@ -259,8 +259,8 @@ def test_other_sampling_reaches_the_completions_of_its_style_and_no_others(proje
         "completions", snapshot.versions("completions", snapshot.partitions("cells"))
     )
     sampled = rows.select("partition", "sampling").collect()
-    found = {
+    pairs = {
         (cell.split(":")[1], json.loads(sampling)["top_p"])
         for cell, sampling in sampled.iter_rows()
     }
-    assert found == {("page_young", 0.5), ("page_college", 0.95), ("unit_college", 0.95)}
+    assert pairs == {("page_young", 0.5), ("page_college", 0.95), ("unit_college", 0.95)}

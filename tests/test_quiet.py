@@ -56,7 +56,7 @@ def test_what_reads_a_file_saved_a_moment_ago_is_due_once_it_is_quiet(quiet: Pat
     saved(root / "courses" / "algebra.csv")
     due = find_due(look_at(quiet), now=SAVED + 4.9)
     assert (due.now, due.settled) == ({}, False), "a change that waits is not done with"
-    assert [one.file for one in due.young] == ["algebra.csv"]
+    assert [young.file for young in due.young] == ["algebra.csv"]
     assert str(due.young[0]) == "algebra.csv was saved 5 s ago; how.quiet_seconds is 5"
     due = find_due(look_at(quiet), now=SAVED + 5)
     assert (due.now, due.young) == ({"seed_documents": ["courses:algebra"]}, ())
@@ -96,9 +96,9 @@ def test_every_kind_of_file_is_known_to_be_young(
     settle(tmp_path, put("how.quiet_seconds", 5.0))
     age_all(tmp_path)
     saved(tmp_path / file)
-    found = find_young(look_at(path), SAVED + 2)
-    assert list(found) == [table]
-    assert found[table][partition] == Young(file.rsplit("/", 1)[-1], 2.0, 5.0, SETTING)
+    youngs = find_young(look_at(path), SAVED + 2)
+    assert list(youngs) == [table]
+    assert youngs[table][partition] == Young(file.rsplit("/", 1)[-1], 2.0, 5.0, SETTING)
     assert find_young(look_at(path), SAVED + 6) == {}
 
 
@@ -159,17 +159,17 @@ class Clock:
 
 
 def waited(path: Path, clock: Clock, *names: str) -> tuple[Snapshot, list[str]]:
-    told: list[str] = []
-    tables = [one for one in TABLES if not names or one.name in names]
+    lines: list[str] = []
+    tables = [table for table in TABLES if not names or table.name in names]
     snapshot = wait_until_quiet(
         lambda: look_at(path),
-        told.append,
+        lines.append,
         tables=tables,
         wanted=everything,
         clock=clock,
         sleep=clock.sleep,
     )
-    return snapshot, told
+    return snapshot, lines
 
 
 def test_a_command_waits_what_is_left_and_says_so(quiet: Path) -> None:
@@ -177,11 +177,11 @@ def test_a_command_waits_what_is_left_and_says_so(quiet: Path) -> None:
     course("algebra", "Algebra", "Groups", "Rings")(root)
     file = saved(root / "courses" / "algebra.csv")
     clock = Clock()
-    _, told = waited(quiet, clock)
+    _, lines = waited(quiet, clock)
     assert clock.slept == [3.0]
-    assert told == ["waiting 3.0 s: algebra.csv was saved 2 s ago; how.quiet_seconds is 5"]
+    assert lines == ["waiting 3.0 s: algebra.csv was saved 2 s ago; how.quiet_seconds is 5"]
     clock = Clock(again=file)
-    _, told = waited(quiet, clock)
+    _, lines = waited(quiet, clock)
     assert clock.slept == [3.0, 4.0], "saved once more meanwhile"
     clock = Clock()
     saved(file)
@@ -201,10 +201,10 @@ def test_a_plan_says_what_waits(quiet: Path, monkeypatch: pytest.MonkeyPatch) ->
     template("page_young", " in verse")(root)
     saved(root / "templates" / "page_young.md")
     monkeypatch.setattr("time.time", lambda: SAVED + 2)
-    told = CliRunner().invoke(app, ["plan", "-c", str(quiet)]).stdout
-    assert "wait: page_young.md was saved 2 s ago; how.quiet_seconds is 5" in told
-    told = CliRunner().invoke(app, ["plan", "-c", str(quiet), "-s", "topics"]).stdout
-    assert "wait:" not in told
+    message = CliRunner().invoke(app, ["plan", "-c", str(quiet)]).stdout
+    assert "wait: page_young.md was saved 2 s ago; how.quiet_seconds is 5" in message
+    message = CliRunner().invoke(app, ["plan", "-c", str(quiet), "-s", "topics"]).stdout
+    assert "wait:" not in message
 
 
 def test_overrides_hold_the_topics_they_change_and_no_others(quiet: Path) -> None:

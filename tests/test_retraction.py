@@ -130,7 +130,7 @@ def unjudged(monkeypatch: pytest.MonkeyPatch) -> None:
 def versions(path: Path) -> dict[str, dict[str, str]]:
     snapshot = look_at(path)
     return {
-        table.name: {name: one.version for name, one in snapshot.records(table.name).items()}
+        table.name: {name: record.version for name, record in snapshot.records(table.name).items()}
         for table in TABLES
     }
 
@@ -147,8 +147,8 @@ def ledger_holds(path: Path) -> dict[str, bool]:
     rows = snapshot.lake.scan("prompts", snapshot.versions("prompts", snapshot.partitions("cells")))
     sent = rows.select("prompt_id", "prompt").collect()
     with open_ledger(snapshot.config, snapshot.lake) as ledger:
-        found = ledger.has(completion_keys(sent["prompt"], snapshot.config.generator))
-    return dict(zip(sent["prompt_id"], found, strict=True))
+        series = ledger.has(completion_keys(sent["prompt"], snapshot.config.generator))
+    return dict(zip(sent["prompt_id"], series, strict=True))
 
 
 def a_document(path: Path, source: str = "pages:trains", row: int = 1) -> dict[str, Any]:
@@ -191,7 +191,7 @@ def test_nothing_is_fitted_labelled_or_written_anew_and_only_training_is_stale(
     after = versions(project)
     cells = {"web-trains:page_young", "web-trains:page_college"}
     moved = {
-        name: {one for one in parts if after[name].get(one) != parts[one]}
+        name: {entry for entry in parts if after[name].get(entry) != parts[entry]}
         for name, parts in before.items()
     }
     assert moved["token_shards"] == moved["completions"] == moved["cells"] == cells
@@ -202,11 +202,11 @@ def test_nothing_is_fitted_labelled_or_written_anew_and_only_training_is_stale(
     assert [name for name in files.keys() & now.keys() if files[name] != now[name]] == []
     for name in ("centroids.npy", "rims.npy", "rows.parquet"):  # the map shows one point less
         model = f"topic_model/web/{{}}/{name}"
-        old, new = (model.format(one["topic_model"]["web"]) for one in (before, after))
+        old, new = (model.format(item["topic_model"]["web"]) for item in (before, after))
         assert files[old] == now[new]
-    found = standing(look_at(project), TABLES)
-    assert found.stale == {"checkpoints[mixed]", "checkpoints[web_only]"}
-    assert found.new | found.orphans == set()
+    result = standing(look_at(project), TABLES)
+    assert result.stale == {"checkpoints[mixed]", "checkpoints[web_only]"}
+    assert result.new | result.orphans == set()
     assert {name.split("[")[0] for name in remake(project, TABLES).made} == {
         "checkpoints",
         "eval_scores",
@@ -224,7 +224,7 @@ def test_the_ledger_lets_go_of_what_was_written_from_a_document(project: Path) -
     )
     sent = prompts.filter(pl.col("doc_id") == doc).collect()["prompt"]
     assert take(project, ("doc", doc)).replies == len(sent)
-    assert ledger_holds(project) == {one: True for one in before if one not in mine}
+    assert ledger_holds(project) == {name: True for name in before if name not in mine}
     with open_ledger(snapshot.config, snapshot.lake) as ledger:
         assert not ledger.has(completion_keys(sent, snapshot.config.generator)).any()
 
@@ -255,8 +255,8 @@ def test_the_text_of_a_document_goes_from_topics_and_they_count_what_is_left(
     assert now["documents"][0] == topics["documents"][0] - 1
     assert len(now["extracts"][0]) == len(topics["extracts"][0]) - 1
     order = topics["extracts"][0].to_list()
-    assert [order.index(one) for one in now["extracts"][0]] == sorted(
-        order.index(one) for one in now["extracts"][0]
+    assert [order.index(item) for item in now["extracts"][0]] == sorted(
+        order.index(item) for item in now["extracts"][0]
     )
     assert now.drop("documents", "extracts").equals(topics.drop("documents", "extracts"))
 
@@ -296,7 +296,7 @@ def test_what_was_given_another_licence_stays_and_what_had_the_retracted_one_alo
     settle(project.parent, put("sources.courses.licence", "MIT"))
     gone = a_document(project, "courses:algebra")
     file = project.parent / "courses" / "algebra.csv"
-    lines = [one for one in file.read_text().splitlines() if gone["title"] not in one]
+    lines = [line for line in file.read_text().splitlines() if gone["title"] not in line]
     file.write_text("\n".join(lines) + "\n")
     remake(project, TABLES)
     before, answers = versions(project), ledger_holds(project)
@@ -339,7 +339,7 @@ def test_a_template_goes_with_its_cells(project: Path) -> None:
     assert "page_young" not in look_at(project).partitions("styles")
     assert not list((project.parent / "lake" / "tables").rglob("page_young"))
     assert remake(project, TABLES).made <= {
-        f"{name}[{one}]" for name in ("checkpoints", "eval_scores") for one in after[name]
+        f"{name}[{entry}]" for name in ("checkpoints", "eval_scores") for entry in after[name]
     }
 
 
@@ -361,10 +361,10 @@ def test_nothing_stays_that_a_project_without_it_would_not_have(
     report = take(project, (kind, name))
     snapshot = look_at(project)
     left = [
-        f"{table.name}[{one}]"
+        f"{table.name}[{record}]"
         for table in TABLES[:TRAINING]
-        for one in snapshot.records(table.name)
-        if one not in snapshot.partitions(table.by) or snapshot.provenance(table, one) is None
+        for record in snapshot.records(table.name)
+        if record not in snapshot.partitions(table.by) or snapshot.provenance(table, record) is None
     ]
     assert left == []
     gone = report.dropped["documents"]
@@ -422,9 +422,9 @@ def test_a_document_that_was_removed_as_its_duplicate_comes_back(project: Path) 
     after = versions(project)["token_shards"]
     assert all(after[name] == before[name] for name in before if name.startswith("web"))
     assert remake(project, tables).made <= {
-        f"{name}[{one}]"
+        f"{name}[{record}]"
         for name in ("checkpoints", "eval_scores")
-        for one in look_at(project).records(name)
+        for record in look_at(project).records(name)
     }
 
 
@@ -467,10 +467,10 @@ def test_older_versions_and_other_branches_go_too(project: Path) -> None:
     assert "web-trains:page_young" not in other.records("completions")
     assert "web-bees:page_young" in other.records("completions")
     missing = [
-        (name, one)
+        (name, entry)
         for name in BY_NAME
-        for one, record in other.records(name).items()
-        if not other.folder(name, one, record.version).is_dir()
+        for entry, record in other.records(name).items()
+        if not other.folder(name, entry, record.version).is_dir()
     ]
     assert missing == []
     (project.parent / "lake" / "branch").write_text("what_if")
@@ -505,14 +505,14 @@ def test_rejected_rows_and_half_made_drafts_and_told_errors_go(project: Path) ->
         )
     draft = lake / "drafts" / "prompts" / "999999999.1" / "x"
     shutil.copytree(lake / "rejected" / "prompts", draft)
-    told = lake / "failures" / "prompts.json"
-    told.parent.mkdir(exist_ok=True)
-    told.write_text(json.dumps({cell: [document["text"], ""], "web-bees:page_young": ["", ""]}))
+    path = lake / "failures" / "prompts.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps({cell: [document["text"], ""], "web-bees:page_young": ["", ""]}))
     take(project, ("doc", document["doc_id"]))
     assert list((lake / "rejected").rglob("*.parquet")) == []
     assert list((lake / "drafts").rglob("*.parquet")) == []
-    assert cell not in told.read_text()
-    assert "web-bees" in told.read_text()
+    assert cell not in path.read_text()
+    assert "web-bees" in path.read_text()
 
 
 def test_checkpoints_trained_on_it_and_their_scores_are_marked(project: Path) -> None:
@@ -534,13 +534,13 @@ def test_listing_changes_nothing_and_gives_every_key(project: Path) -> None:
     before, records = contents(project.parent), versions(project)
     snapshot = look_at(project)
     targets = name_targets(snapshot, {"doc": document["doc_id"]})
-    told = tell_listing(snapshot, find(snapshot, targets))
-    assert {row["prompt_id"] for row in told["tables"]["token_shards"]["rows"]} <= prompts
-    assert {row["prompt_id"] for row in told["tables"]["completions"]["rows"]} == prompts
-    assert told["tables"]["seed_documents"]["rows"] == [
+    message = tell_listing(snapshot, find(snapshot, targets))
+    assert {row["prompt_id"] for row in message["tables"]["token_shards"]["rows"]} <= prompts
+    assert {row["prompt_id"] for row in message["tables"]["completions"]["rows"]} == prompts
+    assert message["tables"]["seed_documents"]["rows"] == [
         {"partition": "pages:trains", "doc_id": document["doc_id"]}
     ]
-    assert told["marked"]["checkpoints"] == ["mixed", "web_only"]
+    assert message["marked"]["checkpoints"] == ["mixed", "web_only"]
     assert contents(project.parent) == before
     assert versions(project) == records
     assert list_retractions(snapshot.lake) == []
@@ -622,19 +622,19 @@ def test_a_retraction_that_was_killed_is_finished_the_next_time(
         finish(look_at(project))
     assert lake_holds(project.parent, *words) == []
     assert Retractions(look_at(project).lake.catalog).unfinished() == []
-    found = standing(look_at(project), TABLES)
-    assert found.stale == {"checkpoints[mixed]", "checkpoints[web_only]"}
-    assert found.new | found.orphans == set()
+    result = standing(look_at(project), TABLES)
+    assert result.stale == {"checkpoints[mixed]", "checkpoints[web_only]"}
+    assert result.new | result.orphans == set()
 
 
 def _resolve(place: str) -> Any:
     import importlib  # noqa: PLC0415
 
     module, *names = place.split(".")
-    found: Any = importlib.import_module(module)
+    resolve: Any = importlib.import_module(module)
     for name in names:
-        found = getattr(found, name)
-    return found
+        resolve = getattr(resolve, name)
+    return resolve
 
 
 def test_nothing_is_made_before_a_begun_retraction_is_finished(project: Path) -> None:
@@ -701,9 +701,9 @@ def test_the_command_only_lists_where_nobody_can_be_asked(project: Path) -> None
     before = contents(project.parent)
     assert "Nothing is retracted yet" in cosmo(project, "retract", "--template", "page_young")
     assert contents(project.parent) == before
-    told = json.loads(cosmo(project, "retract", "--template", "page_young", "--yes", "--json"))
-    assert told["done"]
-    assert told["tables"]["prompt_templates"]["rows"] == [
+    message = json.loads(cosmo(project, "retract", "--template", "page_young", "--yes", "--json"))
+    assert message["done"]
+    assert message["tables"]["prompt_templates"]["rows"] == [
         {"partition": "page_young", "style": "page_young"}
     ]
     status = cosmo(project, "status")
@@ -729,8 +729,8 @@ def test_what_dagster_was_told_of_it_is_blanked(tmp_path: Path) -> None:
         db.executemany("insert into event_logs (event) values (?)", rows)
     assert redact_events(tmp_path, partitions=["pages:x"], ids=[doc]) == 3
     with contextlib.closing(sqlite3.connect(runs / "index.db")) as db:
-        told = [json.loads(text) for (text,) in db.execute("select event from event_logs")]
-    assert told[1] == events["kept"]
-    assert told[0] == {**events["sample"], "entries": [{"md_str": "(retracted)"}]}
-    assert "secret" not in json.dumps(told)
+        message = [json.loads(text) for (text,) in db.execute("select event from event_logs")]
+    assert message[1] == events["kept"]
+    assert message[0] == {**events["sample"], "entries": [{"md_str": "(retracted)"}]}
+    assert "secret" not in json.dumps(message)
     assert b"secret" not in (runs / "index.db").read_bytes()

@@ -69,13 +69,13 @@ def words(root: Path) -> set[str]:
 def words_made() -> set[str]:
     """Find the words of partitions that are fresh."""
     snapshot = load_snapshot()
-    found: set[str] = set()
+    words_mades: set[str] = set()
     for table in READING:
         for partition in snapshot.partitions(table.by):
             if snapshot.state(table, partition).status == "fresh":
                 rows = snapshot.lake.scan(table.name, snapshot.versions(table.name, [partition]))
-                found |= set(re.findall(r"saved\d+", rows.collect().write_json()))
-    return found
+                words_mades |= set(re.findall(r"saved\d+", rows.collect().write_json()))
+    return words_mades
 
 
 def mark(root: Path) -> list[Path]:
@@ -104,8 +104,8 @@ def play(root: Path, chance: random.Random, saves: int) -> None:
         file, undone = chance.choice(files), chance.random() < 0.5
         before: list[str] = []
         outcomes = build(lambda file=file, n=number, kept=before: kept.append(save(file, n)))
-        waiting = [one for one in outcomes.values() if not one.good]
-        assert all(one.fate == "waiting" and file.name in one.error for one in waiting)
+        waiting = [outcome for outcome in outcomes.values() if not outcome.good]
+        assert all(outcome.fate == "waiting" and file.name in outcome.error for outcome in waiting)
         seen += len(waiting)
         if undone:
             file.write_text(before[0])
@@ -125,10 +125,10 @@ def test_no_partition_holds_what_stands_in_no_file(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     play(root, random.Random(0), SAVES)
-    assert all(one.good for one in build().values())
+    assert all(outcome.good for outcome in build().values())
     mine = versions()
     monkeypatch.setenv("COSMO__HOW__LAKE", str(root / "clean"))
-    assert all(one.fate == "made" for one in build().values())
+    assert all(outcome.fate == "made" for outcome in build().values())
     assert versions() == mine
 
 
@@ -141,12 +141,14 @@ def test_it_would_be_noticed(root: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_what_waits_is_told_and_made_by_the_next_look(root: Path) -> None:
     mark(root)
     outcomes = build(lambda: save(root / "pages" / "bees.jsonl", 1))
-    waiting = {name: one.error for name, one in outcomes.items() if one.fate == "waiting"}
+    waiting = {
+        name: outcome.error for name, outcome in outcomes.items() if outcome.fate == "waiting"
+    }
     assert waiting == {
         ("seed_documents", PAGES): "bees.jsonl: the file was saved while it was read; run again"
     }
     again = build()
-    assert {name for name, one in again.items() if one.fate == "made"} == set(waiting)
+    assert {name for name, outcome in again.items() if outcome.fate == "made"} == set(waiting)
 
 
 def saving(monkeypatch: pytest.MonkeyPatch, change: Callable[[], object]) -> None:
@@ -164,7 +166,9 @@ def saving(monkeypatch: pytest.MonkeyPatch, change: Callable[[], object]) -> Non
 def run_seeds() -> dict[str, str]:
     """Run seed_documents through Dagster and return what failed."""
     with open_instance(load_snapshot().lake) as instance:
-        (layer,) = [one for _, one in run_graph(instance, [BY_NAME["seed_documents"]]) if one]
+        (layer,) = [
+            result for _, result in run_graph(instance, [BY_NAME["seed_documents"]]) if result
+        ]
     return layer.failed
 
 

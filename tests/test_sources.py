@@ -56,15 +56,15 @@ def look(path: Path | str, memory: Path, **how: Any) -> Outside:
 
 
 def versions(outside: Outside) -> dict[str, list[str]]:
-    return {shard: [one.version for one in files] for shard, files in outside.shards["s"].items()}
+    return {shard: [file.version for file in files] for shard, files in outside.shards["s"].items()}
 
 
 def test_few_files_are_a_shard_each(folder: Path, memory: Path) -> None:
-    found = look(folder / "*.jsonl", memory)
-    assert list(found.shards["s"]) == ["a", "b", "c"]
-    (file,) = found.shard("s:a")
+    outside = look(folder / "*.jsonl", memory)
+    assert list(outside.shards["s"]) == ["a", "b", "c"]
+    (file,) = outside.shard("s:a")
     assert (file.name, file.location) == ("a.jsonl", str(folder / "a.jsonl"))
-    assert [one.version for one in found.shard("s:b")] == [file.version]
+    assert [file.version for file in outside.shard("s:b")] == [file.version]
 
 
 def test_one_file_needs_no_glob(folder: Path, memory: Path) -> None:
@@ -127,10 +127,10 @@ def test_files_of_one_name_in_two_folders_are_told_apart(
     for name in ("x", "y"):
         (folder / name).mkdir()
         (folder / name / "rows.jsonl").write_bytes(LINES)
-    found = look(folder / "*" / "rows.jsonl", memory, max_files_apart=apart)
-    names = sorted(file.name for files in found.shards["s"].values() for file in files)
+    outside = look(folder / "*" / "rows.jsonl", memory, max_files_apart=apart)
+    names = sorted(file.name for files in outside.shards["s"].values() for file in files)
     assert names == ["x/rows.jsonl", "y/rows.jsonl"]
-    assert list(found.shards["s"]) == (["s00"] if apart == 1 else ["x_rows", "y_rows"])
+    assert list(outside.shards["s"]) == (["s00"] if apart == 1 else ["x_rows", "y_rows"])
 
 
 def test_names_do_not_change_with_the_folder(folder: Path, memory: Path, tmp_path: Path) -> None:
@@ -138,8 +138,16 @@ def test_names_do_not_change_with_the_folder(folder: Path, memory: Path, tmp_pat
     folder.rename(tmp_path / "elsewhere")
     after = look(tmp_path / "elsewhere" / "**" / "*.jsonl", memory)
     assert versions(before) == versions(after)
-    assert [one.name for (one,) in before.shards["s"].values()] == ["a.jsonl", "b.jsonl", "c.jsonl"]
-    assert [one.name for (one,) in after.shards["s"].values()] == ["a.jsonl", "b.jsonl", "c.jsonl"]
+    assert [file.name for (file,) in before.shards["s"].values()] == [
+        "a.jsonl",
+        "b.jsonl",
+        "c.jsonl",
+    ]
+    assert [file.name for (file,) in after.shards["s"].values()] == [
+        "a.jsonl",
+        "b.jsonl",
+        "c.jsonl",
+    ]
 
 
 def test_folders_that_a_glob_meets_are_no_files(folder: Path, memory: Path) -> None:
@@ -184,10 +192,10 @@ def test_templates_benchmarks_and_corpora_are_looked_at_too(folder: Path, memory
     tree["styles"] = styles
     tree["benchmarks"] = {"quiz": {"how": {"path": str(folder / "[ab].jsonl")}}}
     tree["corpora"] = {"wiki": {"licence": "MIT", "how": {"path": str(folder / "b.jsonl")}}}
-    found = observe(Config.model_validate(tree), memory=memory)
-    assert [one.name for one in found.corpora["wiki"]] == ["b.jsonl"]
-    assert list(found.templates) == ["essay", "story"]
-    assert [one.name for one in found.benchmarks["quiz"]] == ["a.jsonl", "b.jsonl"]
+    outside = observe(Config.model_validate(tree), memory=memory)
+    assert [file.name for file in outside.corpora["wiki"]] == ["b.jsonl"]
+    assert list(outside.templates) == ["essay", "story"]
+    assert [benchmark.name for benchmark in outside.benchmarks["quiz"]] == ["a.jsonl", "b.jsonl"]
     styles["only"] = ["story"]
     assert list(observe(Config.model_validate(tree), memory=memory).templates) == ["story"]
     styles["only"] = ["story", "gone"]
@@ -359,12 +367,12 @@ BAD = {
 def test_a_bad_file_is_told_with_its_name_and_the_row(
     tmp_path: Path, name: str, case: tuple[bytes, str]
 ) -> None:
-    data, told = case
+    data, message = case
     (tmp_path / name).write_bytes(data)
     with pytest.raises(BadInputError) as caught:
         read_file(str(tmp_path / name))
     assert str(caught.value).startswith(f"{name}: ")
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
@@ -434,10 +442,10 @@ def test_which_rows_of_a_hub_data_set_are_meant_is_part_of_its_version(
 ) -> None:
     path = f"hub:{hub}" if local else "hub:nobody/has-this"
     how = {"path": path, **change.get("how", {})}
-    one = observe(configure({"path": path}), memory=memory)
+    outside = observe(configure({"path": path}), memory=memory)
     two = observe(configure(how, revision=change.get("revision", "")), memory=memory)
     unmoved = local and "revision" in change  # a folder has no revisions
-    assert (versions(one) == versions(two)) is unmoved
+    assert (versions(outside) == versions(two)) is unmoved
 
 
 @pytest.fixture
@@ -449,10 +457,10 @@ def bucket(s3: Any) -> Any:
 
 
 def test_objects_are_files_too(bucket: Any, memory: Path) -> None:
-    found = look("s3://bucket/in/**/*.jsonl", memory).shards["s"]
-    assert [file.name for (file,) in found.values()] == ["a.jsonl", "b.jsonl", "deep/c.jsonl"]
-    assert list(found) == ["a", "b", "deep_c"]
-    assert read_file(found["a"][0].location).to_dicts() == ROWS
+    pairs = look("s3://bucket/in/**/*.jsonl", memory).shards["s"]
+    assert [file.name for (file,) in pairs.values()] == ["a.jsonl", "b.jsonl", "deep/c.jsonl"]
+    assert list(pairs) == ["a", "b", "deep_c"]
+    assert read_file(pairs["a"][0].location).to_dicts() == ROWS
     assert list(look("s3://bucket/in/b.jsonl", memory).shards["s"]) == ["b"]
     assert list(look("s3://bucket/in/*", memory).shards["s"]) == ["a", "b"]  # deep is a folder
     bucket.pipe_file("bucket/in/z.jsonl.zst", zstandard.compress(LINES))
@@ -504,8 +512,8 @@ def test_a_store_that_does_not_answer_is_told(
 
 
 def test_every_shared_web_file_becomes_documents(shared: Path, memory: Path) -> None:
-    found = look(shared / "data" / "web" / "*.parquet", memory, max_files_apart=90).shards["s"]
-    assert len(found) > 20
-    for (file,) in list(found.values())[:5]:
+    pairs = look(shared / "data" / "web" / "*.parquet", memory, max_files_apart=90).shards["s"]
+    assert len(pairs) > 20
+    for (file,) in list(pairs.values())[:5]:
         documents = seed_documents(read_file(file.location), SOURCE, name="s", file=file.name)
         assert check_duplicates(documents, SOURCE, file=file.name).height == documents.height

@@ -231,8 +231,8 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     """Return the model that a type is or holds: itself, an option or an entry of a section."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    found = (_model_in(one) for one in get_args(annotation))
-    return next((one for one in found if one), None)
+    model = (_model_in(arg) for arg in get_args(annotation))
+    return next((kind for kind in model if kind), None)
 
 
 def line_of(leaf: str) -> str:
@@ -255,10 +255,10 @@ def test_the_project_has_the_entries_that_are_walked(finished: Path) -> None:
 
 
 def test_what_a_how_or_a_note_says_makes_nothing_stale() -> None:
-    told = {leaf: LEAVES[line_of(leaf)].stale for leaf in LEAF_PATHS}
+    message = {leaf: LEAVES[line_of(leaf)].stale for leaf in LEAF_PATHS}
     silent = [leaf for leaf, how in LEAF_PATHS.items() if how or leaf.endswith(".note")]
     assert len(silent) > 30
-    assert {leaf: told[leaf] for leaf in silent if told[leaf]} == {}
+    assert {leaf: message[leaf] for leaf in silent if message[leaf]} == {}
 
 
 @pytest.mark.parametrize("leaf", LEAF_PATHS)
@@ -271,11 +271,11 @@ def test_another_value_of_a_leaf_makes_stale(leaf: str, finished: Path, tmp_path
     node[keys[-1]] = value
     snapshot = look_with(yaml.safe_dump(tree))
     assert reduce(step_into, keys, snapshot.config) != before
-    found = standing(snapshot)
+    result = standing(snapshot)
     expected = chosen(
         change.stale.replace("{}", keys[1] if len(keys) > 1 else ""), partitions(snapshot)
     )
-    assert found.stale | found.new == expected
+    assert result.stale | result.new == expected
 
 
 def step_into(at: Any, key: str) -> Any:
@@ -309,13 +309,17 @@ OTHER_FIELDS = [
 def test_of_a_setting_with_fields_those_are_told_that_differ(
     old: dict[str, Any], new: dict[str, Any], told: list[str]
 ) -> None:
-    found = differences(Provenance("1", old, {}), Provenance("1", new, {}))
-    assert [str(one) for one in found] == [f"setting sampling.{one}" for one in told]
+    results = differences(Provenance("1", old, {}), Provenance("1", new, {}))
+    assert [str(difference) for difference in results] == [
+        f"setting sampling.{name}" for name in told
+    ]
 
 
 def test_a_setting_with_fields_that_one_side_has_not_is_told_as_one() -> None:
-    (found,) = differences(Provenance("1", {}, {}), Provenance("1", {"sampling": {"seed": 1}}, {}))
-    assert str(found) == "setting sampling: absent → {'seed': 1}"
+    (difference,) = differences(
+        Provenance("1", {}, {}), Provenance("1", {"sampling": {"seed": 1}}, {})
+    )
+    assert str(difference) == "setting sampling: absent → {'seed': 1}"
 
 
 # ---- code ------------------------------------------------------------------------------------
@@ -324,7 +328,7 @@ def test_a_setting_with_fields_that_one_side_has_not_is_told_as_one() -> None:
 @pytest.mark.parametrize("table", STAND_INS, ids=lambda table: table.name)
 def test_another_code_version_makes_its_own_table_stale(table: Table, finished: Path) -> None:
     bumped = dataclasses.replace(table, query=f"{table.query} and more")
-    tables = tuple(bumped if one is table else one for one in STAND_INS)
+    tables = tuple(bumped if entry is table else entry for entry in STAND_INS)
     snapshot = look_at(finished)
     expected = {f"{table.name}[{name}]" for name in snapshot.partitions(table.by)}
     assert expected
@@ -352,7 +356,7 @@ def test_the_words_of_a_query_make_its_table_stale_and_its_looks_do_not(
     file = tmp_path / f"{table.name}.sql"
     file.write_text(sql.replace(old, new))
     edited = dataclasses.replace(table, query=Model.read(file).version)
-    tables = tuple(edited if one.name == table.name else one for one in STAND_INS)
+    tables = tuple(edited if entry.name == table.name else entry for entry in STAND_INS)
     expected = {f"{table.name}[web]", f"{table.name}[curated]"} if stale else set()
     assert standing(look_at(finished), tables) == (expected, set(), set())
 

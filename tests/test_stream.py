@@ -81,7 +81,7 @@ def open_stream(
 ) -> Stream:
     return Stream(
         iter(windows),
-        rows=sum(one.height for one in windows),
+        rows=sum(window.height for window in windows),
         open_writer=(lambda: writer) if isinstance(writer, Generator) else writer,
         ledger=ledger,
         settings=settings,
@@ -91,12 +91,12 @@ def open_stream(
 def test_rows_come_back_as_they_were_given_with_their_replies(tmp_path: Path) -> None:
     writer = Scripted(echo)
     given = window(("a", ["p1", "p2"]), ("b", ["p3"]))
-    found = answers(tmp_path, writer, given.with_columns(prompt_id=pl.int_range(3)))
-    assert found["a"].select("prompt", "text", "prompt_id", "asked").rows() == [
+    frames = answers(tmp_path, writer, given.with_columns(prompt_id=pl.int_range(3)))
+    assert frames["a"].select("prompt", "text", "prompt_id", "asked").rows() == [
         ("p1", "on p1", 0, True),
         ("p2", "on p2", 1, True),
     ]
-    assert found["b"]["completion_tokens"].to_list() == [3]
+    assert frames["b"]["completion_tokens"].to_list() == [3]
     assert writer.prompts == ["p1", "p2", "p3"]
 
 
@@ -121,14 +121,14 @@ def test_no_generator_is_opened_for_what_the_ledger_has(tmp_path: Path) -> None:
 
 def test_what_two_cells_hold_is_asked_and_paid_once(tmp_path: Path) -> None:
     writer = Scripted(echo)
-    found = answers(
+    frames = answers(
         tmp_path, writer, window(("a", ["p1", "p1", "p2"]), ("b", ["p2"])), window(("c", ["p2"]))
     )
     assert writer.prompts == ["p1", "p2"]
-    assert found["a"]["asked"].to_list() == [True, False, True]
-    assert [found[cell]["text"].to_list() for cell in "bc"] == [["on p2"], ["on p2"]]
-    assert not found["b"]["asked"].any()
-    assert not found["c"]["asked"].any()
+    assert frames["a"]["asked"].to_list() == [True, False, True]
+    assert [frames[cell]["text"].to_list() for cell in "bc"] == [["on p2"], ["on p2"]]
+    assert not frames["b"]["asked"].any()
+    assert not frames["c"]["asked"].any()
 
 
 def test_no_window_waits_for_the_last_prompt_of_another(tmp_path: Path) -> None:
@@ -185,12 +185,12 @@ def test_each_prompt_is_sampled_in_its_own_way(tmp_path: Path, backend: str) -> 
             ) as stream,
         ):
             assert {cell for cell, _ in stream} == {"hot", "cold", "both"}
-        told = {
-            (one.prompt, one.body.get("temperature") or one.body["parameters"]["temperature"])
-            for one in server.asked
-            if one.prompt not in {PROBE, ""}
+        pairs = {
+            (asked.prompt, asked.body.get("temperature") or asked.body["parameters"]["temperature"])
+            for asked in server.asked
+            if asked.prompt not in {PROBE, ""}
         }
-    assert told == {("p1", 1.5), ("p1", 0.5), ("p2", 0.5)}
+    assert pairs == {("p1", 1.5), ("p1", 0.5), ("p2", 0.5)}
 
 
 def test_what_was_finished_comes_before_the_error_that_ended_it(tmp_path: Path) -> None:
@@ -261,10 +261,10 @@ def test_a_generator_waits_for_whoever_publishes(
 
 
 def test_failures_are_rows_and_are_asked_for_again(tmp_path: Path) -> None:
-    found = answers(
+    frames = answers(
         tmp_path, Scripted(lambda _: Completion.failure("refused")), window(("a", ["p1"]))
     )
-    assert found["a"].select("status", "error", "text").rows() == [("failed", "refused", None)]
+    assert frames["a"].select("status", "error", "text").rows() == [("failed", "refused", None)]
     writer = Scripted(echo)
     assert answers(tmp_path, writer, window(("a", ["p1"])))["a"]["text"].to_list() == ["on p1"]
 
@@ -324,7 +324,7 @@ def test_a_server_with_faults_loses_no_row(tmp_path: Path, monkeypatch: pytest.M
                 settings=chosen,
             ) as stream,
         ):
-            found = dict(stream)
-    assert len(found) == 20
-    failed = pl.concat(found.values()).filter(status="failed")
+            frames = dict(stream)
+    assert len(frames) == 20
+    failed = pl.concat(frames.values()).filter(status="failed")
     assert failed["prompt"].to_list() == ["p7"]

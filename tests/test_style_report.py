@@ -79,11 +79,11 @@ def test_each_fault_is_marked_on_its_own_text() -> None:
         ],
         page=Rules(bans=("Certainly",)),
     )
-    found = {
+    results = {
         name: rows.filter(name)["prompt_id"].to_list()
         for name in ("failed", "refusing", "looping", "truncated", "broken", "near", "near_other")
     }
-    assert found == {
+    assert results == {
         "failed": ["0001"],
         "refusing": ["0002"],
         "looping": ["0003"],
@@ -174,9 +174,9 @@ def parse(expects: str) -> PromptTemplate:
 
 
 def test_what_is_expected_is_no_part_of_the_version_and_stored_nowhere() -> None:
-    one, other = parse("{}"), parse("{a heading: '(?m)^## '}")
-    assert one.version == other.version
-    assert canonical(one) == canonical(other)
+    template, other = parse("{}"), parse("{a heading: '(?m)^## '}")
+    assert template.version == other.version
+    assert canonical(template) == canonical(other)
 
 
 @pytest.mark.parametrize("pattern", ["(", "(?=a)", "[z-a]"])
@@ -253,8 +253,10 @@ def test_a_report_of_nothing_answered_has_its_columns() -> None:
 
 def test_rows_in_another_order_give_the_same_report() -> None:
     rows = [answer(n, prose(n % 5), style=f"s{n % 3}") for n in range(20)]
-    one, other = (sum_styles(marked(each), stock=0.2).sort("style") for each in (rows, rows[::-1]))
-    assert one.equals(other)
+    frame, other = (
+        sum_styles(marked(each), stock=0.2).sort("style") for each in (rows, rows[::-1])
+    )
+    assert frame.equals(other)
 
 
 def test_samples_are_of_one_document_in_many_styles_and_of_many_topics_first() -> None:
@@ -262,17 +264,20 @@ def test_samples_are_of_one_document_in_many_styles_and_of_many_topics_first() -
     where += [("t2", "d3", "b"), ("t1", "d4", "a"), ("t1", "d4", "b")]
     rows = marked([answer(n, prose(n), style=style) for n, (_, _, style) in enumerate(where)])
     rows = rows.with_columns(
-        pl.Series("topic", [one[0] for one in where]),
-        pl.Series("doc_id", [one[1] for one in where]),
+        pl.Series("topic", [pair[0] for pair in where]),
+        pl.Series("doc_id", [pair[1] for pair in where]),
     )
-    found = [one.select("doc_id", "style").rows() for one in pick_samples(rows, 3)]
-    assert found == [
+    results = [sample.select("doc_id", "style").rows() for sample in pick_samples(rows, 3)]
+    assert results == [
         [("d1", "a"), ("d1", "b")],
         [("d3", "a"), ("d3", "b")],
         [("d4", "a"), ("d4", "b")],
     ]
     apart = rows.with_columns(pl.col("prompt_id").alias("doc_id"))  # no document in two styles
-    assert [one["style"].to_list() for one in pick_samples(apart, 2)] == [["a", "b"], ["a", "b"]]
+    assert [sample["style"].to_list() for sample in pick_samples(apart, 2)] == [
+        ["a", "b"],
+        ["a", "b"],
+    ]
 
 
 def test_the_nearest_of_ones_own_group_and_of_others() -> None:
@@ -284,8 +289,8 @@ def test_the_nearest_of_ones_own_group_and_of_others() -> None:
             "group": ["x", "x", "y", "y", "y", "y", "z", "z"],
         }
     )
-    found = find_nearest(documents, signatures(documents))
-    rows = {name: (own, other) for name, own, other in found.iter_rows()}
+    results = find_nearest(documents, signatures(documents))
+    rows = {name: (own, other) for name, own, other in results.iter_rows()}
     assert 0.9 < rows["a"][0] < 1
     assert rows["a"][1] == rows["c"][1] == 1
     assert rows["b"][0] == rows["a"][0] == rows["b"][1]
@@ -298,12 +303,12 @@ def test_the_nearest_are_those_that_comparing_all_pairs_finds() -> None:
     groups = [f"g{n % 5}" for n in range(24)]
     names = [f"{n:02d}" for n in range(24)]
     documents = pl.DataFrame({"doc_id": names, "text": texts, "group": groups})
-    found = find_nearest(documents, signatures(documents, bands=400, rows=1))
+    rows = find_nearest(documents, signatures(documents, bands=400, rows=1))
     sets = [
         {tuple(words[at : at + 5]) for at in range(len(words) - 4)}
         for words in tokenize(documents["text"]).to_list()
     ]
-    for n, (_, own, other) in enumerate(found.iter_rows()):
+    for n, (_, own, other) in enumerate(rows.iter_rows()):
         best = {True: 0.0, False: 0.0}
         for m in set(range(24)) - {n}:
             same = groups[n] == groups[m]
@@ -318,16 +323,16 @@ def test_wilsons_intervals_are_those_of_newcombe_1998() -> None:
     low, high = wilson([81, 15, 0, 1], [263, 148, 20, 29])
     assert np.round(low, 4).tolist() == [0.2553, 0.0624, 0.0, 0.0061]
     assert np.round(high, 4).tolist() == [0.3662, 0.1605, 0.1611, 0.1718]
-    assert [one.tolist() for one in wilson([0], [0])] == [[0.0], [1.0]]
+    assert [floats.tolist() for floats in wilson([0], [0])] == [[0.0], [1.0]]
 
 
 def test_paired_intervals_join_two_of_wilsons_and_turn_with_the_order() -> None:
-    found = paired_shares([20], [22], [32], [50])
+    interval = paired_shares([20], [22], [32], [50])
     # Wilson's of 22 and 32 of 50: 0.3116 to 0.5769, 0.5014 to 0.7586; phi = 271 / 595.66, so that
     # 0.2 - sqrt(0.1386² - 2 phi 0.1386 0.1369 + 0.1369²), and likewise upwards
-    assert np.round([found.low[0], found.high[0]], 4).tolist() == [0.0562, 0.3292]
+    assert np.round([interval.low[0], interval.high[0]], 4).tolist() == [0.0562, 0.3292]
     turned = paired_shares([20], [32], [22], [50])
-    assert [turned.low[0], turned.high[0]] == pytest.approx([-found.high[0], -found.low[0]])
+    assert [turned.low[0], turned.high[0]] == pytest.approx([-interval.high[0], -interval.low[0]])
     none = paired_shares([0, 0], [0, 0], [0, 0], [30, 0])
     assert none.low.tolist() == pytest.approx([-none.high[0], -1.0])
 
@@ -336,16 +341,16 @@ def test_a_difference_of_shares_is_covered_as_often_as_is_said() -> None:
     coins = np.random.default_rng(3)
     first = coins.random((2000, 40)) < 0.2
     second = np.where(coins.random((2000, 40)) < 0.5, first, coins.random((2000, 40)) < 0.4)
-    both, a, b = ((one).sum(1) for one in (first & second, first, second))
-    found = paired_shares(both, a, b, np.full(2000, 40))
+    both, a, b = ((ndarray).sum(1) for ndarray in (first & second, first, second))
+    interval = paired_shares(both, a, b, np.full(2000, 40))
     truth = 0.5 * 0.2 + 0.5 * 0.4 - 0.2
-    assert 0.93 < ((found.low <= truth) & (truth <= found.high)).mean() < 0.98
+    assert 0.93 < ((interval.low <= truth) & (truth <= interval.high)).mean() < 0.98
 
 
 def test_a_mean_is_bounded_by_students_t_and_of_few_by_nothing() -> None:
-    found = paired_mean([1.0, 1.0, 1.0], [2.0, 2.0, 0.0], [10, 3, 1])
-    assert found.high[0] - 1 == pytest.approx(2.262 * 2 / 10**0.5, abs=0.01)
-    assert found.low[1:].tolist() == [-np.inf, -np.inf]
+    interval = paired_mean([1.0, 1.0, 1.0], [2.0, 2.0, 0.0], [10, 3, 1])
+    assert interval.high[0] - 1 == pytest.approx(2.262 * 2 / 10**0.5, abs=0.01)
+    assert interval.low[1:].tolist() == [-np.inf, -np.inf]
 
 
 # ---- models -----------------------------------------------------------------------------------
@@ -361,8 +366,8 @@ def two_models() -> pl.DataFrame:
 
 
 def test_differences_beyond_chance_are_told_from_noise() -> None:
-    found = compare_models(two_models(), "m", "bad")
-    whole = {row["measure"]: row for row in found.filter(style=ALL).to_dicts()}
+    rows = compare_models(two_models(), "m", "bad")
+    whole = {row["measure"]: row for row in rows.filter(style=ALL).to_dicts()}
     refusing = whole["refusing"]
     assert (refusing["a"], refusing["b"], refusing["difference"]) == (0, 0.5, 0.5)
     assert 0.3 < refusing["low"] < 0.5 < refusing["high"] < 0.7
@@ -375,9 +380,9 @@ def test_differences_beyond_chance_are_told_from_noise() -> None:
 
 
 def test_the_worst_cells_come_first_with_their_faults() -> None:
-    found = compare_cells(two_models(), "m", "bad")
-    assert found["cell"].to_list() == ["web-0:page", "web-1:page"]
-    first = found.row(0, named=True)
+    rows = compare_cells(two_models(), "m", "bad")
+    assert rows["cell"].to_list() == ["web-0:page", "web-1:page"]
+    first = rows.row(0, named=True)
     assert (first["worse"], first["noise"], first["faults_a"]) == ("bad", False, "")
     assert first["faults_b"] == "20 refusing, 20 near"
     turned = compare_cells(two_models(), "bad", "m")

@@ -82,7 +82,7 @@ class Printed(NamedTuple):
 
     @property
     def tables(self) -> list[TextTable]:
-        return [one for one in self.made_of if isinstance(one, TextTable)]
+        return [text_table for text_table in self.made_of if isinstance(text_table, TextTable)]
 
 
 def record(patch: pytest.MonkeyPatch) -> list[TextTable | tuple[str, int]]:
@@ -133,32 +133,32 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[tuple[str
         remake(shorter)
         assert not invoke(app, ["branch", "switch", "main"]).exit_code
         assert not invoke(app, ["run", "-s", "cells", "-p", "curated*", "--force"]).exit_code
-        found = {words: ask(words) for words in READING}
+        printeds = {words: ask(words) for words in READING}
         tree["styles"]["max_prompts"] = 5
         tree["mixture"] = {"shares": {"group": {"curated": 0.4}}, "caps": {"group": {"web": 0.9}}}
         path.write_text(yaml.safe_dump(tree))
         write_template(root, "page_young", kind="web", audience="young children", words=" of wax")
-        found |= {words: ask(words) for words in EDITED}
-        yield found
+        printeds |= {words: ask(words) for words in EDITED}
+        yield printeds
 
 
-def rendered(one: TextTable | tuple[str, int], width: int | None) -> str:
+def rendered(table: TextTable | tuple[str, int], width: int | None) -> str:
     """Print anew, on another screen; None: wide."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COLUMNS", str(width or 80))
         runner = CliRunner(env={"COLUMNS": str(width or 80)})
         with runner.isolation() as streams:
             screen = Screen(wide=width is None)
-            if isinstance(one, TextTable):
-                screen.show(one)
+            if isinstance(table, TextTable):
+                screen.show(table)
             else:
-                screen.say(one[0], indent=one[1])
+                screen.say(table[0], indent=table[1])
             return streams[0].getvalue().decode()
 
 
-def check(one: TextTable | tuple[str, int], width: int) -> None:
+def check(table: TextTable | tuple[str, int], width: int) -> None:
     """Hold what is printed to its width against what it is where there is all room."""
-    narrow, wide = rendered(one, width), rendered(one, None)
+    narrow, wide = rendered(table, width), rendered(table, None)
     words = Counter(wide.split())
     for line in narrow.splitlines():
         assert len(line) <= width or len(line.split()) == 1, line
@@ -168,12 +168,12 @@ def check(one: TextTable | tuple[str, int], width: int) -> None:
     left_out = {word.strip(",;") for word in wide.split()}
     for word in narrow.split():
         assert word in whole or word.strip(",;:") in left_out or set(word) == {"─"}, word
-    if isinstance(one, TextTable):
+    if isinstance(table, TextTable):
         shown = set(narrow.replace(":", " ").split())
-        for at, column in enumerate(one.columns):
+        for at, column in enumerate(table.columns):
             if column.rank == KEY and column.alike is None:
                 assert {*column.head.replace(":", " ").split()} <= shown, column.head
-                for row in one.rows:
+                for row in table.rows:
                     cell = cell_text(row[at]).replace(":", " ")
                     assert set(cell.split()) <= shown, cell
     elif width < max(WIDTHS):
@@ -184,14 +184,14 @@ def check(one: TextTable | tuple[str, int], width: int) -> None:
 def test_a_command_keeps_to_its_terminal_in_whole_words(
     printed: dict[tuple[str, ...], Printed], words: tuple[str, ...]
 ) -> None:
-    found = printed[words]
-    assert found.made_of
-    assert {one.title for one in found.tables} == {**READING, **EDITED}[words]
-    for line in found.text.splitlines():
+    result = printed[words]
+    assert result.made_of
+    assert {table.title for table in result.tables} == {**READING, **EDITED}[words]
+    for line in result.text.splitlines():
         assert len(line) <= 80 or len(line.split()) <= 2, line
-    for one in found.made_of:
+    for text_table in result.made_of:
         for width in WIDTHS:
-            check(one, width)
+            check(text_table, width)
 
 
 # Tables with names as long as they come.
@@ -289,7 +289,7 @@ def long_tables(patch: pytest.MonkeyPatch) -> list[TextTable]:
     layer = Layer("contamination_report", 99_999, 123_456_789, ("a",) * 9, 8, error, 1, 2, 3, 4.0)
     row = {**dict.fromkeys(SCHEMA, 12_345.0), "table": layer.table, "planned": 12_345}
     show_run([layer], pl.DataFrame([row]), screen, currency="$")
-    return [one for one in noted if isinstance(one, TextTable)]
+    return [text_table for text_table in noted if isinstance(text_table, TextTable)]
 
 
 def test_tables_of_long_names_keep_to_their_terminal_in_whole_words(
@@ -299,9 +299,9 @@ def test_tables_of_long_names_keep_to_their_terminal_in_whole_words(
     monkeypatch.undo()
     capsys.readouterr()
     assert len(tables) == 10
-    for one in tables:
+    for table in tables:
         for width in (40, *WIDTHS[:2]):
-            check(one, width)
+            check(table, width)
 
 
 def test_every_report_declares_its_columns() -> None:
@@ -370,7 +370,7 @@ def test_a_column_that_is_the_same_in_all_rows_goes_sooner() -> None:
     columns = (Column("a"), Column("model", alike=2), number("rows", 1))
     same = TextTable("", columns, [["abc", "m", 1], ["abd", "m", 1]])
     others = TextTable("", columns, [["abc", "m", 1], ["abd", "n", 1]])
-    assert [lay_out(one, 10) for one in (same, others)] == [
+    assert [lay_out(text_table, 10) for text_table in (same, others)] == [
         ({0: 4 - 1, 2: 4}, ("model",)),
         ({0: 3, 1: 5}, ("rows",)),
     ]

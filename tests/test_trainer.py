@@ -67,8 +67,8 @@ def trained(shards: Shards, tokenizer: Path, tmp_path_factory: pytest.TempPathFa
 
 
 def test_the_same_run_gives_the_same_bytes(trained: Trained) -> None:
-    (one, two), (first, second) = trained
-    files = {file.name: file.read_bytes() for file in one.iterdir()}
+    (path, two), (first, second) = trained
+    files = {file.name: file.read_bytes() for file in path.iterdir()}
     assert files == {file.name: file.read_bytes() for file in two.iterdir()}
     assert first.equals(second)
     assert sorted(files) == [
@@ -84,12 +84,12 @@ def test_the_same_run_gives_the_same_bytes(trained: Trained) -> None:
 
 
 def test_a_checkpoint_tells_no_place_and_no_release(trained: Trained) -> None:
-    (one, _), _ = trained
-    for file in one.glob("*.json"):
+    (path, _), _ = trained
+    for file in path.glob("*.json"):
         text = file.read_text()
         assert "version" not in json.loads(text) or file.name == "tokenizer.json"
         assert "transformers_version" not in text
-        assert str(one.parent) not in text
+        assert str(path.parent) not in text
 
 
 def test_every_step_is_told(trained: Trained) -> None:
@@ -108,17 +108,17 @@ def test_every_step_is_told(trained: Trained) -> None:
 
 
 def test_transformers_reads_the_checkpoint(trained: Trained) -> None:
-    (one, _), _ = trained
-    model = AutoModelForCausalLM.from_pretrained(one)
-    ids = AutoTokenizer.from_pretrained(one)("rain falls", return_tensors="pt")["input_ids"]
+    (path, _), _ = trained
+    model = AutoModelForCausalLM.from_pretrained(path)
+    ids = AutoTokenizer.from_pretrained(path)("rain falls", return_tensors="pt")["input_ids"]
     assert model.generate(ids, max_new_tokens=2, do_sample=False).shape == (1, ids.shape[1] + 2)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
 
 def test_the_loss_and_its_gradients_are_the_usual_ones(trained: Trained) -> None:
-    (one, _), _ = trained
+    (path, _), _ = trained
     ids = torch.arange(5_000, 5_000 + 16 * 20).reshape(20, 16)
-    ours, usual = (AutoModelForCausalLM.from_pretrained(one) for _ in range(2))
+    ours, usual = (AutoModelForCausalLM.from_pretrained(path) for _ in range(2))
     loss = NextToken.compute_loss(None, ours, {"input_ids": ids})
     expected = usual(input_ids=ids, labels=ids).loss
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
@@ -129,8 +129,8 @@ def test_the_loss_and_its_gradients_are_the_usual_ones(trained: Trained) -> None
 
 
 def test_the_card_names_recipe_mixture_and_writers(trained: Trained) -> None:
-    (one, _), _ = trained
-    card = (one / "README.md").read_text()
+    (path, _), _ = trained
+    card = (path / "README.md").read_text()
     assert "| math | 25.00% |" in card
     assert "learning_rate: 0.003" in card
     assert "Version `0123abcd`" in card
@@ -142,14 +142,14 @@ def test_the_card_names_recipe_mixture_and_writers(trained: Trained) -> None:
 def test_the_mixture_says_how_often_tokens_were_read(
     trained: Trained, shards: Shards, tokenizer: Path
 ) -> None:
-    (one, _), _ = trained
+    (path, _), _ = trained
     words = Tokenizer(tokenizer)
     held = {
         group: Stream([folder for name, folder in shards if name == group], words).tokens
         for group in ("web", "math")
     }
     mixture = {
-        share.pop("group"): share for share in json.loads((one / "mixture.json").read_text())
+        share.pop("group"): share for share in json.loads((path / "mixture.json").read_text())
     }
     assert mixture == {
         "math": {

@@ -47,8 +47,8 @@ def curve(**columns: list[Any]) -> pl.DataFrame:
     return pl.DataFrame(CURVE | columns, schema=CHECKPOINTS.schema)
 
 
-def broken(found: list[check_results.CheckResult]) -> dict[str, str]:
-    return {one.rule: one.told for one in found if not one.passed}
+def broken(results: list[check_results.CheckResult]) -> dict[str, str]:
+    return {result.rule: result.told for result in results if not result.passed}
 
 
 @pytest.fixture
@@ -80,16 +80,16 @@ def check(folder: Path, name: str, sql: str) -> Model:
 def test_the_contract_is_about_columns_types_key_and_rows(
     rows: pl.DataFrame, told: str, snapshot: Snapshot
 ) -> None:
-    (found,) = run_checks(CHECKPOINTS, {"small": rows}, snapshot).values()
-    assert broken(found) == {CONTRACT: told}
-    assert len(found) == 1  # the other rules read columns that may not be there
+    (results,) = run_checks(CHECKPOINTS, {"small": rows}, snapshot).values()
+    assert broken(results) == {CONTRACT: told}
+    assert len(results) == 1  # the other rules read columns that may not be there
 
 
 def test_the_width_of_vectors_is_the_models_affair(snapshot: Snapshot) -> None:
     vectors = pl.Series("vector", [[1.0, 0.0]], dtype=pl.Array(pl.Float16, 2))
     rows = pl.DataFrame({"doc_id": ["a"], "vector": vectors})
-    (found,) = run_checks(BY_NAME["embeddings"], {"pages:a": rows}, snapshot).values()
-    assert broken(found) == {}
+    (results,) = run_checks(BY_NAME["embeddings"], {"pages:a": rows}, snapshot).values()
+    assert broken(results) == {}
 
 
 @pytest.mark.parametrize(
@@ -117,26 +117,26 @@ def test_checks_take_columns_of_any_type(
     monkeypatch.setitem(BY_NAME, "checkpoints", table)
     monkeypatch.setattr(check_results, "checks_of", checks_of.__wrapped__)  # no memory
     rows = curve().with_columns(pl.lit(None, dtype).alias("more"))
-    found = run_checks(
+    results = run_checks(
         table, {"small": rows, "bad": rows.with_columns(loss=pl.lit(-1.0))}, snapshot
     )
-    assert [list(broken(found[name])) for name in ("small", "bad")] == [[], ["curve", SUITE]]
+    assert [list(broken(results[name])) for name in ("small", "bad")] == [[], ["curve", SUITE]]
 
 
 def test_a_partition_that_breaks_the_contract_leaves_the_others_to_be_judged(
     snapshot: Snapshot,
 ) -> None:
     made = {"flat": curve().drop("loss"), "small": curve(), "bad": curve(loss=[10.4, -1.0])}
-    found = run_checks(CHECKPOINTS, made, snapshot)
-    assert [list(broken(found[name])) for name in made] == [[CONTRACT], [], ["curve", SUITE]]
+    results = run_checks(CHECKPOINTS, made, snapshot)
+    assert [list(broken(results[name])) for name in made] == [[CONTRACT], [], ["curve", SUITE]]
 
 
 def test_a_verdict_tells_how_many_rows_are_bad_and_shows_the_first(snapshot: Snapshot) -> None:
     made = {"small": curve(loss=[0.0, -1.0])}
-    found = {one.rule: one for one in run_checks(CHECKPOINTS, made, snapshot)["small"]}
-    assert (found["curve"].bad_rows, found[SUITE].bad_rows) == (2, 2)
-    assert found["curve"].told.startswith("2 bad rows, first: [{'step': 1, 'loss': 0.0,")
-    assert "loss: expect_column_values_to_be_between', 'value': '0.0'" in found[SUITE].told
+    results = {check.rule: check for check in run_checks(CHECKPOINTS, made, snapshot)["small"]}
+    assert (results["curve"].bad_rows, results[SUITE].bad_rows) == (2, 2)
+    assert results["curve"].told.startswith("2 bad rows, first: [{'step': 1, 'loss': 0.0,")
+    assert "loss: expect_column_values_to_be_between', 'value': '0.0'" in results[SUITE].told
 
 
 def test_nothing_made_is_nothing_judged(snapshot: Snapshot) -> None:
@@ -144,11 +144,11 @@ def test_nothing_made_is_nothing_judged(snapshot: Snapshot) -> None:
 
 
 def test_rules_are_listed_with_what_they_assert() -> None:
-    found = rules(GRAPH, CHECKPOINTS)
-    assert list(found) == [CONTRACT, "curve", SUITE]
-    assert "key step" in found[CONTRACT]
-    assert "Loss is a number above zero" in found["curve"]
-    assert "loss: ExpectColumnValuesToBeBetween" in found[SUITE]
+    results = rules(GRAPH, CHECKPOINTS)
+    assert list(results) == [CONTRACT, "curve", SUITE]
+    assert "key step" in results[CONTRACT]
+    assert "Loss is a number above zero" in results["curve"]
+    assert "loss: ExpectColumnValuesToBeBetween" in results[SUITE]
 
 
 def test_rules_are_listed_without_the_heavy_libraries() -> None:
@@ -158,16 +158,16 @@ def test_rules_are_listed_without_the_heavy_libraries() -> None:
         "[rules(GRAPH, one) for one in GRAPH.tables]; "
         "print([name for name in ('great_expectations', 'pandas') if name in sys.modules])"
     )
-    told = subprocess.run(
+    message = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True
     ).stdout
-    assert told == "[]\n"
+    assert message == "[]\n"
 
 
 def test_other_tables_are_read_as_the_lake_has_them(snapshot: Snapshot) -> None:
     scores = pl.DataFrame([SCORE], schema=SCORES.schema)
-    (found,) = run_checks(SCORES, {"small:quiz": scores}, snapshot).values()
-    assert list(broken(found)) == ["score"]  # nobody was asked anything: the lake is empty
+    (results,) = run_checks(SCORES, {"small:quiz": scores}, snapshot).values()
+    assert list(broken(results)) == ["score"]  # nobody was asked anything: the lake is empty
     samples = pl.DataFrame(
         [{"benchmark": "quiz", "sample_id": name, "answer_idx": 0} for name in "ab"],
         schema=SAMPLES.schema,
@@ -177,8 +177,8 @@ def test_other_tables_are_read_as_the_lake_has_them(snapshot: Snapshot) -> None:
     record = BuildRecord(Provenance("1", {}, {}), version="v1", rows=2)
     snapshot.lake.publish("benchmark_index", [Draft(draft, "quiz", record)])
     snapshot.forget("benchmark_index")
-    (found,) = run_checks(SCORES, {"small:quiz": scores}, snapshot).values()
-    assert broken(found) == {}
+    (results,) = run_checks(SCORES, {"small:quiz": scores}, snapshot).values()
+    assert broken(results) == {}
 
 
 @pytest.mark.parametrize(
@@ -209,8 +209,8 @@ def test_a_check_that_cannot_judge_is_refused_when_it_is_loaded(
 def test_checks_are_sorted_by_table_and_rule(tmp_path: Path) -> None:
     sql = 'select "partition" from cells'
     models = [check(tmp_path, name, sql) for name in ("cells__doc", "cells__doc__shard")]
-    found = accept_checks(models, BY_NAME)
-    assert {table: list(checks) for table, checks in found.items()} == {
+    results = accept_checks(models, BY_NAME)
+    assert {table: list(checks) for table, checks in results.items()} == {
         "cells": ["doc", "doc__shard"]
     }
 

@@ -110,8 +110,8 @@ def write_project(root: Path) -> Path:
     for subject in SUBJECTS:
         pages = [page(subject, number) for number in range(9)]
         if subject == "bees":
-            for one in pages[:4]:  # several, since one might fall outside its cluster's rim
-                one["text"] = f"{LEAK}. {one['text']}"
+            for item in pages[:4]:  # several, since one might fall outside its cluster's rim
+                item["text"] = f"{LEAK}. {item['text']}"
         write_lines(root / "pages" / f"{subject}.jsonl", pages)
     rows = [f"{course},{course} part {n}" for course in ("Algebra", "Botany") for n in range(4)]
     (root / "courses.csv").write_text("course,title\n" + "\n".join(rows) + "\n")

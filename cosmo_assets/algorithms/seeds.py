@@ -207,7 +207,7 @@ def _filtered(documents: pl.DataFrame, source: Source, file: str) -> pl.DataFram
     documents = documents.with_columns(words.alias("n_words"))
     if not source.filters:
         return documents
-    condition = " and ".join(f"({one})" for one in source.filters)
+    condition = " and ".join(f"({name})" for name in source.filters)
     with duckdb.connect() as db:
         db.register("documents", documents.to_arrow())
         try:

@@ -46,30 +46,32 @@ def adopt(
         snapshot = load_snapshot()
         if not as_json:
             tell_branch(snapshot.lake.branch)
-        found = adopt(snapshot, table, sample=None if all_ else sample)
+        adoption = adopt(snapshot, table, sample=None if all_ else sample)
         if as_json:
-            tree = {**dataclasses.asdict(found), "adopted": found.adopted}
-            tree["differing"] = found.differing._asdict() if found.differing else None
+            tree = {**dataclasses.asdict(adoption), "adopted": adoption.adopted}
+            tree["differing"] = adoption.differing._asdict() if adoption.differing else None
             print_json({"branch": snapshot.lake.branch, **tree})
         else:
-            _show(found)
-        return FAILED if found.differing else 0
+            _show(adoption)
+        return FAILED if adoption.differing else 0
 
     guard(config, body)
 
 
-def _show(found: Adoption) -> None:
-    for told in found.told:
-        typer.echo(told)
-    if found.others:
-        typer.echo(f"{found.others:,} partitions are stale by settings or inputs too: left as is")
-    if found.differing:
-        typer.echo(f"{found.table}[{found.differing.partition}] comes out otherwise:")
-        for told in found.differing.told:
-            typer.echo(f"  {told}")
+def _show(adoption: Adoption) -> None:
+    for message in adoption.told:
+        typer.echo(message)
+    if adoption.others:
+        typer.echo(
+            f"{adoption.others:,} partitions are stale by settings or inputs too: left as is"
+        )
+    if adoption.differing:
+        typer.echo(f"{adoption.table}[{adoption.differing.partition}] comes out otherwise:")
+        for entry in adoption.differing.told:
+            typer.echo(f"  {entry}")
         typer.echo("Nothing was adopted: `cosmo run` makes them anew.")
-    elif found.stale:
-        typer.echo(f"{found.compared:,} of {found.stale:,} partitions made anew, all equal")
-        typer.echo(f"adopted: {found.adopted:,}")
+    elif adoption.stale:
+        typer.echo(f"{adoption.compared:,} of {adoption.stale:,} partitions made anew, all equal")
+        typer.echo(f"adopted: {adoption.adopted:,}")
     else:
-        typer.echo(f"{found.table}: nothing is stale by its code alone")
+        typer.echo(f"{adoption.table}: nothing is stale by its code alone")

@@ -114,8 +114,8 @@ def run(
             results = watch(record.follow(running), quiet=as_json)
         failed = any(result.failed for result in results)
         if as_json:
-            told = [_layer_json(result) for result in results]
-            print_json({"branch": snapshot.lake.branch, "layers": told, "failed": failed})
+            message = [_layer_json(result) for result in results]
+            print_json({"branch": snapshot.lake.branch, "layers": message, "failed": failed})
         else:
             screen = Screen(wide=wide)
             currency = load_snapshot().config.generator.how.currency
@@ -158,28 +158,28 @@ def status(
         check_patterns(snapshot, tables, patterns)
 
         def chosen(parts: Mapping[str, T]) -> dict[str, T]:
-            return {name: one for name, one in parts.items() if matches(name, patterns)}
+            return {name: entry for name, entry in parts.items() if matches(name, patterns)}
 
-        found = {table.name: chosen(states(snapshot, table)) for table in tables}
+        results = {table.name: chosen(states(snapshot, table)) for table in tables}
         if patterns:  # what has no such partition is not spoken of
-            found = {name: parts for name, parts in found.items() if parts}
-        tables = [table for table in tables if table.name in found]
+            results = {name: parts for name, parts in results.items() if parts}
+        tables = [table for table in tables if table.name in results]
         failures = {table.name: chosen(read_failures(snapshot, table)) for table in tables}
-        marks = {name: each for name in found if (each := chosen(read_marks(snapshot, name)))}
+        marks = {name: each for name in results if (each := chosen(read_marks(snapshot, name)))}
         if as_json:
             tree = {
                 name: {
-                    one: {"status": state.status, "why": list(state.reasons)}
-                    for one, state in parts.items()
+                    name: {"status": state.status, "why": list(state.reasons)}
+                    for name, state in parts.items()
                 }
-                for name, parts in found.items()
+                for name, parts in results.items()
             }
-            told = {"branch": snapshot.lake.branch, "assets": tree, "failures": failures}
-            print_json({**told, "built_on_retracted": marks})
+            message = {"branch": snapshot.lake.branch, "assets": tree, "failures": failures}
+            print_json({**message, "built_on_retracted": marks})
         else:
             tell_branch(snapshot.lake.branch)
             screen = Screen(wide=wide)
-            show_status(found, failures, screen, cells=cells)
+            show_status(results, failures, screen, cells=cells)
             show_marks(marks, screen)
         return 0
 
@@ -217,11 +217,11 @@ def plan(
         snapshot = load_snapshot()
         plans, waiting = plan_selection(snapshot, select or (), partitions or (), force=force)
         if as_json:
-            told = [dataclasses.asdict(one) for one in plans]
-            total = dataclasses.asdict(sum((one.cost for one in plans), start=Cost()))
-            found = {"branch": snapshot.lake.branch, "plan": told, "total": total}
-            found |= {"waiting": waiting._asdict(), "mixture": read_mixture(snapshot).to_dicts()}
-            print_json(found)
+            message = [dataclasses.asdict(plan) for plan in plans]
+            total = dataclasses.asdict(sum((plan.cost for plan in plans), start=Cost()))
+            results = {"branch": snapshot.lake.branch, "plan": message, "total": total}
+            results |= {"waiting": waiting._asdict(), "mixture": read_mixture(snapshot).to_dicts()}
+            print_json(results)
         else:
             tell_branch(snapshot.lake.branch)
             screen = Screen(wide=wide)
@@ -234,8 +234,8 @@ def plan(
                 tables=GRAPH.select(select or ()),
                 wanted=lambda name: matches(name, partitions or ()),
             )
-            for one in young:
-                typer.echo(f"wait: {one}")
+            for entry in young:
+                typer.echo(f"wait: {entry}")
         return 0
 
     guard(config, body)
@@ -291,11 +291,11 @@ def report(
         from cosmo_assets.pipeline.project import load_snapshot  # noqa: PLC0415
         from cosmo_assets.pipeline.reports import read_reports  # noqa: PLC0415
 
-        found = read_reports(load_snapshot(), name)
+        frames = read_reports(load_snapshot(), name)
         if as_json:
-            print_json({title: frame.to_dicts() for title, frame in found.items()})
+            print_json({title: frame.to_dicts() for title, frame in frames.items()})
         else:
-            show_reports(found, Screen(wide=wide))
+            show_reports(frames, Screen(wide=wide))
         return 0
 
     guard(config, body)
@@ -333,12 +333,12 @@ def history(
 
         lake = find_lake()
         if generation:
-            found = read_generations(lake)
+            results = read_generations(lake)
             if as_json:
-                print_json({"branch": lake.branch, "generations": found})
+                print_json({"branch": lake.branch, "generations": results})
             else:
-                told = generations_told(found)
-                Screen(wide=wide).show(frame_table("Generations", told, GENERATION_COLUMNS))
+                frame = generations_told(results)
+                Screen(wide=wide).show(frame_table("Generations", frame, GENERATION_COLUMNS))
             return 0
         rows = read_history(lake, GRAPH)
         if as_json:

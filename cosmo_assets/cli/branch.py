@@ -41,8 +41,10 @@ def create(
         from cosmo_assets.pipeline.branches import open_branches  # noqa: PLC0415
 
         branch = open_branches().create(name, settings or ())
-        told = ", ".join(f"{key}={value}" for key, value in branch.settings.items())
-        typer.echo(f"branch {name} starts from {branch.parent}" + (f" with {told}" if told else ""))
+        message = ", ".join(f"{key}={value}" for key, value in branch.settings.items())
+        typer.echo(
+            f"branch {name} starts from {branch.parent}" + (f" with {message}" if message else "")
+        )
         typer.echo(f"  cosmo branch switch {name}")
         return 0
 
@@ -78,7 +80,7 @@ def list_(
         lines = branches.list()
         if as_json:
             print_json(
-                {"branch": branches.lake.branch, "branches": [one._asdict() for one in lines]}
+                {"branch": branches.lake.branch, "branches": [line._asdict() for line in lines]}
             )
         else:
             show_branches(lines, Screen(wide=wide))
@@ -108,11 +110,11 @@ def diff(
         from resources.project import find_lake  # noqa: PLC0415
 
         lake = find_lake()
-        found = compare(lake, a, b or lake.branch)
+        comparison = compare(lake, a, b or lake.branch)
         if as_json:
-            print_json(found.to_json())
+            print_json(comparison.to_json())
         else:
-            show_diff(found, Screen(wide=wide), cells=cells)
+            show_diff(comparison, Screen(wide=wide), cells=cells)
         return 0
 
     guard(config, body)

@@ -68,8 +68,8 @@ def watch(events: Iterator[tuple[Table, TableResult | None]], *, quiet: bool) ->
         def poll() -> None:
             while not ended.wait(0.3):
                 for name, at in list(tasks.items()):
-                    if found := read_progress(lake, name):
-                        done, of = found
+                    if results := read_progress(lake, name):
+                        done, of = results
                         progress.update(at, completed=done, total=of, told=f"{done:,}/{of:,}")
 
         threading.Thread(target=poll, daemon=True).start()
@@ -122,22 +122,22 @@ def show_run(
     """Print what a run did beside what it was expected to do, asset by asset."""
     expected = {row["table"]: row for row in record.iter_rows(named=True)}
     counts: dict[str, list[int]] = {
-        "planned": [expected[one.table]["planned"] for one in results],
-        "made": [one.made for one in results],
-        "fresh": [one.fresh for one in results],
-        "restored": [one.restored for one in results],
-        "failed": [len(one.failed) for one in results],
-        "waiting": [one.waiting for one in results],
-        "dropped": [one.dropped for one in results],
-        "left": [one.left for one in results],
-        "rows": [one.rows for one in results],
+        "planned": [expected[result.table]["planned"] for result in results],
+        "made": [result.made for result in results],
+        "fresh": [result.fresh for result in results],
+        "restored": [result.restored for result in results],
+        "failed": [len(result.failed) for result in results],
+        "waiting": [result.waiting for result in results],
+        "dropped": [result.dropped for result in results],
+        "left": [result.left for result in results],
+        "rows": [result.rows for result in results],
     }
     shown = {name: all_ for name, all_ in counts.items() if any(all_) or name == "made"}
     rows: list[tuple[object, ...]] = []
-    for place, one in enumerate(results):
-        row = expected[one.table]
+    for place, result in enumerate(results):
+        row = expected[result.table]
         seconds = _expected_and_taken(row["seconds_expected"], row["seconds"])
-        rows.append((one.table, *(all_[place] for all_ in shown.values()), *seconds))
+        rows.append((result.table, *(all_[place] for all_ in shown.values()), *seconds))
     total = record.select(selectors.numeric().sum()).row(0, named=True)
     seconds = _expected_and_taken(total["seconds_expected"], total["seconds"])
     rows.append(("total", *(sum(all_) for all_ in shown.values()), *seconds))
@@ -173,14 +173,14 @@ def show_failures(results: list[TableResult]) -> None:
             by_error.setdefault(error, []).append(name)
         for error, names in list(by_error.items())[:FAILURES_SHOWN]:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            told = f"failed {result.table}[{names[0]}]{more}: {error}"
-            screen.say(told, indent=INDENT, shade="red")
+            message = f"failed {result.table}[{names[0]}]{more}: {error}"
+            screen.say(message, indent=INDENT, shade="red")
         if len(by_error) > FAILURES_SHOWN:
             screen.say(f"… and {len(by_error) - FAILURES_SHOWN} more errors in {result.table}")
 
 
 def show_status(
-    found: Mapping[str, Mapping[str, State]],
+    standing: Mapping[str, Mapping[str, State]],
     failures: Mapping[str, Mapping[str, str]],
     screen: Screen,
     *,
@@ -188,9 +188,9 @@ def show_status(
 ) -> None:
     """Print how many partitions of each asset stand how, and those that are not fresh."""
     rows: list[tuple[object, ...]] = []
-    for name, parts in found.items():
+    for name, parts in standing.items():
         counts = Counter(state.status for state in parts.values())
-        failed = sum(one in parts for one in failures[name])
+        failed = sum(failure in parts for failure in failures[name])
         rows.append((name, *(counts[status] for status in SHADES), failed))
     columns = (
         Column("asset"),
@@ -198,11 +198,11 @@ def show_status(
         number("failed", shade="red"),
     )
     screen.show(TextTable("Status", columns, rows))
-    for name, parts in found.items() if cells else ():
-        for one, state in parts.items():
+    for name, parts in standing.items() if cells else ():
+        for entry, state in parts.items():
             if state.status != "fresh":
-                told = failures[name].get(one) or "; ".join(state.reasons)
-                screen.say(f"{state.status:8} {name}[{one}]: {told}", indent=STATUS_INDENT)
+                message = failures[name].get(entry) or "; ".join(state.reasons)
+                screen.say(f"{state.status:8} {name}[{entry}]: {message}", indent=STATUS_INDENT)
 
 
 def show_history(runs: pl.DataFrame, screen: Screen) -> None:
@@ -219,13 +219,13 @@ def show_branches(lines: list[Line], screen: Screen) -> None:
     """Print the branches; a star marks the one switched to."""
     rows = [
         {
-            "": "*" if one.current else "",
-            "branch": one.branch,
-            "from": one.parent,
-            "settings": ", ".join(f"{key}={value}" for key, value in one.settings.items()),
-            "not as on main": one.differing,
+            "": "*" if line.current else "",
+            "branch": line.branch,
+            "from": line.parent,
+            "settings": ", ".join(f"{key}={value}" for key, value in line.settings.items()),
+            "not as on main": line.differing,
         }
-        for one in lines
+        for line in lines
     ]
     screen.show(frame_table("Branches", pl.DataFrame(rows), BRANCH_COLUMNS))
 
@@ -233,7 +233,11 @@ def show_branches(lines: list[Line], screen: Screen) -> None:
 def show_diff(diff: Comparison, screen: Screen, *, cells: bool) -> None:
     """Print how two branches differ, the parts in which they do."""
     named = {"a": diff.a, "b": diff.b}
-    named |= {f"{one}_{side}": f"{one} {named[side]}" for one in ("rows", "only") for side in "ab"}
+    named |= {
+        f"{literal}_{side}": f"{literal} {named[side]}"
+        for literal in ("rows", "only")
+        for side in "ab"
+    }
     named |= {f"stderr_{side}": f"± {named[side]}" for side in "ab"}
     parts = {
         "Settings": diff.settings,
@@ -244,8 +248,8 @@ def show_diff(diff: Comparison, screen: Screen, *, cells: bool) -> None:
     shown = {title: frame for title, frame in parts.items() if frame.height}
     for title, frame in shown.items():
         columns = [
-            dataclasses.replace(one, head=named.get(one.head, one.head))
-            for one in DIFF_COLUMNS[title]
+            dataclasses.replace(diff_column, head=named.get(diff_column.head, diff_column.head))
+            for diff_column in DIFF_COLUMNS[title]
         ]
         screen.show(frame_table(title, frame.rename(named, strict=False), columns))
     if not shown:
@@ -254,6 +258,6 @@ def show_diff(diff: Comparison, screen: Screen, *, cells: bool) -> None:
 
 def show_marks(marks: Mapping[str, Mapping[str, list[str]]], screen: Screen) -> None:
     """Print which current checkpoints and scores are built on retracted data."""
-    for table, found in marks.items():
-        for name, each in found.items():
+    for table, mark in marks.items():
+        for name, each in mark.items():
             screen.say(f"{table}[{name}]: {tell_mark(each)}", indent=INDENT, shade="yellow")

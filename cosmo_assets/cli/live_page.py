@@ -90,10 +90,12 @@ class RunPage(Progress):
         """Give the lines of layers, the last few where there are panels, then those."""
         samples = [] if self._plain else list(self._samples.values())
         # What is over the screen's end is cut off. When all is over, every line is printed.
-        taken = sum(PANEL_LINES + min(len(one.stats.endpoints), ENDPOINTS_SHOWN) for one in samples)
+        taken = sum(
+            PANEL_LINES + min(len(sample.stats.endpoints), ENDPOINTS_SHOWN) for sample in samples
+        )
         room = max(self.console.height - taken, 1) if samples else 0
         yield self.make_tasks_table(self.tasks[-room:])
-        yield from (panel_of(one, self.console.width) for one in samples)
+        yield from (panel_of(sample, self.console.width) for sample in samples)
 
 
 def _between(room: int, most: int) -> int:
@@ -105,17 +107,19 @@ def panel_of(sample: Sample, width: int) -> RenderableType:
     now = sample.stats
     share = now.done / now.total if now.total else 0.0
     name = f"  {sample.table}"
-    told = (f"{share:4.0%}", f"{now.done:,}/{now.total:,}", f"{sample.eta()} left")
-    room = width - len(name) - sum(len(text) + 1 for text in told) - 1
+    message = (f"{share:4.0%}", f"{now.done:,}/{now.total:,}", f"{sample.eta()} left")
+    room = width - len(name) - sum(len(text) + 1 for text in message) - 1
     bar = ProgressBar(total=max(now.total, 1), completed=now.done, width=_between(room, BAR))
     top = Grid.grid(padding=(0, 1))
-    top.add_row(Text(name, style="bold"), bar, *told)
+    top.add_row(Text(name, style="bold"), bar, *message)
     read, written = now.prompt_tokens / 1e6, now.completion_tokens / 1e6
-    told = f"  {now.tokens_s:,.0f} tokens/s · {read:,.2f} M read, {written:,.2f} M written"
-    told += f" · {sample.spent()}" if now.money or sample.max_money else ""
+    message = f"  {now.tokens_s:,.0f} tokens/s · {read:,.2f} M read, {written:,.2f} M written"
+    message += f" · {sample.spent()}" if now.money or sample.max_money else ""
     if sample.max_tokens:
-        told += f" · {(read + written) / (sample.max_tokens / 1e6):.0%} of the tokens it may have"
-    lines: list[RenderableType] = [top, Text(told)]
+        message += (
+            f" · {(read + written) / (sample.max_tokens / 1e6):.0%} of the tokens it may have"
+        )
+    lines: list[RenderableType] = [top, Text(message)]
     if now.failed or now.failures:
         more = f" · troubles on the way: {told_failures(now.failures)}" if now.failures else ""
         lines.append(Text(f"  failed prompts: {now.failed:,}{more}", style="yellow"))
@@ -129,7 +133,7 @@ def panel_of(sample: Sample, width: int) -> RenderableType:
 def _endpoints(sample: Sample, width: int) -> RenderableType:
     all_ = sample.stats.endpoints
     # Where there are many, those in trouble are what one looks for.
-    shown = sorted(all_, key=lambda one: one.state == "up")[:ENDPOINTS_SHOWN]
+    shown = sorted(all_, key=lambda stats: stats.state == "up")[:ENDPOINTS_SHOWN]
     rows: list[tuple[object, ...]] = [
         (each.url, each.state, f"{each.in_flight:,}/{each.limit:,}", each.answered)
         for each in shown

@@ -90,8 +90,8 @@ def pilot(
             title = f"Pilot: {prompts.height:,} prompts of {generator.model}"
             report.write(html, title, [], report.sheets(), beside)
         if as_json:
-            told = {**report.tree(), "samples": [one.to_dicts() for one in beside]}
-            print_json({"branch": snapshot.lake.branch, "expected": _tree(expected), **told})
+            message = {**report.tree(), "samples": [frame.to_dicts() for frame in beside]}
+            print_json({"branch": snapshot.lake.branch, "expected": _tree(expected), **message})
         else:
             report.show(report.sheets(), answers, html, wide=wide)
         return 0
@@ -132,11 +132,11 @@ def compare(
 
         _check_page(html)
         snapshot = load_snapshot()
-        found = find_models(snapshot, _split(models))
+        results = find_models(snapshot, _split(models))
         prompts = choose_prompts(snapshot, count, styles=_split(styles), cells=partitions or ())
         with open_ledger(snapshot.config, snapshot.lake) as ledger:
-            known = count_known(snapshot, found, ledger)
-        bought = _buy(snapshot, prompts, found, yes=yes, quiet=as_json, wide=wide)
+            known = count_known(snapshot, results, ledger)
+        bought = _buy(snapshot, prompts, results, yes=yes, quiet=as_json, wide=wide)
         if bought is None:
             return 0
         answers, expected, problem = bought
@@ -144,11 +144,11 @@ def compare(
             return FAILED
         marked = mark(snapshot, answers)
         report = _Report(marked, snapshot.config.generator.how.currency, stock, models=True)
-        first = found[0].name
+        first = results[0].name
         sheets: list[Sheet] = []
         trees: list[dict[str, Any]] = []
         worst: list[str] = []
-        for other in found[1:]:
+        for other in results[1:]:
             differences = compare_models(marked, first, other.name)
             by_cell = compare_cells(marked, first, other.name)
             worst += by_cell["cell"].head(samples).to_list()
@@ -158,15 +158,15 @@ def compare(
             trees.append({"a": first, "b": other.name, **tree})
         sheets = [report.models_sheet(known, first), *report.sheets(), *sheets]
         beside = _worst_texts(marked, worst[:samples])
-        lead = pilot_sheets.tell_models(found)
+        lead = pilot_sheets.tell_models(results)
         if html:
             report.write(
                 html, f"Models compared on {prompts.height:,} prompts", lead, sheets, beside
             )
         if as_json:
-            told = {**report.tree(), "comparisons": trees, "ledger": known.to_dicts()}
-            told["samples"] = [one.to_dicts() for one in beside]
-            print_json({"branch": snapshot.lake.branch, "expected": _tree(expected), **told})
+            message = {**report.tree(), "comparisons": trees, "ledger": known.to_dicts()}
+            message["samples"] = [frame.to_dicts() for frame in beside]
+            print_json({"branch": snapshot.lake.branch, "expected": _tree(expected), **message})
         else:
             report.show(sheets, answers, html, wide=wide)
         return 0
@@ -191,12 +191,12 @@ class _Report:
 
         models = self._models
         styles = self._styles.sort("style", maintain_order=True)
-        found = [
+        results = [
             pilot_sheets.styles_sheet(styles, self._currency, models=models),
             pilot_sheets.openings_sheet(self._openings, styles, stock=self._stock, models=models),
             pilot_sheets.breaches_sheet(self._breaches, models=models),
         ]
-        return [one for one in found if one.rows.height]
+        return [sheet for sheet in results if sheet.rows.height]
 
     def models_sheet(self, known: pl.DataFrame, old: str) -> Sheet:
         """Lay out what models cost and what of the lake they answered."""
@@ -223,9 +223,9 @@ class _Report:
         for sheet in sheets:
             show_sheet(sheet, screen)
         paid = answers.filter("asked")
-        told = f"{paid.height:,} completions asked for now, {self._currency}"
-        told += f"{paid['money'].sum():,.2f}; {answers.height - paid.height:,} were known"
-        screen.say(told)
+        message = f"{paid.height:,} completions asked for now, {self._currency}"
+        message += f"{paid['money'].sum():,.2f}; {answers.height - paid.height:,} were known"
+        screen.say(message)
         stock = self._styles.filter("stock").rows(named=True)
         for row in stock:
             name = f"{row['style']} ({row['model']})" if self._models else row["style"]
@@ -275,26 +275,27 @@ def _buy(
     from resources.ledger.ledger import open_ledger  # noqa: PLC0415
 
     with open_ledger(snapshot.config, snapshot.lake) as ledger:
-        expected = [expect(snapshot, prompts, one, ledger) for one in models]
+        expected = [expect(snapshot, prompts, model, ledger) for model in models]
         if not quiet:
             tell_branch(snapshot.lake.branch)
-        for one, model in zip(expected, models, strict=True):
-            told = tell_expected(one, model.settings.how.currency)
-            Screen(wide=wide, stderr=True).say(told, indent=2)
-        if not yes and any(one.cost.money.most for one in expected) and not _is_sure():
+        for entry, model in zip(expected, models, strict=True):
+            message = tell_expected(entry, model.settings.how.currency)
+            Screen(wide=wide, stderr=True).say(message, indent=2)
+        if not yes and any(entry.cost.money.most for entry in expected) and not _is_sure():
             typer.echo("Nothing was asked for: --yes goes on without a question.", err=True)
             return None
         parts: list[pl.DataFrame] = []
         with watch_generators(quiet=quiet) as watched:
             try:
                 parts += [
-                    answer_prompts(snapshot, prompts, one, ledger, opened=watched) for one in models
+                    answer_prompts(snapshot, prompts, model, ledger, opened=watched)
+                    for model in models
                 ]
             except GeneratorError as error:
-                told = (
+                message = (
                     f"{error}; what was answered is kept, and the same command goes on from there"
                 )
-                typer.echo(f"cosmo: {told}", err=True)
+                typer.echo(f"cosmo: {message}", err=True)
                 return pl.DataFrame(), expected, str(error)
         return pl.concat(parts), expected, ""
 
@@ -305,7 +306,7 @@ def _is_sure() -> bool:
 
 
 def _split(names: str | None) -> list[str]:
-    return list(dict.fromkeys(one.strip() for one in (names or "").split(",") if one.strip()))
+    return list(dict.fromkeys(word.strip() for word in (names or "").split(",") if word.strip()))
 
 
 def _check_page(html: Path | None) -> None:
@@ -327,14 +328,14 @@ def _worst_texts(marked: pl.DataFrame, cells: Sequence[str]) -> list[pl.DataFram
     ranked = marked.with_columns(faults.alias("faults")).sort(
         ["faults", "prompt_id"], descending=[True, False], maintain_order=True
     )
-    found: list[pl.DataFrame] = []
+    worst_texts: list[pl.DataFrame] = []
     for cell in dict.fromkeys(cells):
         rows = ranked.filter(pl.col("cell") == cell)
-        found.append(rows.filter(pl.col("prompt_id") == rows["prompt_id"][0]).drop("faults"))
-    return found
+        worst_texts.append(rows.filter(pl.col("prompt_id") == rows["prompt_id"][0]).drop("faults"))
+    return worst_texts
 
 
 def _tree(expected: Sequence[Expected]) -> list[dict[str, Any]]:
     import dataclasses  # noqa: PLC0415
 
-    return [{**one._asdict(), "cost": dataclasses.asdict(one.cost)} for one in expected]
+    return [{**entry._asdict(), "cost": dataclasses.asdict(entry.cost)} for entry in expected]

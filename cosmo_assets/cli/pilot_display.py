@@ -67,10 +67,10 @@ def watch_generators(*, quiet: bool) -> Iterator[Callable[[Generator], None]]:
         def update() -> None:
             for at, generator in tasks.copy():
                 stats = generator.stats()
-                told = f"{stats.done:,}/{stats.total:,}"
-                told += f", {stats.tokens_s:,.0f} tokens/s" if stats.tokens_s else ""
-                told += f", {stats.failed:,} failed" if stats.failed else ""
-                progress.update(at, completed=stats.done, total=stats.total or None, told=told)
+                message = f"{stats.done:,}/{stats.total:,}"
+                message += f", {stats.tokens_s:,.0f} tokens/s" if stats.tokens_s else ""
+                message += f", {stats.failed:,} failed" if stats.failed else ""
+                progress.update(at, completed=stats.done, total=stats.total or None, told=message)
 
         def poll() -> None:
             while not ended.wait(0.3):

@@ -26,15 +26,15 @@ SAME = "."  # what stands for 0, so that faults catch the eye
 def tell_expected(expected: Expected, currency: str) -> str:
     """Say in a line what answering takes."""
     calls, cost = expected.cost.calls, expected.cost
-    told = f"{expected.model}: {expected.prompts:,} prompts, {expected.known:,} answered already"
+    message = f"{expected.model}: {expected.prompts:,} prompts, {expected.known:,} answered already"
     if not calls:
-        return f"{told}; nothing is to be asked"
+        return f"{message}; nothing is to be asked"
     money = cost.money
-    told += f"; {calls:,} calls, {cost.tokens.expected / 1e6:.2f} M tokens, "
-    told += f"{currency}{money.expected:,.2f}"
+    message += f"; {calls:,} calls, {cost.tokens.expected / 1e6:.2f} M tokens, "
+    message += f"{currency}{money.expected:,.2f}"
     if money.most > money.expected:
-        told += f" ({money.least:,.2f} to {money.most:,.2f})"
-    return told if cost.completion_tokens.least else f"{told} at most"
+        message += f" ({money.least:,.2f} to {money.most:,.2f})"
+    return message if cost.completion_tokens.least else f"{message} at most"
 
 
 def styles_sheet(styles: pl.DataFrame, currency: str, *, models: bool = False) -> Sheet:
@@ -50,12 +50,12 @@ def styles_sheet(styles: pl.DataFrame, currency: str, *, models: bool = False) -
         *([_money(currency)] if styles["money"].sum() else []),
     )
     note = "n: prompts. words: median (p10 to p90). repeat: runs of 3 words that stood before."
-    told = {
+    message = {
         "rules": "rules: texts that break one of their template.",
         "near": "near: nearly repeat another of the style.",
         NEAR_OTHER: "near other: of another style.",
     }
-    note = " ".join([note, *(text for name, text in told.items() if name in rows.columns)])
+    note = " ".join([note, *(text for name, text in message.items() if name in rows.columns)])
     faulty = styles.select(pl.any_horizontal(pl.col("failed", "refusing", "looping") > 0))
     marked = (faulty.to_series() | styles["stock"]).to_list()
     return Sheet("Styles", rows, ("style", "model"), tuple(marked), note)
@@ -73,7 +73,7 @@ def openings_sheet(
         .filter(place < pl.when("stock").then(OPENINGS_SHOWN).otherwise(1))
     )
     alarm = pl.col("stock") & (pl.col("share") >= stock)
-    told = rows.select(
+    frame = rows.select(
         *(["style", "model"] if models else ["style"]),
         "opening",
         _number("texts"),
@@ -82,7 +82,7 @@ def openings_sheet(
     )
     note = "How more than one text of a style begins; a style that is not listed has no two alike."
     marked = rows.select(alarm).to_series().to_list()
-    return Sheet("Openings", told, ("style", "model", "opening", " "), tuple(marked), note)
+    return Sheet("Openings", frame, ("style", "model", "opening", " "), tuple(marked), note)
 
 
 def breaches_sheet(breaches: pl.DataFrame, *, models: bool = False) -> Sheet:
@@ -120,7 +120,7 @@ def cells_sheet(cells: pl.DataFrame, a: str, b: str) -> Sheet:
     bad = cells.filter((pl.col("a") > 0) | (pl.col("b") > 0))
     place = pl.col("cell").str.split(":").list
     faults = pl.when(pl.col("worse").eq_missing(b)).then("faults_b").otherwise("faults_a")
-    told = bad.head(CELLS_SHOWN).select(
+    frame = bad.head(CELLS_SHOWN).select(
         place.get(0).alias("topic"),
         place.get(1).alias("style"),
         _number("pairs").alias("n"),
@@ -133,7 +133,7 @@ def cells_sheet(cells: pl.DataFrame, a: str, b: str) -> Sheet:
     note = f"{bad.height:,} of {cells.height:,} cells have faulty texts: shares of n"
     note += f"; the worst {CELLS_SHOWN} are shown." if bad.height > CELLS_SHOWN else "."
     note += " First those that differ beyond chance, as one cell in 20 would that does not differ."
-    return Sheet("Worst cells", told, ("topic", "style", "verdict", "worse has"), (), note)
+    return Sheet("Worst cells", frame, ("topic", "style", "verdict", "worse has"), (), note)
 
 
 def models_sheet(styles: pl.DataFrame, known: pl.DataFrame, old: str, currency: str) -> Sheet:
@@ -164,17 +164,17 @@ def models_sheet(styles: pl.DataFrame, known: pl.DataFrame, old: str, currency: 
 
 def tell_models(models: Sequence[Model]) -> list[str]:
     """Say who is compared: name, backend, model, revision."""
-    told: list[str] = []
-    for one in models:
-        given = one.settings
+    lines: list[str] = []
+    for model in models:
+        given = model.settings
         what = f"{given.model}@{given.revision}" if given.revision else given.model
-        told.append(f"{one.name}: {given.backend}, {what}")
-    return told
+        lines.append(f"{model.name}: {given.backend}, {what}")
+    return lines
 
 
 def beside(groups: Sequence[pl.DataFrame], *, models: bool) -> list[Beside]:
     """Lay texts out to be read next to each other."""
-    found: list[Beside] = []
+    besides: list[Beside] = []
     for rows in groups:
         first = rows.row(0, named=True)
         one_document = rows["doc_id"].n_unique() == 1
@@ -188,8 +188,8 @@ def beside(groups: Sequence[pl.DataFrame], *, models: bool) -> list[Beside]:
             )
             for row in rows.iter_rows(named=True)
         ]
-        found.append(Beside(title, tuple(samples)))
-    return found
+        besides.append(Beside(title, tuple(samples)))
+    return besides
 
 
 def _tell_sample(row: dict[str, object]) -> str:

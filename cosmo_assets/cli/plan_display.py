@@ -34,37 +34,37 @@ def show_plan(
     plans: list[TablePlan], waiting: Waiting, snapshot: Snapshot, screen: Screen, *, cells: bool
 ) -> None:
     """Print which edits lead to what, what would run, and what it would cost."""
-    if any(one.planned for one in plans):
+    if any(plan.planned for plan in plans):
         screen.show(_edits_table(plans, snapshot))
         screen.show(_assets_table(plans))
-    for one in plans if cells else ():
-        for each in one.planned:
-            told = f"{each.status:8} {one.table}[{each.partition}]: {'; '.join(each.why)}"
-            told += f", {each.calls:,} calls" if each.calls else ""
-            told += f" ({each.held})" if each.held else ""
-            screen.say(told, indent=STATUS_INDENT)
+    for plan in plans if cells else ():
+        for each in plan.planned:
+            message = f"{each.status:8} {plan.table}[{each.partition}]: {'; '.join(each.why)}"
+            message += f", {each.calls:,} calls" if each.calls else ""
+            message += f" ({each.held})" if each.held else ""
+            screen.say(message, indent=STATUS_INDENT)
     known = snapshot.partitions("topics")
     if strange := sorted(set(snapshot.outside.overrides) - set(known)):
-        told = (
+        message = (
             f"{snapshot.config.labelling.how.overrides}: no such topics now: {', '.join(strange)}"
         )
-        screen.say(told, indent=INDENT, shade="yellow")
+        screen.say(message, indent=INDENT, shade="yellow")
     screen.say(summary_line(plans, snapshot, waiting), indent=INDENT)
 
 
-def show_mixture(told: pl.DataFrame, screen: Screen) -> None:
+def show_mixture(mixture: pl.DataFrame, screen: Screen) -> None:
     """Print which share of the prompts is of what."""
     rows: list[tuple[object, ...]] = []
     shades: list[str] = []
     sections: set[int] = set()
-    for (by,), found in told.group_by("by", maintain_order=True):
+    for (by,), entry in mixture.group_by("by", maintain_order=True):
         sections.add(len(rows))
-        for at, row in enumerate(found.rows()):
+        for at, row in enumerate(entry.rows()):
             rows.append(("" if at else by, *row[1:]))
             shades.append("red" if str(row[-1]).endswith(", over") else "")
     columns = (
         *(Column("by"), Column("name")),
-        *(number(name, MIXTURE_RANKS[name]) for name in told.columns[2:]),
+        *(number(name, MIXTURE_RANKS[name]) for name in mixture.columns[2:]),
     )
     screen.show(TextTable("Mixture", columns, rows, shades, frozenset(sections - {0})))
 
@@ -73,8 +73,8 @@ def _edits_table(plans: list[TablePlan], snapshot: Snapshot) -> TextTable:
     """Say what each edit leads to; what goes back to several is told of the first."""
     edits: dict[str, list[tuple[str, Planned]]] = {}
     for plan in plans:
-        for one in plan.planned:
-            edits.setdefault(one.why[0], []).append((plan.table, one))
+        for planned in plan.planned:
+            edits.setdefault(planned.why[0], []).append((plan.table, planned))
     currency = snapshot.config.generator.how.currency
     rows: list[tuple[object, ...]] = []
     for edit, reached in list(edits.items())[:EDITS_SHOWN]:
@@ -97,18 +97,23 @@ def _edits_table(plans: list[TablePlan], snapshot: Snapshot) -> TextTable:
 
 def _assets_table(plans: list[TablePlan]) -> TextTable:
     """Say what becomes of each asset, and how many rows that is."""
-    words: list[Word] = [w for w in PLANNED if any(one.count(w) for one in plans)]
+    words: list[Word] = [w for w in PLANNED if any(plan.count(w) for plan in plans)]
     columns = (
         *(Column("asset"), number("fresh", 4)),
         *(number(word, WORD_RANKS.get(word, 1)) for word in words),
         *(number("kept", 3), number("new rows", 3), number("seconds", 2)),
     )
     rows: list[tuple[object, ...]] = []
-    busy = [one for one in plans if one.planned]
-    for one in busy:
-        counts = (one.fresh, *(one.count(word) for word in words), one.rows_reused, one.rows_new)
+    busy = [plan for plan in plans if plan.planned]
+    for plan in busy:
+        counts = (
+            plan.fresh,
+            *(plan.count(word) for word in words),
+            plan.rows_reused,
+            plan.rows_new,
+        )
         shown = (count or "." for count in counts)
-        rows.append((one.table, *shown, _interval(one.cost.seconds)))
+        rows.append((plan.table, *shown, _interval(plan.cost.seconds)))
     if quiet := len(plans) - len(busy):
         rows.append((f"{quiet} more: nothing", *("" for _ in columns[1:])))
     return TextTable("Plan", columns, rows, sections=frozenset({len(busy)}))
@@ -116,19 +121,19 @@ def _assets_table(plans: list[TablePlan]) -> TextTable:
 
 def summary_line(plans: list[TablePlan], snapshot: Snapshot, waiting: Waiting = IDLE) -> str:
     """Say in a line what would be paid, and for which edit."""
-    runs = sum(one.count(*MAKE) for one in plans)
+    runs = sum(plan.count(*MAKE) for plan in plans)
     free = [*_kept_or_dropped(plans), *([_waits(waiting)] if waiting.partitions else [])]
-    whys = list(dict.fromkeys(why for one in plans for each in one.planned for why in each.why))
+    whys = list(dict.fromkeys(why for plan in plans for each in plan.planned for why in each.why))
     because = ", ".join(whys[:WHYS_SHOWN]) + (", …" if len(whys) > WHYS_SHOWN else "")
     if not runs:
-        told = [*free, *([f"because {because}"] if whys else [])]
-        return f"Nothing would be made; {'; '.join(told)}" if free else NOTHING
-    total = sum((one.cost for one in plans), start=Cost())
+        lines = [*free, *([f"because {because}"] if whys else [])]
+        return f"Nothing would be made; {'; '.join(lines)}" if free else NOTHING
+    total = sum((plan.cost for plan in plans), start=Cost())
     seconds = f", {_interval(total.seconds)} s" if total.seconds.most else ""
     parts = [f"{runs:,} partitions{seconds}"]
     parts += [f"{_interval(total.gpu_hours, digits=1)} GPU-hours"] if total.gpu_hours.most else []
     if total.calls:
-        asked = next((one for one in plans if one.table == "completions"), None)
+        asked = next((plan for plan in plans if plan.table == "completions"), None)
         cells = asked.count(*MAKE) if asked else 0
         kept = asked.fresh + asked.count("restored") if asked else 0
         currency = snapshot.config.generator.how.currency
@@ -142,24 +147,26 @@ def summary_line(plans: list[TablePlan], snapshot: Snapshot, waiting: Waiting = 
 
 def _kept_or_dropped(plans: list[TablePlan]) -> list[str]:
     """Say what comes back without work, and what goes."""
-    back = sum(one.count("restored") for one in plans)
-    gone = [each for one in plans for each in one.planned if each.status == "orphan"]
-    found = [f"{back:,} partitions come back as they once were, without work"] if back else []
+    back = sum(plan.count("restored") for plan in plans)
+    gone = [each for plan in plans for each in plan.planned if each.status == "orphan"]
+    kept_or_droppeds = (
+        [f"{back:,} partitions come back as they once were, without work"] if back else []
+    )
     if gone:
         rows = sum(each.rows for each in gone)
-        told = f"{len(gone):,} partitions ({rows:,} rows) whose name is gone would be dropped"
-        found.append(told)
-    return found
+        message = f"{len(gone):,} partitions ({rows:,} rows) whose name is gone would be dropped"
+        kept_or_droppeds.append(message)
+    return kept_or_droppeds
 
 
 def _not_counted(plans: list[TablePlan]) -> list[str]:
     """Say what a plan cannot know before labels are written and documents have their topics."""
-    if any(one.table == "topic_assignments" and one.count(*MAKE) for one in plans):
-        told = "topics and documents that only the run finds are not counted"
-        less = any(one.count("maybe") for one in plans)
-        return [told + (", and what it finds to be as it was is not made" if less else "")]
-    if any(one.table == "topic_labels" and one.count(*MAKE) for one in plans) or any(
-        one.table == "topics" and one.count("missing") for one in plans
+    if any(plan.table == "topic_assignments" and plan.count(*MAKE) for plan in plans):
+        literal = "topics and documents that only the run finds are not counted"
+        less = any(plan.count("maybe") for plan in plans)
+        return [literal + (", and what it finds to be as it was is not made" if less else "")]
+    if any(plan.table == "topic_labels" and plan.count(*MAKE) for plan in plans) or any(
+        plan.table == "topics" and plan.count("missing") for plan in plans
     ):
         return ["cells that only the run finds are not counted"]
     return []

@@ -46,15 +46,15 @@ def lint(
         problems = lint_templates(texts, corpora=corpora_in_use(snapshot))
         idle = list_idle(texts, corpora=corpora_in_use(snapshot))
         if as_json:
-            listed = [one._asdict() for one in problems]
+            listed = [problem._asdict() for problem in problems]
             print_json({"templates": sorted(texts), "problems": listed, "idle": idle})
         else:
             screen = Screen(wide=wide)
             for file in idle:
-                told = f"{file}: has no cells, since it asks for passages and there is no corpus"
-                screen.say(told, indent=INDENT)
-            for one in problems:
-                screen.say(f"{one.file}: {one.rule}: {one.told}", indent=INDENT)
+                message = f"{file}: has no cells, since it asks for passages and there is no corpus"
+                screen.say(message, indent=INDENT)
+            for problem in problems:
+                screen.say(f"{problem.file}: {problem.rule}: {problem.told}", indent=INDENT)
             screen.say(f"{len(texts)} templates, {len(problems)} problems")
         return FAILED if problems else 0
 
@@ -108,13 +108,15 @@ def diff(
         from cosmo_assets.pipeline.prompts.previews import compare_templates, to_json  # noqa: PLC0415
 
         changes = [
-            one for one in compare_templates(load_snapshot(), styles or ()) if one.change != "same"
+            template
+            for template in compare_templates(load_snapshot(), styles or ())
+            if template.change != "same"
         ]
         if as_json:
-            print_json({"changes": [to_json(one) for one in changes]})
+            print_json({"changes": [to_json(change) for change in changes]})
         screen = Screen(wide=wide)
-        for one in () if as_json else changes:
-            _show(one, screen)
+        for change in () if as_json else changes:
+            _show(change, screen)
         if not changes and not as_json:
             screen.say("no template differs from what the lake's cells were made with")
         return 0
@@ -124,12 +126,14 @@ def diff(
 
 def _show(change: Change, screen: Screen) -> None:
     """Print one style's change."""
-    told = f"{change.touched_cells:,} of {change.cells:,} cells and "
-    told += f"{change.touched_prompts:,} of {change.prompts:,} prompts"
-    told += " would be others"
+    message = f"{change.touched_cells:,} of {change.cells:,} cells and "
+    message += f"{change.touched_prompts:,} of {change.prompts:,} prompts"
+    message += " would be others"
     if change.added_prompts:
-        told += f", {change.added_cells:,} cells and {change.added_prompts:,} prompts would be new"
-    screen.say(f"── {change.style}: {change.change}; {told}", indent=INDENT)
+        message += (
+            f", {change.added_cells:,} cells and {change.added_prompts:,} prompts would be new"
+        )
+    screen.say(f"── {change.style}: {change.change}; {message}", indent=INDENT)
     for key, was, now in change.settings:
         screen.say(f"{key}: {was!r} → {now!r}", indent=INDENT)
     if change.words:

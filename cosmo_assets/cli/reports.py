@@ -49,10 +49,10 @@ DESCENDANT_COLUMNS = (
 )
 
 
-def show_reports(found: Mapping[str, pl.DataFrame], screen: Screen) -> None:
+def show_reports(reports: Mapping[str, pl.DataFrame], screen: Screen) -> None:
     """Print reports, which are named by their titles."""
     from cosmo_assets.pipeline.reports import REPORTS  # noqa: PLC0415 - opens the warehouse
 
     columns = {title: REPORT_COLUMNS.get(name, ()) for name, (_, title, _) in REPORTS.items()}
-    for title, frame in found.items():
+    for title, frame in reports.items():
         screen.show(frame_table(title, frame, columns.get(title, ())))

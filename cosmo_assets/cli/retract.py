@@ -81,13 +81,13 @@ def _retract(given: dict[str, str | None], *, yes: bool, as_json: bool, wide: bo
     sure = yes or (not as_json and _is_sure([name for _, name in targets]))
     reports = retract(snapshot, targets, redact=redact_events) if sure else []
     if as_json:
-        told = [one._asdict() for one in reports]
-        print_json({"retract": targets, **listing, "done": sure, "reports": told})
+        message = [report._asdict() for report in reports]
+        print_json({"retract": targets, **listing, "done": sure, "reports": message})
     elif sure:
         _show(reports, screen)
     else:
         screen.say("Nothing is retracted yet: --yes does it.")
-    return FAILED if any(one.failed for one in reports) else 0
+    return FAILED if any(report.failed for report in reports) else 0
 
 
 def _is_sure(names: list[str]) -> bool:
@@ -112,8 +112,8 @@ def _finish(*, as_json: bool, wide: bool) -> int:
     reports = finish(snapshot, redact=redact_events)
     known = list_retractions(snapshot.lake)
     if as_json:
-        print_json({"retractions": known, "reports": [one._asdict() for one in reports]})
-        return FAILED if any(one.failed for one in reports) else 0
+        print_json({"retractions": known, "reports": [report._asdict() for report in reports]})
+        return FAILED if any(report.failed for report in reports) else 0
     screen = Screen(wide=wide)
     _show(reports, screen)
     if known:
@@ -122,7 +122,7 @@ def _finish(*, as_json: bool, wide: bool) -> int:
         screen.show(frame_table("Retracted", pl.DataFrame(known), RETRACTION_COLUMNS))
     else:
         screen.say("Nothing was ever retracted.")
-    return FAILED if any(one.failed for one in reports) else 0
+    return FAILED if any(report.failed for report in reports) else 0
 
 
 def finish_begun(*, quiet: bool) -> None:
@@ -138,8 +138,8 @@ def finish_begun(*, quiet: bool) -> None:
 
 
 def _show(reports: list[Report], screen: Screen) -> None:
-    for one in reports:
-        _show_retraction(one, screen)
+    for report in reports:
+        _show_retraction(report, screen)
 
 
 def _show_descendants(listing: Mapping[str, Any], screen: Screen) -> None:
@@ -150,21 +150,21 @@ def _show_descendants(listing: Mapping[str, Any], screen: Screen) -> None:
     from cosmo_assets.cli.tables import frame_table  # noqa: PLC0415
 
     rows: list[dict[str, object]] = []
-    for table, found in listing["tables"].items():
-        names = ["/".join(map(str, row.values())) for row in found["rows"][:NAMES_SHOWN]]
-        more = len(found["rows"]) - len(names)
-        told = ", ".join(names) + (f", … and {more:,} more" if more else "")
-        others = found["in_other_versions"]
-        rows.append({"asset": table, "rows": len(found["rows"]), "older": others, "which": told})
+    for table, item in listing["tables"].items():
+        names = ["/".join(map(str, row.values())) for row in item["rows"][:NAMES_SHOWN]]
+        more = len(item["rows"]) - len(names)
+        message = ", ".join(names) + (f", … and {more:,} more" if more else "")
+        others = item["in_other_versions"]
+        rows.append({"asset": table, "rows": len(item["rows"]), "older": others, "which": message})
     if rows:
         screen.show(frame_table("Descendants", pl.DataFrame(rows), DESCENDANT_COLUMNS))
-    told = f"{listing['versions']:,} versions in the lake hold such rows, on any branch"
-    told += f"; {listing['rejected']:,} rejected partitions" if listing["rejected"] else ""
-    screen.say(told, indent=2)
+    message = f"{listing['versions']:,} versions in the lake hold such rows, on any branch"
+    message += f"; {listing['rejected']:,} rejected partitions" if listing["rejected"] else ""
+    screen.say(message, indent=2)
     for table, names in listing["marked"].items():
         if names:
-            told = f"{table} built on them, to be marked: {', '.join(names)}"
-            screen.say(told, indent=2)
+            message = f"{table} built on them, to be marked: {', '.join(names)}"
+            screen.say(message, indent=2)
 
 
 def _show_retraction(one: Report, screen: Screen) -> None:
@@ -188,12 +188,12 @@ def _show_retraction(one: Report, screen: Screen) -> None:
         what = ", ".join(" ".join(target) for target in report["targets"])
         frame = pl.DataFrame(rows).rename(titles)
         screen.show(frame_table(f"Retracted: {what}", frame, columns))
-    told = f"{report['versions']:,} versions removed from disk and from every branch, "
-    told += f"{report['replies']:,} replies from the ledger"
-    screen.say(told, indent=2)
+    message = f"{report['versions']:,} versions removed from disk and from every branch, "
+    message += f"{report['replies']:,} replies from the ledger"
+    screen.say(message, indent=2)
     for table, names in report["marked"].items():
         if names:
-            told = f"{table} marked as built on retracted data: {', '.join(names)}"
-            screen.say(told, indent=2)
+            message = f"{table} marked as built on retracted data: {', '.join(names)}"
+            screen.say(message, indent=2)
     for name, error in report["failed"].items():
         typer.echo(f"failed {name}: {error}", err=True)

@@ -88,12 +88,14 @@ def frame_table(
     title: str, frame: pl.DataFrame, columns: Sequence[Column] = (), *, note: str = ""
 ) -> TextTable:
     """Take a frame for a table. Columns that nobody declared are the first to be left out."""
-    declared = {one.head: one for one in columns}
-    found: list[Column] = []
+    declared = {column.head: column for column in columns}
+    frame_tables: list[Column] = []
     for name, dtype in frame.schema.items():
         align = "right" if dtype.is_numeric() else "left"
-        found.append(declared.get(name) or Column(name, UNRANKED, align, prose=align == "left"))
-    return TextTable(title, found, frame.rows(), note=note)
+        frame_tables.append(
+            declared.get(name) or Column(name, UNRANKED, align, prose=align == "left")
+        )
+    return TextTable(title, frame_tables, frame.rows(), note=note)
 
 
 def cell_text(value: object) -> str:
@@ -138,7 +140,7 @@ def lay_out(table: TextTable, width: int | None) -> Layout | None:
         if table.columns[at].prose:
             widths[at] = min(sizes[at].full, taken + room)
             room -= widths[at] - taken
-    left_out = tuple(one.head for at, one in enumerate(table.columns) if at not in widths)
+    left_out = tuple(column.head for at, column in enumerate(table.columns) if at not in widths)
     return Layout(dict(sorted(widths.items())), left_out)
 
 
@@ -197,8 +199,10 @@ def draw(table: TextTable, layout: Layout) -> Grid:
         collapse_padding=True,
     )
     for at, width in layout.widths.items():
-        one = table.columns[at]
-        grid.add_column(Text(one.head), justify=one.align, width=width, style=one.shade or None)
+        column = table.columns[at]
+        grid.add_column(
+            Text(column.head), justify=column.align, width=width, style=column.shade or None
+        )
     for place, row in enumerate(table.rows):
         if place in table.sections:
             grid.add_section()
@@ -232,8 +236,8 @@ class Screen:
             width = sum(layout.widths.values()) + GAP * len(layout.widths)
             Console(stderr=self._stderr, width=width).print(draw(table, layout))
             if layout.left_out:
-                told = f"left out: {', '.join(layout.left_out)}; --wide shows all"
-                self.say(told, shade="dim")
+                message = f"left out: {', '.join(layout.left_out)}; --wide shows all"
+                self.say(message, shade="dim")
         if table.note:
             self.say(table.note, shade="dim")
         self.say("")
@@ -262,12 +266,12 @@ def wrap(line: str, width: int, *, indent: int = 0) -> list[str]:
         width: characters of a line.
         indent: characters that all lines but the first stand further in.
     """
-    found: list[str] = []
+    wraps: list[str] = []
     now = ""
     for space, word in re.findall(r"(\s*)(\S+)", line):
         if now.strip() and cell_len(now + space + word) > width:
-            found.append(now)
+            wraps.append(now)
             now = " " * indent + word
         else:
             now += space + word
-    return [*found, now]
+    return [*wraps, now]

@@ -144,9 +144,9 @@ def _origin(problem: Mapping[str, Any], origins: Mapping[tuple[str, ...], str], 
         path = tuple(str(problem["msg"]).removeprefix("Value error, ").split(":")[0].split("."))
     # a section that is unknown, or wrong as a whole, is told where a key of it was set
     below = problem["type"] in {"value_error", "extra_forbidden"}
-    for at, told in reversed(list(origins.items())):
+    for at, message in reversed(list(origins.items())):
         if path[: len(at)] == at or (below and at[: len(path)] == path):
-            return told
+            return message
     return file
 
 

@@ -422,8 +422,8 @@ class Config(Settings):
             except ValidationError as error:
                 problem = error.errors()[0]
                 where = ".".join(["models", name, *map(str, problem["loc"])])
-                told = str(problem["msg"]).removeprefix("Value error, ")
-                msg = f"{where}: {told}; an entry sets keys of generator"
+                message = str(problem["msg"]).removeprefix("Value error, ")
+                msg = f"{where}: {message}; an entry sets keys of generator"
                 raise ValueError(msg) from None
         return self
 

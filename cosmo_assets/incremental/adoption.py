@@ -87,27 +87,27 @@ def adopt(
         snapshot.forget(table.name)
         snapshot.lake.sweep_drafts(beside(table.name))
         stale, others = _find(snapshot, table)
-        told = {name: _tell(snapshot, table, one) for name, one in stale.items()}
-        found = Adoption(table.name, tuple(dict.fromkeys(told.values())), len(stale), others)
+        message = {name: _tell(snapshot, table, entry) for name, entry in stale.items()}
+        adoption = Adoption(table.name, tuple(dict.fromkeys(message.values())), len(stale), others)
         if not stale:
-            return found
+            return adoption
         chosen = _choose(table, stale, sample)
-        rows = {name: one.build_record.rows for name, one in stale.items()}
-        plan = [Planned(name, "stale", (told[name],), rows[name]) for name in stale]
+        rows = {name: entry.build_record.rows for name, entry in stale.items()}
+        plan = [Planned(name, "stale", (message[name],), rows[name]) for name in stale]
         expected = TablePlan(table.name, 0, 0, 0, tuple(plan))
         selection = tell_selection([table.name], [], force=False)
         with recording(snapshot, [expected], selection=selection, by="cosmo adopt") as record:
             differing = _compare(snapshot, table, {name: stale[name] for name in chosen}, say)
             if not differing:
-                _take(snapshot, table, stale, told)
+                _take(snapshot, table, stale, message)
             failed = 1 if differing else 0
             record.note(table, [], runs=[], failed=failed, finished=not differing)
-        return dataclasses.replace(found, compared=len(chosen), differing=differing)
+        return dataclasses.replace(adoption, compared=len(chosen), differing=differing)
 
 
 def _find(snapshot: Snapshot, table: Table) -> tuple[dict[str, _Stale], int]:
     """List what is stale by its code alone, and count what is by more."""
-    found: dict[str, _Stale] = {}
+    stale: dict[str, _Stale] = {}
     others = 0
     records = snapshot.records(table.name)
     for name in snapshot.partitions(table.by):
@@ -115,14 +115,14 @@ def _find(snapshot: Snapshot, table: Table) -> tuple[dict[str, _Stale], int]:
         if build_record is None or provenance is None or build_record.provenance == provenance:
             continue
         if dataclasses.replace(build_record.provenance, code=provenance.code) == provenance:
-            found[name] = _Stale(build_record, provenance)
+            stale[name] = _Stale(build_record, provenance)
         else:
             others += 1
-    return found, others
+    return stale, others
 
 
-def _tell(snapshot: Snapshot, table: Table, one: _Stale) -> str:
-    (difference,) = snapshot.differences(table, one.build_record.provenance, one.provenance)
+def _tell(snapshot: Snapshot, table: Table, stale: _Stale) -> str:
+    (difference,) = snapshot.differences(table, stale.build_record.provenance, stale.provenance)
     return str(difference)
 
 
@@ -131,27 +131,29 @@ def _choose(table: Table, stale: Mapping[str, _Stale], sample: int | None) -> li
     if sample is None:
         return list(stale)
     by_code: dict[str, list[str]] = {}
-    for name, one in stale.items():
-        by_code.setdefault(one.build_record.provenance.code, []).append(name)
-    found: set[str] = set()
+    for name, entry in stale.items():
+        by_code.setdefault(entry.build_record.provenance.code, []).append(name)
+    results: set[str] = set()
     for code, names in by_code.items():
-        found.update(sorted(names, key=lambda name: share_of(table.name, code, name))[:sample])
-    return [name for name in stale if name in found]
+        results.update(sorted(names, key=lambda name: share_of(table.name, code, name))[:sample])
+    return [name for name in stale if name in results]
 
 
 def _compare(
     snapshot: Snapshot, table: Table, chosen: Mapping[str, _Stale], say: Callable[[int, int], None]
 ) -> Differing | None:
     """Make partitions anew until one differs."""
-    context = open_context(table, snapshot, {name: one.provenance for name, one in chosen.items()})
+    context = open_context(
+        table, snapshot, {name: stale.provenance for name, stale in chosen.items()}
+    )
     left = dict.fromkeys(chosen)
     try:
         with snapshot.graph.accounts.closed(NOTHING_ASKED):
             for name, made in _made(context):
                 left.pop(name)
-                told = _differences(snapshot, table, name, chosen[name].build_record, made)
-                if told:
-                    return Differing(name, tuple(told))
+                lines = _differences(snapshot, table, name, chosen[name].build_record, made)
+                if lines:
+                    return Differing(name, tuple(lines))
                 say(len(chosen) - len(left), len(chosen))
     except CosmoError as error:
         at = next(iter(left), "")
@@ -180,18 +182,18 @@ def _differences(
     """Say how a partition differs from what the lake has; nothing where it does not."""
     facets = facets_of(table, made.rows) if table.facet else {}
     version = version_of(table, made)
-    found = _differing_facts(build_record.facts, made.facts)
+    differences = _differing_facts(build_record.facts, made.facts)
     if version == build_record.version and facets == build_record.facets:
-        return found
+        return differences
     if not build_record.version.startswith(rows_digest(made.rows, key=table.key)):
         kept = (
             snapshot.lake.scan(table.name, {partition: build_record.version})
             .drop("partition")
             .collect()
         )
-        found += _differing_rows(kept, made.rows, table.key)
-    found += _differing_files(snapshot, table, partition, build_record, made)
-    return found or [f"its version, {build_record.version} in the lake and {version} anew"]
+        differences += _differing_rows(kept, made.rows, table.key)
+    differences += _differing_files(snapshot, table, partition, build_record, made)
+    return differences or [f"its version, {build_record.version} in the lake and {version} anew"]
 
 
 def _differing_facts(kept: Mapping[str, Any], made: Mapping[str, Any]) -> list[str]:
@@ -207,31 +209,33 @@ def _differing_facts(kept: Mapping[str, Any], made: Mapping[str, Any]) -> list[s
 def _differing_rows(kept: pl.DataFrame, made: pl.DataFrame, key: Sequence[str]) -> list[str]:
     """Say in which columns rows differ, and by their keys which."""
     keys = list(key)
-    found: list[str] = []
+    differing_rows: list[str] = []
     for name in dict.fromkeys([*kept.columns, *made.columns]):
         old, new = kept.schema.get(name), made.schema.get(name)
         if old != new:
-            found.append(f"column {name}: {old} in the lake and {new} anew")
-    if found:
-        return found
-    for told, one, other in (("gone", kept, made), ("new", made, kept)):
-        rows = one.join(other, on=keys, how="anti", nulls_equal=True)
+            differing_rows.append(f"column {name}: {old} in the lake and {new} anew")
+    if differing_rows:
+        return differing_rows
+    for message, frame, other in (("gone", kept, made), ("new", made, kept)):
+        rows = frame.join(other, on=keys, how="anti", nulls_equal=True)
         if not rows.is_empty():
-            found.append(f"{rows.height} rows are {told}: {_named(rows, keys)}")
+            differing_rows.append(f"{rows.height} rows are {message}: {_named(rows, keys)}")
     both = kept.join(made, on=keys, suffix=" anew", nulls_equal=True)
     for column in kept.columns:
         if column not in keys:
             rows = both.filter(~both[column].eq_missing(both[f"{column} anew"]))
             if not rows.is_empty():
-                found.append(f"column {column} differs in {rows.height} rows: {_named(rows, keys)}")
-    return found
+                differing_rows.append(
+                    f"column {column} differs in {rows.height} rows: {_named(rows, keys)}"
+                )
+    return differing_rows
 
 
 def _named(rows: pl.DataFrame, keys: list[str]) -> str:
     """Name rows by their keys, the first few of them."""
     first = rows.select(keys).sort(keys).head(KEYS_TOLD)
-    told = ", ".join("/".join(str(value) for value in row) for row in first.iter_rows())
-    return f"{told}, …" if rows.height > KEYS_TOLD else told
+    message = ", ".join("/".join(str(value) for value in row) for row in first.iter_rows())
+    return f"{message}, …" if rows.height > KEYS_TOLD else message
 
 
 def _differing_files(
@@ -250,16 +254,16 @@ def _differing_files(
 
 
 def _take(
-    snapshot: Snapshot, table: Table, stale: Mapping[str, _Stale], told: Mapping[str, str]
+    snapshot: Snapshot, table: Table, stale: Mapping[str, _Stale], messages: Mapping[str, str]
 ) -> None:
     """Record of each partition that the code there is now makes it, all in one transaction."""
     code = snapshot.codes.of(table)
     snapshot.lake.catalog.remember_code(code.name, code.to_json())
     records = {
         name: dataclasses.replace(
-            one.build_record, provenance=one.provenance, because=(f"adopted: {told[name]}",)
+            entry.build_record, provenance=entry.provenance, because=(f"adopted: {messages[name]}",)
         )
-        for name, one in stale.items()
+        for name, entry in stale.items()
     }
     snapshot.lake.set_current(table.name, records)
     note_failures(snapshot.lake, table.name, mended=records, failed={})

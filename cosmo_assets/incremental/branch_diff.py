@@ -136,7 +136,10 @@ def _by_table(both: pl.DataFrame) -> pl.DataFrame:
     return (
         both.group_by("table")
         .agg(
-            *((pl.col("change") == one).sum().alias(one.replace(" ", "_")) for one in changes),
+            *(
+                (pl.col("change") == change).sum().alias(change.replace(" ", "_"))
+                for change in changes
+            ),
             pl.col("rows_a", "rows_b").sum(),
         )
         .sort("table")
@@ -152,10 +155,12 @@ def _made_with(both: pl.DataFrame) -> pl.DataFrame:
     )
     rows = [
         (key, table, was, now, count)
-        for table, one, other, count in pairs.iter_rows()  # one a kind of difference
-        for key, was, now in changes(dict(leaves(json.loads(one))), dict(leaves(json.loads(other))))
+        for table, item, other, count in pairs.iter_rows()  # one a kind of difference
+        for key, was, now in changes(
+            dict(leaves(json.loads(item))), dict(leaves(json.loads(other)))
+        )
     ]
     keys = [name for name in SETTINGS if name != "partitions"]
-    found = pl.DataFrame(rows, schema=SETTINGS, orient="row")
+    results = pl.DataFrame(rows, schema=SETTINGS, orient="row")
     order = pl.col("where").cast(both.schema["table"])
-    return found.group_by(keys).agg(pl.col("partitions").sum()).sort(order, "setting", "a", "b")
+    return results.group_by(keys).agg(pl.col("partitions").sum()).sort(order, "setting", "a", "b")

@@ -127,39 +127,39 @@ class Branches:
     def list(self) -> list[Line]:
         """List all branches, the main one first."""
         now, main = self.lake.branch, self._pointers(MAIN)
-        found = [Line(MAIN, now == MAIN, "", {}, 0)]
+        lines = [Line(MAIN, now == MAIN, "", {}, 0)]
         for name, branch in self.lake.catalog.branches().items():
             differing = count_differing(main, self._pointers(name))
-            found.append(Line(name, now == name, branch.parent, branch.settings, differing))
-        return found
+            lines.append(Line(name, now == name, branch.parent, branch.settings, differing))
+        return lines
 
     def _pointers(self, name: str) -> pl.DataFrame:
         return pointers(self.graph, self.lake, name)
 
     def _unwritten(self, branch: Branch) -> dict[str, str]:
         """List the settings of a branch that the configuration file alone does not say."""
-        listings = (self.settings_of(one, variables=False) for one in (None, branch))
+        listings = (self.settings_of(entry, variables=False) for entry in (None, branch))
         changed = [f"{key}." for key, _, _ in changes(*listings)]
         return {
             key: value
             for key, value in branch.settings.items()
-            if any(one.startswith(f"{key}.") for one in changed)
+            if any(name.startswith(f"{key}.") for name in changed)
         }
 
 
 def read_settings(given: Iterable[str]) -> dict[str, str]:
     """Read ``generator.model=x`` words. Raises BadInputError for any other."""
-    found: dict[str, str] = {}
+    settings: dict[str, str] = {}
     for word in given:
         key, equals, value = word.partition("=")
         if not equals or not key:
             msg = f"--set {word!r}: write key=value, as in generator.model=x"
             raise BadInputError(msg)
-        if key in found:
-            msg = f"--set {word!r}: {key} is set to {found[key]!r} already; give it once"
+        if key in settings:
+            msg = f"--set {word!r}: {key} is set to {settings[key]!r} already; give it once"
             raise BadInputError(msg)
-        found[key] = value
-    return found
+        settings[key] = value
+    return settings
 
 
 @contextlib.contextmanager

@@ -125,9 +125,11 @@ def tell_differences(
     """Say what is not as it was, in a line: of what is new "never made", of the same "forced"."""
     if record is None:
         return "never made"
-    found = [str(one) for one in snapshot.differences(table, record.provenance, provenance)]
-    more = f"; … and {len(found) - WHY} more" if len(found) > WHY else ""
-    return "; ".join(found[:WHY]) + more if found else FORCED
+    differences = [
+        str(difference) for difference in snapshot.differences(table, record.provenance, provenance)
+    ]
+    more = f"; … and {len(differences) - WHY} more" if len(differences) > WHY else ""
+    return "; ".join(differences[:WHY]) + more if differences else FORCED
 
 
 def _kept(partition: str, record: BuildRecord, fate: Fate, why: str) -> Outcome:
@@ -255,16 +257,16 @@ def _publish(
             table, {partition: made.rows for partition, made, _ in pending}, snapshot
         )
         for partition, made, seconds in pending:
-            found = tuple(check_results[partition])
+            results = tuple(check_results[partition])
             folder = _lay_out(table, partition, made, snapshot)
-            if not all(one.passed for one in found):
+            if not all(result.passed for result in results):
                 snapshot.lake.reject(folder, table.name, partition)
-                outcomes.append(_rejected(table, partition, found))
+                outcomes.append(_rejected(table, partition, results))
                 continue
             cost = {"seconds": round(seconds, 4), **made.cost}
             record = _record(table, made, wanted[partition], cost, why[partition].because)
             drafts.append(Draft(folder, partition, record))
-            outcomes.append(_made(partition, made, record, found, why[partition].told))
+            outcomes.append(_made(partition, made, record, results, why[partition].told))
         if drafts:
             code = snapshot.codes.of(table)
             snapshot.lake.catalog.remember_code(code.name, code.to_json())
@@ -274,7 +276,11 @@ def _publish(
 
 
 def _rejected(table: Table, partition: str, check_results: tuple[CheckResult, ...]) -> Outcome:
-    error = "; ".join(f"check {one.rule}: {one.told}" for one in check_results if not one.passed)
+    error = "; ".join(
+        f"check {check_result.rule}: {check_result.told}"
+        for check_result in check_results
+        if not check_result.passed
+    )
     error += f"; the rows are in the lake under rejected/{table.name}"
     return Outcome(partition, "rejected", error=error, check_results=check_results)
 

@@ -34,11 +34,13 @@ class CheckResult:
 
 def rules(graph: Graph, table: Table) -> dict[str, str]:
     """List the table's checks: rule → what it asserts."""
-    found = {CONTRACT: f"columns, types, key {', '.join(table.key)}, no missing key, rows"}
-    found |= {rule: model.about for rule, model in checks_of(graph).get(table.name, {}).items()}
+    results = {CONTRACT: f"columns, types, key {', '.join(table.key)}, no missing key, rows"}
+    results |= {rule: model.about for rule, model in checks_of(graph).get(table.name, {}).items()}
     if suite := suites_of(graph).get(table.name):
-        found[SUITE] = "; ".join(f"{one['column']}: {one['type']}" for one in suite.expectations)
-    return found
+        results[SUITE] = "; ".join(
+            f"{expectation['column']}: {expectation['type']}" for expectation in suite.expectations
+        )
+    return results
 
 
 def run_checks(
@@ -81,8 +83,8 @@ def _check_result(rule: str, bad: pl.DataFrame | None) -> CheckResult:
     if bad is None:
         return CheckResult(rule, passed=True)
     first = bad.drop("partition").head(3).to_dicts()
-    told = f"{bad.height} bad rows, first: {str(first)[:600]}"
-    return CheckResult(rule, passed=False, told=told, bad_rows=bad.height)
+    message = f"{bad.height} bad rows, first: {str(first)[:600]}"
+    return CheckResult(rule, passed=False, told=message, bad_rows=bad.height)
 
 
 def _contract(table: Table, rows: pl.DataFrame) -> CheckResult:
@@ -103,8 +105,8 @@ def _contract(table: Table, rows: pl.DataFrame) -> CheckResult:
         return CheckResult(CONTRACT, passed=False, told=f"{absent} missing keys", bad_rows=absent)
     if twice := int(keys.is_duplicated().sum()):
         first = keys.filter(keys.is_duplicated()).row(0)
-        told = f"key {', '.join(table.key)} repeats in {twice} rows, first {first}"
-        return CheckResult(CONTRACT, passed=False, told=told, bad_rows=twice)
+        message = f"key {', '.join(table.key)} repeats in {twice} rows, first {first}"
+        return CheckResult(CONTRACT, passed=False, told=message, bad_rows=twice)
     return CheckResult(CONTRACT, passed=True)
 
 

@@ -24,34 +24,34 @@ def tell_code(old: Code | None, new: Code, *, names: tuple[str, str]) -> str:
     """
     if old is None:
         return f"{names[0]} → {names[1]}"
-    found = _definitions(old.parts, new.parts)
-    if old.libraries or not found:  # else nobody remembers by which of them it was made
-        found += _libraries(old.libraries, new.libraries)
-    found = found or [LINKS]
-    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-    return ", ".join(found[:SHOWN]) + more
+    codes = _definitions(old.parts, new.parts)
+    if old.libraries or not codes:  # else nobody remembers by which of them it was made
+        codes += _libraries(old.libraries, new.libraries)
+    codes = codes or [LINKS]
+    more = f" and {len(codes) - SHOWN} more" if len(codes) > SHOWN else ""
+    return ", ".join(codes[:SHOWN]) + more
 
 
 def _definitions(old: Iterable[Part], new: Iterable[Part]) -> list[str]:
     """List definitions that changed, came or went; one that only moved did none of these."""
-    was = Counter((one.name, one.digest) for one in old)
-    now = Counter((one.name, one.digest) for one in new)
+    was = Counter((part.name, part.digest) for part in old)
+    now = Counter((part.name, part.digest) for part in new)
     gone = _left(old, was - now)
     come = _left(new, now - was)
-    found: list[str] = []
-    for at, one in list(come.items()):
-        before = at if at in gone else next((b for b in gone if b[0] == one.name), None)
+    definitions: list[str] = []
+    for at, part in list(come.items()):
+        before = at if at in gone else next((b for b in gone if b[0] == part.name), None)
         if before:
             del gone[before], come[at]
-            found.append(f"{_named(one)} changed")
-    found += [f"{_named(one)} is new" for one in come.values()]
-    found += [f"{_named(one)} is gone" for one in gone.values()]
-    return sorted(found)
+            definitions.append(f"{_named(part)} changed")
+    definitions += [f"{_named(part)} is new" for part in come.values()]
+    definitions += [f"{_named(part)} is gone" for part in gone.values()]
+    return sorted(definitions)
 
 
 def _left(parts: Iterable[Part], wanted: Counter[tuple[str, str]]) -> dict[tuple[str, str], Part]:
     """Return the parts that only one side has, by name and path."""
-    return {(one.name, one.path): one for one in parts if wanted[one.name, one.digest] > 0}
+    return {(part.name, part.path): part for part in parts if wanted[part.name, part.digest] > 0}
 
 
 def _named(part: Part) -> str:

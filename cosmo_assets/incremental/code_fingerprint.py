@@ -55,7 +55,7 @@ class Code(NamedTuple):
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``from_json`` reads."""
-        parts = [list(one) for one in self.parts]
+        parts = [list(part) for part in self.parts]
         return {
             "fingerprint": self.fingerprint,
             "libraries": dict(self.libraries),
@@ -65,7 +65,7 @@ class Code(NamedTuple):
     @classmethod
     def from_json(cls, tree: Mapping[str, Any]) -> Code:
         """Read it back."""
-        parts = tuple(Part(*one) for one in tree["parts"])
+        parts = tuple(Part(*item) for item in tree["parts"])
         return cls(tree["fingerprint"], parts, tree.get("libraries", {}))
 
 
@@ -112,10 +112,10 @@ class Codes:
 
     def of(self, table: Table) -> Code:
         """Return a table's code."""
-        found = self._of.get(id(table))
-        if found is None:
-            found = self._of[id(table)] = (table, self._work_out(table))
-        return found[1]
+        results = self._of.get(id(table))
+        if results is None:
+            results = self._of[id(table)] = (table, self._work_out(table))
+        return results[1]
 
     def reached(self, table: Table) -> Reached:
         """Return what a table's step reaches."""
@@ -151,20 +151,20 @@ class Codes:
         own = [Part(COLUMNS, "", digest([columns, list(table.key), table.facet]))]
         own += [Part(QUERY, "", table.query)] if table.query else []
         linked = sorted(self._linked(node, reached) for node in reached.nodes)
-        fingerprint = digest([linked, [[one.name, one.digest] for one in own]])
+        fingerprint = digest([linked, [[part.name, part.digest] for part in own]])
         libraries = {name: self._version_of(name) for name in sorted(table.libraries)}
         return Code(fingerprint, (*own, *sorted(parts)), libraries)
 
     def _linked(self, node: Node, reached: Reached) -> list[Any]:
         """Name a definition with what it refers to: two that change places are told apart."""
         written = reached.nodes[node]
-        found = {
+        links = {
             (target.name, reached.nodes[target].digest)
             for ref in written.refs
             for target in self.reach.resolve(node.module, ref)
             if target in reached.nodes
         }
-        return [node.name, written.digest, *(list(one) for one in sorted(found))]
+        return [node.name, written.digest, *(list(pair) for pair in sorted(links))]
 
     def _roots(self, table: Table) -> list[Node]:
         return [self._root(function) for function in _functions(table.build)]
@@ -184,8 +184,8 @@ class Codes:
 def _functions(build: object) -> Iterator[Callable[..., Any]]:
     """List the functions that a step is made of; of a partial one, those it is given too."""
     if isinstance(build, functools.partial):
-        for one in (build.func, *build.args, *build.keywords.values()):
-            yield from _functions(one)
+        for arg in (build.func, *build.args, *build.keywords.values()):
+            yield from _functions(arg)
     elif inspect.isfunction(build) or inspect.isclass(build):
         yield build
 

@@ -51,8 +51,8 @@ class Reach:
         self.tree = tree
         self.boundary = boundary
         tree.load(boundary.rules)
-        self._plumbing = {one.place for one in boundary.plumbing}
-        self.leads = {node_at(one.at): [*map(node_at, one.to)] for one in boundary.leads}
+        self._plumbing = {plumbing.place for plumbing in boundary.plumbing}
+        self.leads = {node_at(lead.at): [*map(node_at, lead.to)] for lead in boundary.leads}
         self._targets: dict[tuple[str, str], tuple[Node, ...]] = {}
 
     def of(self, roots: Iterable[Node]) -> Reached:
@@ -86,7 +86,7 @@ class Reach:
             return
         first, *rest = names
         if module not in self.tree.paths:
-            if any(one.startswith(f"{module}.") for one in self.tree.paths):  # has no __init__
+            if any(path.startswith(f"{module}.") for path in self.tree.paths):  # has no __init__
                 yield from self._within(f"{module}.{first}", rest, seen)
             return
         facts = self.tree.facts(module)
@@ -127,27 +127,27 @@ class Reach:
     @functools.cached_property
     def subclasses(self) -> dict[Node, list[Node]]:
         """Class → those of ours that are based on it."""
-        found: dict[Node, list[Node]] = {}
-        for module, name, one in self._all():
-            for base in one.bases:
+        nodes: dict[Node, list[Node]] = {}
+        for module, name, definition in self._all():
+            for base in definition.bases:
                 for target in self.resolve(module, base):
-                    found.setdefault(target, []).append(Node(module, name))
-        return found
+                    nodes.setdefault(target, []).append(Node(module, name))
+        return nodes
 
     @functools.cached_property
     def fillers(self) -> dict[Node, list[Node]]:
         """Definition → what is run on import and may change it: statements, decorated functions."""
-        found: dict[Node, list[Node]] = {}
+        nodes: dict[Node, list[Node]] = {}
         for module in self.tree.paths:
             statements = self.tree.facts(module).statements
             for ref in statements.written.refs if statements else ():
                 for target in self.resolve(module, ref):
-                    found.setdefault(target, []).append(Node(module, STATEMENTS))
-        for module, name, one in self._all():
-            for decorator in one.decorators:
+                    nodes.setdefault(target, []).append(Node(module, STATEMENTS))
+        for module, name, definition in self._all():
+            for decorator in definition.decorators:
                 for target in self._behind(module, decorator):
-                    found.setdefault(target, []).append(Node(module, name))
-        return found
+                    nodes.setdefault(target, []).append(Node(module, name))
+        return nodes
 
     def _behind(self, module: str, decorator: str) -> Iterator[Node]:
         """Name what a decorator of ours refers to, and the decorator of an object of ours."""
@@ -162,13 +162,13 @@ class Reach:
 
     def is_pydantic(self, node: Node) -> bool:
         """Whether a class is a model of pydantic's, whose annotations decide what it reads."""
-        one = self.definition(node)
-        if one is None:
+        definition = self.definition(node)
+        if definition is None:
             return False
         return any(
             base.startswith("=pydantic")
             or any(self.is_pydantic(to) for to in self.resolve(node.module, base) if to != node)
-            for base in one.bases
+            for base in definition.bases
         )
 
     def definition(self, node: Node) -> Definition | None:
@@ -177,15 +177,15 @@ class Reach:
         if node.name == STATEMENTS:
             return facts.statements
         name, _, method = node.name.partition(".")
-        found = facts.definitions.get(name)
-        if found is None or not method:
-            return found
-        return Definition(found.methods[method])
+        result = facts.definitions.get(name)
+        if result is None or not method:
+            return result
+        return Definition(result.methods[method])
 
     def _all(self) -> Iterator[tuple[str, str, Definition]]:
         for module in self.tree.paths:
-            for name, one in self.tree.facts(module).definitions.items():
-                yield module, name, one
+            for name, definition in self.tree.facts(module).definitions.items():
+                yield module, name, definition
 
 
 class _Walk:
@@ -211,17 +211,21 @@ class _Walk:
         """Follow what was noted, and all that it leads to."""
         while self._left:
             node, annotated = self._left.pop()
-            one = self._reach.definition(node)
-            if one is None:
+            definition = self._reach.definition(node)
+            if definition is None:
                 continue
             reads = self._reach.is_pydantic(node)
-            written = one.annotated if one.annotated and (annotated or reads) else one.written
+            written = (
+                definition.annotated
+                if definition.annotated and (annotated or reads)
+                else definition.written
+            )
             if self._found.get(node) == written:
                 continue
             self._found[node] = written
             self._follow(node, written, annotated=reads or "pydantic" in written.libraries)
             self._enter(node.module)
-            if one.abstract:
+            if definition.abstract:
                 for each in self._reach.subclasses.get(node, ()):
                     self.add(each)
             for each in self._reach.fillers.get(node, ()):

@@ -77,7 +77,7 @@ def open_context(
 def open_preview(table: Table, snapshot: Snapshot, partitions: Iterable[str]) -> BuildContext:
     """Let a plan read as the build of a table will, whatever partitions it will build."""
     names = tuple(partitions)
-    settings = {name for one in names for name in snapshot.settings(table, one)}
+    settings = {name for entry in names for name in snapshot.settings(table, entry)}
     declared = Declared(table, settings, None)
     return BuildContext(
         table, DeclaredSnapshot(snapshot, declared), names, lambda _done, _of: None, declared

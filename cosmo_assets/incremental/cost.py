@@ -28,7 +28,7 @@ class Forecast:
         if not each or not count:
             return Forecast()
         mean = statistics.fmean(each)
-        squares = sum((one - mean) ** 2 for one in each)
+        squares = sum((number - mean) ** 2 for number in each)
         spread = math.sqrt(squares / (len(each) - 1)) if len(each) > 1 else mean
         half = _of_t(len(each) - 1) * spread * math.sqrt(count + count**2 / len(each))
         return Forecast(mean * count, max(0.0, mean * count - half), mean * count + half)

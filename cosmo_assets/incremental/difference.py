@@ -41,17 +41,19 @@ class State:
     @property
     def reasons(self) -> tuple[str, ...]:
         """Why it is not fresh, a line each."""
-        return tuple(str(one) for one in self.differences) or ((self.note,) if self.note else ())
+        return tuple(str(difference) for difference in self.differences) or (
+            (self.note,) if self.note else ()
+        )
 
 
 def differences(old: Provenance, new: Provenance) -> list[Difference]:
     """List what differs between two provenances, old and new value each."""
     if old == new:
         return []
-    told = f"{old.code} → {new.code}"
-    found = [Difference("code", told, old.code, new.code)] if old.code != new.code else []
+    message = f"{old.code} → {new.code}"
+    results = [Difference("code", message, old.code, new.code)] if old.code != new.code else []
     return [
-        *found,
+        *results,
         *_changes("setting", old.settings, new.settings),
         *_changes("input", old.inputs, new.inputs),
     ]
@@ -61,11 +63,11 @@ def _changes(
     what: What, was: Mapping[str, Any], now: Mapping[str, Any], *, of: str = ""
 ) -> list[Difference]:
     """Compare field by field; what is a mapping on both sides by the fields of that."""
-    found: list[Difference] = []
+    changes: list[Difference] = []
     for name in sorted({*was, *now}):
         old, new = was.get(name, ABSENT), now.get(name, ABSENT)
         if isinstance(old, dict) and isinstance(new, dict):
-            found += _changes(what, old, new, of=f"{of}{name}.")
+            changes += _changes(what, old, new, of=f"{of}{name}.")
         elif old != new:
-            found.append(Difference(what, f"{of}{name}", old, new))
-    return found
+            changes.append(Difference(what, f"{of}{name}", old, new))
+    return changes

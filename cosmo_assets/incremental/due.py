@@ -75,18 +75,18 @@ def find_due(snapshot: Snapshot, *, busy: Collection[str] = (), now: float | Non
         now: seconds since 1970; the machine's clock if it is not given.
     """
     plans = plan_tables(snapshot)
-    if not any(one.planned for one in plans):
+    if not any(plan.planned for plan in plans):
         return Due({}, 0, [], {})
     paid = _paid(snapshot, plans)
     held = _over_budget(snapshot, paid)
-    no_money = {one.why: one.reason for one in held}
-    costly = {(table, one.partition) for table, all_ in paid.items() for one in all_}
+    no_money = {entry.why: entry.reason for entry in held}
+    costly = {(table, planned.partition) for table, all_ in paid.items() for planned in all_}
     saved = snapshot.graph.unsettled(snapshot, time.time() if now is None else now)
     young = {
-        (plan.table, one.partition): saved[plan.table][one.partition]
+        (plan.table, planned.partition): saved[plan.table][planned.partition]
         for plan in plans
-        for one in plan.to_run()
-        if one.partition in saved.get(plan.table, {})
+        for planned in plan.to_run()
+        if planned.partition in saved.get(plan.table, {})
     }
     failures = {table.name: read_failures(snapshot, table) for table in snapshot.graph.tables}
 
@@ -98,18 +98,20 @@ def find_due(snapshot: Snapshot, *, busy: Collection[str] = (), now: float | Non
         return failures[table.name].get(partition)
 
     allowed = plan_tables(snapshot, veto=veto)
-    runs = [(one.table, each) for one in allowed for each in one.planned if each.status in RUN]
+    runs = [(plan.table, each) for plan in allowed for each in plan.planned if each.status in RUN]
     coming = {table for table, _ in runs} | set(busy) | {table for table, _ in young}
     graph = snapshot.graph
-    early = {one.name for one in graph.tables if _reads_a_cut_of(graph, one, coming)} | set(busy)
+    early = {table.name for table in graph.tables if _reads_a_cut_of(graph, table, coming)} | set(
+        busy
+    )
     to_run: dict[str, list[str]] = {}
     for table, each in runs:
         if each.ready and table not in early:
             to_run.setdefault(table, []).append(each.partition)
     failed = {
-        table: sorted(found & {p.partition for p in plan.planned})
+        table: sorted(results & {p.partition for p in plan.planned})
         for plan in plans
-        if (table := plan.table) and (found := set(failures[table]))
+        if (table := plan.table) and (results := set(failures[table]))
     }
     later = len(runs) - sum(len(names) for names in to_run.values())
     failed = {table: names for table, names in failed.items() if names}
@@ -123,14 +125,16 @@ def drop_removed(snapshot: Snapshot) -> int:
     plans = plan_tables(snapshot, graph.up_to(deciding[-1]) if deciding else ())
     coming = {plan.table for plan in plans if plan.to_run()}
     return sum(
-        drop_orphans(snapshot, one) for one in graph.tables if not graph.deciding(one.by) & coming
+        drop_orphans(snapshot, table)
+        for table in graph.tables
+        if not graph.deciding(table.by) & coming
     )
 
 
 def _reads_a_cut_of(graph: Graph, table: Table, coming: Collection[str]) -> bool:
     """Whether a table reads many partitions of a dimension that one of ``coming`` may change."""
     read = (graph.by_name[parent.table] for parent in table.parents if parent.many)
-    return any(graph.deciding(one.by).intersection(coming) for one in read)
+    return any(graph.deciding(table.by).intersection(coming) for table in read)
 
 
 def is_paid(snapshot: Snapshot, table: Table, planned: Planned) -> bool:
@@ -152,28 +156,28 @@ def _paid(snapshot: Snapshot, plans: list[TablePlan]) -> dict[str, list[Planned]
 
 def _paid_of(snapshot: Snapshot, table: Table, planned: list[Planned]) -> list[Planned]:
     """List what costs money. A plan counts a prompt once; all that ask for it pay for it."""
-    paid = {one.partition for one in planned if is_paid(snapshot, table, one)}
-    made = {one.partition for one in planned if one.ready and one.status in MAKE}
+    paid = {entry.partition for entry in planned if is_paid(snapshot, table, entry)}
+    made = {entry.partition for entry in planned if entry.ready and entry.status in MAKE}
     free = made - paid if paid else set[str]()
     while table.calls and free:
-        found = table.calls.estimate(snapshot, sorted(free))
-        asked = {name for name in free if found[name].calls}
+        estimates = table.calls.estimate(snapshot, sorted(free))
+        asked = {name for name in free if estimates[name].calls}
         if not asked:
             break
         paid |= asked
         free -= asked
-    return [one for one in planned if one.partition in paid]
+    return [entry for entry in planned if entry.partition in paid]
 
 
 def _price(snapshot: Snapshot, table: Table, planned: list[Planned]) -> Cost:
     """Forecast what partitions cost if no others run."""
-    ready = [one.partition for one in planned if one.ready]
-    found = table.calls.estimate(snapshot, ready) if table.calls and ready else {}
+    ready = [entry.partition for entry in planned if entry.ready]
+    results = table.calls.estimate(snapshot, ready) if table.calls and ready else {}
     alone = [
-        dataclasses.replace(one, **found[one.partition]._asdict())
-        if one.partition in found
-        else one
-        for one in planned
+        dataclasses.replace(entry, **results[entry.partition]._asdict())
+        if entry.partition in results
+        else entry
+        for entry in planned
     ]
     return price(snapshot, table, alone)
 
@@ -183,8 +187,8 @@ def _over_budget(snapshot: Snapshot, paid: Mapping[str, list[Planned]]) -> list[
     named = snapshot.graph.by_name
     edits: dict[Reasons, dict[str, list[Planned]]] = {}
     for table, planned in paid.items():
-        for one in planned:
-            edits.setdefault(one.why, {}).setdefault(table, []).append(one)
+        for entry in planned:
+            edits.setdefault(entry.why, {}).setdefault(table, []).append(entry)
     costs = {
         why: sum(
             (_price(snapshot, named[t], names) for t, names in tables.items()),
@@ -199,7 +203,7 @@ def _over_budget(snapshot: Snapshot, paid: Mapping[str, list[Planned]]) -> list[
     tokens, money = float(spent.tokens), spent.money
     held: list[OverBudget] = []
     for why, cost in sorted(costs.items(), key=lambda item: (item[1].money.most, item[0])):
-        edit = next((one for one in why if one in over), why[0])
+        edit = next((name for name in why if name in over), why[0])
         reason = over.get(edit) or _exceeds(day, tokens + cost.tokens.most, money + cost.money.most)
         if reason:
             count = sum(len(names) for names in edits[why].values())
@@ -216,10 +220,10 @@ def _too_dear(snapshot: Snapshot, costs: Mapping[Reasons, Cost]) -> dict[str, st
         for edit in why:
             each[edit] = each.get(edit, Cost()) + cost
     limit, _ = snapshot.graph.accounts.limits(snapshot)
-    found = {
+    too_dears = {
         edit: _exceeds(limit, cost.tokens.most, cost.money.most) for edit, cost in each.items()
     }
-    return {edit: reason for edit, reason in found.items() if reason}
+    return {edit: reason for edit, reason in too_dears.items() if reason}
 
 
 def _exceeds(limit: Limit, tokens: float, money: float) -> str | None:

@@ -25,27 +25,29 @@ def explain(snapshot: Snapshot, table: Table, partition: str) -> list[str]:
     live = partition in snapshot.partitions(table.by)
     before = snapshot.graph.up_to(table)
     plans = plan_tables(snapshot, before, only=_line_of(snapshot, table, partition))
-    planned = next((one for one in plans[-1].planned if one.partition == partition), None)
+    planned = next(
+        (planned for planned in plans[-1].planned if planned.partition == partition), None
+    )
     if not live and not planned:
         msg = f"{table.name} has no partition {partition!r}; see `cosmo plan --cells`"
         raise BadInputError(msg)
     status = planned.status if planned else "fresh"
-    told = [f"{status}{_more_of(status, table, partition, live=live)}"]
+    lines = [f"{status}{_more_of(status, table, partition, live=live)}"]
     if live:
-        told += snapshot.state(table, partition).reasons
+        lines += snapshot.state(table, partition).reasons
     if planned:
-        told += [f"began with: {why}" for why in planned.why]
+        lines += [f"began with: {why}" for why in planned.why]
     if record:
-        told += [f"made because {why}" for why in record.because]
-        told += [
+        lines += [f"made because {why}" for why in record.because]
+        lines += [
             f"made from code {record.provenance.code}, version {record.version}, {record.rows} rows"
         ]
-        told += [
+        lines += [
             f"made from input {name}: {value}" for name, value in record.provenance.inputs.items()
         ]
         settings = record.provenance.settings.items()
-        told += [f"made from setting {name}: {value}" for name, value in settings]
-    return told
+        lines += [f"made from setting {name}: {value}" for name, value in settings]
+    return lines
 
 
 def _more_of(status: Word, table: Table, partition: str, *, live: bool) -> str:

@@ -44,7 +44,7 @@ def note_failures(
     with lake.lock(f"{table}.failures"):
         known = _read(lake, table)
         gone = set(mended)
-        now = {name: one for name, one in known.items() if name not in gone} | dict(failed)
+        now = {name: failure for name, failure in known.items() if name not in gone} | dict(failed)
         if now != known:
             write_atomically(
                 lake.root / "failures" / f"{table}.json",
@@ -55,4 +55,4 @@ def note_failures(
 def _read(lake: Lake, table: str) -> dict[str, Failure]:
     path = lake.root / "failures" / f"{table}.json"
     tree = json.loads(path.read_text()) if path.exists() else {}
-    return {name: Failure(*one) for name, one in tree.items()}
+    return {name: Failure(*item) for name, item in tree.items()}

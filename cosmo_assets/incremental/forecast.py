@@ -30,7 +30,7 @@ def price(snapshot: Snapshot, table: Table, planned: Sequence[Planned]) -> Cost:
     money = gpu_hours * prices.gpu_hour
     if table.calls is None:
         return Cost(seconds, gpu_hours, money=money)
-    calls = sum(one.calls for one in planned)
+    calls = sum(entry.calls for entry in planned)
     read, written = (_tokens(snapshot, table, planned, at) for at in (0, 1))
     money += read * (prices.prompt_tokens_million / 1e6)
     money += written * (prices.completion_tokens_million / 1e6)
@@ -38,9 +38,9 @@ def price(snapshot: Snapshot, table: Table, planned: Sequence[Planned]) -> Cost:
 
 
 def _tokens(snapshot: Snapshot, table: Table, planned: Sequence[Planned], at: int) -> Forecast:
-    told = [one for one in planned if one.calls and one.answered]
-    known = (Forecast.of_sum([one[at] for one in each.answered], each.calls) for each in told)
-    calls = sum(one.calls for one in planned if not one.answered)
+    planneds = [entry for entry in planned if entry.calls and entry.answered]
+    known = (Forecast.of_sum([pair[at] for pair in each.answered], each.calls) for each in planneds)
+    calls = sum(entry.calls for entry in planned if not entry.answered)
     return sum(known, forecast_tokens(snapshot, table, calls)[at])
 
 
@@ -50,14 +50,14 @@ def forecast_tokens(snapshot: Snapshot, table: Table, calls: int) -> tuple[Forec
     Without any, say how many they can be.
     """
     assert table.calls is not None
-    found: list[Forecast] = []
+    forecasts: list[Forecast] = []
     most = table.calls.most_tokens
     records = snapshot.records(table.name).values()
     for at, fact in enumerate(table.calls.tokens):
         each = [record.facts[fact] for record in records if fact in record.facts]
         if any(each):
-            found.append(Forecast.of_sum(each, calls))
+            forecasts.append(Forecast.of_sum(each, calls))
         else:
             bound = most(snapshot)[at] * calls
-            found.append(Forecast(bound, 0.0, bound))
-    return found[0], found[1]
+            forecasts.append(Forecast(bound, 0.0, bound))
+    return forecasts[0], forecasts[1]

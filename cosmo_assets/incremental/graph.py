@@ -70,7 +70,7 @@ class Graph:
         codes: Callable[[Path], Codes] = own_codes,
     ) -> None:
         self.tables = tuple(tables)
-        self.dimensions = {one.name: one for one in dimensions}
+        self.dimensions = {dimension.name: dimension for dimension in dimensions}
         self.by_name = {table.name: table for table in self.tables}
         self.accounts = accounts or Accounts()
         self.without = without
@@ -145,7 +145,7 @@ class Graph:
     @cached_property
     def defining(self) -> tuple[str, ...]:
         """The tables whose rows say which keys some dimension has, in pipeline order."""
-        named = {name for one in self.dimensions.values() for name in one.defined_by}
+        named = {name for dimension in self.dimensions.values() for name in dimension.defined_by}
         return tuple(name for name in self.by_name if name in named)
 
     def deciding(self, by: str) -> frozenset[str]:

@@ -42,7 +42,7 @@ class Definition:
     def from_json(cls, tree: dict[str, Any]) -> Definition:
         """Read what ``dataclasses.asdict`` wrote."""
         annotated = tree["annotated"] and Written(**tree["annotated"])
-        methods = {name: Written(**one) for name, one in tree["methods"].items()}
+        methods = {name: Written(**item) for name, item in tree["methods"].items()}
         given = {"written": Written(**tree["written"]), "annotated": annotated, "methods": methods}
         return cls(**{**tree, **given})
 
@@ -60,9 +60,9 @@ class ModuleFacts:
     @classmethod
     def from_json(cls, tree: dict[str, Any]) -> ModuleFacts:
         """Read what ``dataclasses.asdict`` wrote."""
-        found = {name: Definition.from_json(one) for name, one in tree["definitions"].items()}
+        jsons = {name: Definition.from_json(item) for name, item in tree["definitions"].items()}
         statements = tree["statements"] and Definition.from_json(tree["statements"])
-        return cls(**{**tree, "definitions": found, "statements": statements})
+        return cls(**{**tree, "definitions": jsons, "statements": statements})
 
 
 def read_module(text: str, module: str, rules: Rules, *, package: bool = False) -> ModuleFacts:
@@ -100,7 +100,7 @@ def read_module(text: str, module: str, rules: Rules, *, package: bool = False) 
         definitions,
         {name: list(target) for name, target in imports.items()},
         statements,
-        [one for one in stars if rules.is_ours(one)],
+        [star for star in stars if rules.is_ours(star)],
         sorted(_unused(tree, imports, rules)),
     )
 
@@ -141,22 +141,22 @@ def _names_of(node: ast.stmt) -> list[str]:
         return [node.target.id] if isinstance(node.target, ast.Name) else []
     if not isinstance(node, ast.Assign):
         return []
-    found: list[str] = []
+    names: list[str] = []
     for target in node.targets:
         each = target.elts if isinstance(target, ast.Tuple | ast.List) else [target]
-        if not all(isinstance(one, ast.Name) for one in each):
+        if not all(isinstance(node, ast.Name) for node in each):
             return []
-        found += [one.id for one in each if isinstance(one, ast.Name)]
-    return found
+        names += [node.id for node in each if isinstance(node, ast.Name)]
+    return names
 
 
 def _unused(tree: ast.Module, imports: Mapping[str, Target], rules: Rules) -> set[str]:
     """Name modules of ours that are imported under a name that nobody uses."""
-    ours = {name: one for name, one in imports.items() if rules.is_ours(one.module)}
+    ours = {name: target for name, target in imports.items() if rules.is_ours(target.module)}
     if not ours:
         return set()
     used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    return {one.module for name, one in ours.items() if name not in used}
+    return {our.module for name, our in ours.items() if name not in used}
 
 
 class _Reader:
@@ -170,33 +170,33 @@ class _Reader:
 
     def define(self, nodes: list[ast.stmt]) -> Definition:
         """Write a definition down, of all statements that give its name something."""
-        found = Definition(self.write(nodes))
+        definition = Definition(self.write(nodes))
         for node in nodes:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                found.decorators += self._refs(node.decorator_list)
+                definition.decorators += self._refs(node.decorator_list)
             if isinstance(node, ast.ClassDef):
-                found.bases += self._refs(node.bases)
-                self._look_into(node, found)
+                definition.bases += self._refs(node.bases)
+                self._look_into(node, definition)
         if any(isinstance(node, ast.ClassDef) for node in nodes):
             annotated = self.write(nodes, annotated=True)
-            found.annotated = annotated if annotated != found.written else None
-        return found
+            definition.annotated = annotated if annotated != definition.written else None
+        return definition
 
-    def _look_into(self, node: ast.ClassDef, found: Definition) -> None:
-        known = {last_of(one) for one in [*node.bases, *(each.value for each in node.keywords)]}
-        found.abstract = bool(known & ABSTRACT)
-        for one in node.body:
-            if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef):
-                found.methods[one.name] = self.write([one])
+    def _look_into(self, node: ast.ClassDef, facts: Definition) -> None:
+        known = {last_of(base) for base in [*node.bases, *(each.value for each in node.keywords)]}
+        facts.abstract = bool(known & ABSTRACT)
+        for entry in node.body:
+            if isinstance(entry, ast.FunctionDef | ast.AsyncFunctionDef):
+                facts.methods[entry.name] = self.write([entry])
 
     def _refs(self, nodes: Iterable[ast.expr]) -> list[str]:
         """List what expressions name, libraries included."""
-        found: list[str] = []
+        refs: list[str] = []
         for node in nodes:
             bare = node.func if isinstance(node, ast.Call) else node
             bare = bare.value if isinstance(bare, ast.Subscript) else bare
             root, rest = chain_of(bare)
             if isinstance(root, ast.Name):
                 target = self._imports.get(root.id)
-                found.append(target.ref(rest) if target else ".".join([root.id, *rest]))
-        return found
+                refs.append(target.ref(rest) if target else ".".join([root.id, *rest]))
+        return refs

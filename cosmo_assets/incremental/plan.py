@@ -41,12 +41,12 @@ class TablePlan:
 
     def count(self, *statuses: Word) -> int:
         """Count partitions by status."""
-        return sum(one.status in statuses for one in self.planned)
+        return sum(planned.status in statuses for planned in self.planned)
 
     def to_run(self) -> list[Planned]:
         """List what would run."""
-        return [one for one in self.planned if one.status in RUN]
+        return [planned for planned in self.planned if planned.status in RUN]
 
     def names(self, *statuses: Word) -> list[str]:
         """List partitions by status."""
-        return [one.partition for one in self.planned if one.status in statuses]
+        return [planned.partition for planned in self.planned if planned.status in statuses]

@@ -74,7 +74,7 @@ class PlannedSnapshot(Snapshot):
         self._manifests.clear()
         self._facets.clear()
         if table.facet:
-            scopes = {table.facet_scope(self, one) for one in names}
+            scopes = {table.facet_scope(self, name) for name in names}
             self._scopes.setdefault(name, set()).update(scopes)
         if name in self.graph.defining:
             self._recut = True
@@ -92,10 +92,10 @@ class PlannedSnapshot(Snapshot):
             return self.now.partitions(by)
         if by not in self._named:
             dimension = self.graph.dimensions[by]
-            found = tuple(dimension.keys(self))
-            if back := set(dimension.may_return(self)) - set(found):
-                found = tuple(sorted({*found, *back}))
-            self._named[by] = found
+            names = tuple(dimension.keys(self))
+            if back := set(dimension.may_return(self)) - set(names):
+                names = tuple(sorted({*names, *back}))
+            self._named[by] = names
         return self._named[by]
 
     def unnamed(self, by: str) -> tuple[str, ...]:
@@ -121,8 +121,8 @@ class PlannedSnapshot(Snapshot):
 
     def versions(self, table: str, partitions: Iterable[str]) -> dict[str, str]:
         """Return the versions of those of ``partitions`` that exist or are rebuilt."""
-        found = {name: self.version(table, name) for name in partitions}
-        return {name: version for name, version in found.items() if version}
+        names = {name: self.version(table, name) for name in partitions}
+        return {name: version for name, version in names.items() if version}
 
     def version_of_facets(self, table: str, partition: str) -> str | None:
         """Return the version of a partition's facets, a placeholder one where it is rebuilt."""
@@ -136,13 +136,13 @@ class PlannedSnapshot(Snapshot):
         Where the value may come to stand in partitions that have not got it, that counts too.
         """
         to_build = self.to_build.get(table, set())
-        found = {
+        facets = {
             name: f"{UNKNOWN}{name}" if name in to_build else version
             for name, version in super().facet(table, value).items()
         }
         if self.may_gain(table, value):
-            found["?"] = UNKNOWN  # one for all of them: there may be many
-        return found
+            facets["?"] = UNKNOWN  # one for all of them: there may be many
+        return facets
 
     def may_gain(self, table: str, value: str) -> bool:
         """Whether more rows may get this value of a table's facet column."""

@@ -75,23 +75,27 @@ class _Walk:
         """Plan one table, and take it that its plan is carried out."""
         looks = self._look(table)
         back = self._earlier(table, looks)
-        found = [self._planned(table, name, look, back.get(name)) for name, look in looks.items()]
-        planned = self._with_calls(table, [one for one in found if one])
+        planneds = [
+            self._planned(table, name, look, back.get(name)) for name, look in looks.items()
+        ]
+        planned = self._with_calls(table, [planned for planned in planneds if planned])
         planned += self._orphans(table)
-        self.held |= {f"{table.name}[{one.partition}]" for one in planned if one.status == "held"}
+        self.held |= {
+            f"{table.name}[{entry.partition}]" for entry in planned if entry.status == "held"
+        }
         plan = _without_cost(self.snapshot, table, self.supposed.named(table.by), planned)
         # equal provenances, equal bytes: what is forced comes out as it is
         to_build = [name for name in plan.names(*MAKE) if looks[name].then.status != "fresh"]
         restored = {name: back[name] for name in plan.names("restored")}
         self.supposed.assume_built(table, [*to_build, *self.supposed.unnamed(table.by)], restored)
-        made = [one for one in planned if one.status in MAKE]
+        made = [entry for entry in planned if entry.status in MAKE]
         return dataclasses.replace(plan, cost=price(self.snapshot, table, made))
 
     def _look(self, table: Table) -> dict[str, _Look]:
         """Look at the selected partitions that there are or will be, as far as they have names."""
         touched = self.supposed.touches(table)
         there = set(self.snapshot.partitions(table.by))
-        found: dict[str, _Look] = {}
+        looks: dict[str, _Look] = {}
         for name in self.supposed.named(table.by):
             if self.only(table, name):
                 provenance = self.snapshot.provenance(table, name)
@@ -100,10 +104,10 @@ class _Walk:
                 if touched:
                     wanted = self.supposed.provenance(table, name)
                     then = self.snapshot.compare(table, name, wanted)
-                found[name] = _Look(
+                looks[name] = _Look(
                     now, then, wanted, ready=wanted == provenance, new=name not in there
                 )
-        return found
+        return looks
 
     def _earlier(self, table: Table, looks: Mapping[str, _Look]) -> dict[str, BuildRecord]:
         """Find what a run would find again: made once from what it is to be made from now."""
@@ -144,15 +148,15 @@ class _Walk:
 
     def _with_calls(self, table: Table, planned: list[Planned]) -> list[Planned]:
         """Count the calls of a paid service; what it answered before is free."""
-        runs = [one.partition for one in planned if one.status in MAKE]
+        runs = [entry.partition for entry in planned if entry.status in MAKE]
         if not table.calls or not runs:
             return planned
-        found = table.calls.estimate(self.supposed, runs)
+        estimates = table.calls.estimate(self.supposed, runs)
         return [
-            dataclasses.replace(one, **found[one.partition]._asdict())
-            if one.partition in found
-            else one
-            for one in planned
+            dataclasses.replace(entry, **estimates[entry.partition]._asdict())
+            if entry.partition in estimates
+            else entry
+            for entry in planned
         ]
 
     def _orphans(self, table: Table) -> list[Planned]:
@@ -162,9 +166,11 @@ class _Walk:
         return [Planned(name, "orphan", whys[name], records[name].rows) for name in gone]
 
 
-def _is_sure(one: Difference) -> bool:
+def _is_sure(difference: Difference) -> bool:
     """Whether something differs for sure, and not only may once an input is rebuilt."""
-    return one.what != "input" or ("[*]" not in one.name and not is_made_up(one.new))
+    return difference.what != "input" or (
+        "[*]" not in difference.name and not is_made_up(difference.new)
+    )
 
 
 def _reads(snapshot: Snapshot, table: Table, partition: str) -> set[str]:
@@ -177,10 +183,10 @@ def _without_cost(
     snapshot: Snapshot, table: Table, names: Sequence[str], planned: Sequence[Planned]
 ) -> TablePlan:
     records = snapshot.records(table.name)
-    touched = {one.partition for one in planned if one.status != "orphan"}
+    touched = {entry.partition for entry in planned if entry.status != "orphan"}
     kept = [records[name].rows for name in names if name in records and name not in touched]
-    kept += [one.rows for one in planned if one.status == "restored"]
+    kept += [entry.rows for entry in planned if entry.status == "restored"]
     mean = statistics.fmean(record.rows for record in records.values()) if records else 0.0
-    new = sum(one.rows or mean for one in planned if one.status in MAKE)
+    new = sum(entry.rows or mean for entry in planned if entry.status in MAKE)
     fresh = sum(name not in touched for name in names)
     return TablePlan(table.name, fresh, sum(kept), round(new), tuple(planned))

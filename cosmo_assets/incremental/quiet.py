@@ -38,14 +38,14 @@ def waiting_for(
     """List young files of which some of these partitions are to be made, the youngest first."""
     names = {table.name for table in tables}
     young = {
-        one
+        young
         for table, parts in snapshot.graph.unsettled(snapshot, now).items()
         if table in names
-        for name, one in parts.items()
+        for name, young in parts.items()
         if wanted(name)
         and snapshot.state(snapshot.graph.by_name[table], name).status in {"stale", "missing"}
     }
-    return sorted(young, key=lambda one: (one.age, one.file))
+    return sorted(young, key=lambda young: (young.age, young.file))
 
 
 def wait_until_quiet(

@@ -52,18 +52,18 @@ class StaleReasons:
             provenance: what it would be made from.
             behind: inputs ``table[partition]`` that are held.
         """
-        found: dict[str, None] = {}
+        notes: dict[str, None] = {}
         for name in sorted(behind):
-            found |= dict.fromkeys(self._planned_behind(name))
-        for one in state.differences:
-            found |= dict.fromkeys(self._behind(table, partition, one))
+            notes |= dict.fromkeys(self._planned_behind(name))
+        for difference in state.differences:
+            notes |= dict.fromkeys(self._behind(table, partition, difference))
         if state.status == "missing" and provenance:
             left = self._dropped(table).get(partition)
             taken = left.because if left else ()
-            found |= dict.fromkeys(taken or self._new_behind(table, partition, provenance))
+            notes |= dict.fromkeys(taken or self._new_behind(table, partition, provenance))
         else_ = FORCED if state.status == "fresh" else state.note or "never made"
-        found = found or {f"{one.name} changed": None for one in state.differences}
-        return self._remember(table, partition, tuple(found) or (else_,))
+        notes = notes or {f"{difference.name} changed": None for difference in state.differences}
+        return self._remember(table, partition, tuple(notes) or (else_,))
 
     def _new_behind(self, table: str, partition: str, provenance: Provenance) -> list[str]:
         """List what is behind a partition that was never made: whatever it reads that is new.
@@ -72,22 +72,22 @@ class StaleReasons:
         is, it is what was made last; what it reads by the hundred only where there is nothing else.
         """
         inputs = [name for name in provenance.inputs if self._is_table(name)]
-        found = [
+        edits = [
             f"{name} is new"
             for name, value in provenance.inputs.items()
             if not self._is_table(name)
             and self._in_its_words(table, partition, Difference("input", name, ABSENT, value)) != ()
         ]
-        found += [why for name in inputs for why in self._planned_behind(name)]
+        edits += [why for name in inputs for why in self._planned_behind(name)]
         made = sorted(
             (record for name in inputs if (record := self._record_of(name))),
             key=lambda record: -record.number,
         )
         since = self._last_made(table)
-        found += [why for record in made if record.number > since for why in record.because]
-        if not found and made:
-            found = list(made[0].because)
-        return found or [why for name in inputs for why in self._made_behind(name, 0)]
+        edits += [why for record in made if record.number > since for why in record.because]
+        if not edits and made:
+            edits = list(made[0].because)
+        return edits or [why for name in inputs for why in self._made_behind(name, 0)]
 
     def _record_of(self, name: str) -> BuildRecord | None:
         """Return the record of a single input."""
@@ -116,23 +116,31 @@ class StaleReasons:
                 return self._removals.of(by, partition)
             record = self._record_of(name)
             return record.because if record else ()
-        newer = [one for one in self._snapshot.records(parent).values() if one.number > since]
-        left = {name: one for name, one in self._dropped(parent).items() if one.at >= since}
+        newer = [
+            record for record in self._snapshot.records(parent).values() if record.number > since
+        ]
+        left = {
+            name: dropped for name, dropped in self._dropped(parent).items() if dropped.at >= since
+        }
         value = rest.removeprefix("*].").partition(" ")[0]
         holding = [record for record in newer if value in record.facets]
-        held = [name for name, one in left.items() if one.record and value in one.record.facets]
+        held = [
+            name
+            for name, dropped in left.items()
+            if dropped.record and value in dropped.record.facets
+        ]
         if not holding and not held:  # one that no longer does, or a table that is read whole
             holding, held = newer, list(left)
-        found = [why for record in holding for why in record.because]
-        found += [why for name in held for why in self._gone(by, name, left[name])]
-        return tuple(dict.fromkeys(found))
+        names = [why for record in holding for why in record.because]
+        names += [why for name in held for why in self._gone(by, name, left[name])]
+        return tuple(dict.fromkeys(names))
 
-    def _is_as_it_was(self, one: Difference, since: int) -> bool:
+    def _is_as_it_was(self, difference: Difference, since: int) -> bool:
         """Whether a single input is there as before, and only read since, or no longer read."""
-        record = self._record_of(one.name)
+        record = self._record_of(difference.name)
         if record is None:
             return False
-        return one.new == ABSENT or (one.old == ABSENT and record.number <= since)
+        return difference.new == ABSENT or (difference.old == ABSENT and record.number <= since)
 
     def _gone(self, by: str, partition: str, left: Dropped) -> Reasons:
         """List the edits that took a partition out of its table."""
@@ -157,34 +165,34 @@ class StaleReasons:
         self._together.pop(table, None)
         return roots
 
-    def _behind(self, table: str, partition: str, one: Difference) -> Reasons:
-        found = self._in_its_words(table, partition, one)
-        if found is not None:
-            return found
-        if one.what == "code":
-            return (f"code: {one.name}",)
-        if one.what == "setting":
-            return (f"{one.name} changed: {one.old} → {one.new}",)
-        if self._is_table(one.name):
-            return self._table_behind(one, self._snapshot.records(table).get(partition))
-        words = {one.old: "is new", one.new: "is gone"}
-        return (f"{one.name} {words.get(ABSENT, 'changed')}",)
+    def _behind(self, table: str, partition: str, difference: Difference) -> Reasons:
+        reasons = self._in_its_words(table, partition, difference)
+        if reasons is not None:
+            return reasons
+        if difference.what == "code":
+            return (f"code: {difference.name}",)
+        if difference.what == "setting":
+            return (f"{difference.name} changed: {difference.old} → {difference.new}",)
+        if self._is_table(difference.name):
+            return self._table_behind(difference, self._snapshot.records(table).get(partition))
+        words = {difference.old: "is new", difference.new: "is gone"}
+        return (f"{difference.name} {words.get(ABSENT, 'changed')}",)
 
-    def _in_its_words(self, table: str, partition: str, one: Difference) -> Reasons | None:
+    def _in_its_words(self, table: str, partition: str, difference: Difference) -> Reasons | None:
         """Let a table tell of a difference itself. None: it has no words of its own."""
         tell = self._tables[table].tell_difference
-        return tell(self._snapshot, partition, one) if tell else None
+        return tell(self._snapshot, partition, difference) if tell else None
 
-    def _table_behind(self, one: Difference, record: BuildRecord | None) -> Reasons:
+    def _table_behind(self, difference: Difference, record: BuildRecord | None) -> Reasons:
         """List what is behind an input that is another table's, of what has such a record."""
-        if planned := self._planned_behind(one.name):
+        if planned := self._planned_behind(difference.name):
             return planned
         since = record.number if record else 0
-        if self._is_as_it_was(one, since):
+        if self._is_as_it_was(difference, since):
             return ()
-        parent, _, rest = one.name.partition("[")
-        if found := self._made_behind(one.name, since):
-            return found
+        parent, _, rest = difference.name.partition("[")
+        if reasons := self._made_behind(difference.name, since):
+            return reasons
         dimension = self._snapshot.graph.dimensions[self._tables[parent].by]
         if rest != "*]" or dimension.to_come is None:
             return ()

@@ -44,8 +44,8 @@ class RemovalReasons:
         """List the edits that took a key; never none."""
         at = (by, key)
         if at not in self._of:
-            told = self.snapshot.graph.dimensions[by].why_removed(self, key)
-            self._of[at] = tuple(dict.fromkeys(told)) or (f"{by}: {key} is gone",)
+            reasons = self.snapshot.graph.dimensions[by].why_removed(self, key)
+            self._of[at] = tuple(dict.fromkeys(reasons)) or (f"{by}: {key} is gone",)
         return self._of[at]
 
     def took(self, by: str, key: str) -> bool:
@@ -56,7 +56,7 @@ class RemovalReasons:
 
     def of_any(self, *keys: tuple[str, str]) -> Reasons:
         """List the edits that took any of some ``(dimension, key)``."""
-        return tuple(why for one in keys if self.took(*one) for why in self.of(*one))
+        return tuple(why for key in keys if self.took(*key) for why in self.of(*key))
 
     def last(self, table: str, partition: str) -> BuildRecord | None:
         """Return the record of a partition, or the last one that it had."""
@@ -68,5 +68,5 @@ class RemovalReasons:
         """List why a partition is to be made, was made, or was taken out."""
         record = self.snapshot.records(table).get(partition)
         left = self.dropped(table).get(partition)
-        found = self.planned(table, partition) or (record.because if record else ())
-        return found or (left.because if left else ())
+        reasons = self.planned(table, partition) or (record.because if record else ())
+        return reasons or (left.because if left else ())

@@ -35,16 +35,16 @@ class Scope(NamedTuple):
 def imported(node: ast.Import | ast.ImportFrom, package: str) -> Iterator[tuple[str, Target]]:
     """List what an import binds, by name."""
     if isinstance(node, ast.Import):
-        for one in node.names:
-            named = one.name if one.asname else one.name.split(".")[0]
-            yield one.asname or named, Target(named, "")
+        for name in node.names:
+            named = name.name if name.asname else name.name.split(".")[0]
+            yield name.asname or named, Target(named, "")
         return
     module = node.module or ""
     if node.level:
         parts = package.split(".")
         module = ".".join([*parts[: len(parts) - node.level + 1], *filter(None, [node.module])])
-    for one in node.names:
-        yield one.asname or one.name, Target(module, one.name)
+    for alias in node.names:
+        yield alias.asname or alias.name, Target(module, alias.name)
 
 
 def bound(body: Iterable[ast.AST], package: str) -> tuple[set[str], dict[str, Target]]:

@@ -64,21 +64,21 @@ def find_waiting(
     left: dict[str, list[Planned]] = {}
     for plan in full:
         runs = mine.get(plan.table, set())
-        left[plan.table] = [one for one in plan.to_run() if one.partition not in runs]
-    waiting = [one for table in mine for one in left[table] if wanted(one.partition)]
-    whys = {why for one in waiting for why in one.why}
+        left[plan.table] = [planned for planned in plan.to_run() if planned.partition not in runs]
+    waiting = [planned for table in mine for planned in left[table] if wanted(planned.partition)]
+    whys = {why for planned in waiting for why in planned.why}
     behind = [
-        f"{table}[{one.partition}]"
+        f"{table}[{planned.partition}]"
         for table, each in left.items()
-        for one in each
-        if one.ready and whys & set(one.why)
+        for planned in each
+        if planned.ready and whys & set(planned.why)
     ]
     return Waiting(len(waiting), tuple(behind))
 
 
 def matches(name: str, patterns: Sequence[str]) -> bool:
     """Whether a partition is meant by any of ``patterns``; all are where there is none."""
-    return not patterns or any(fnmatch.fnmatchcase(name, one) for one in patterns)
+    return not patterns or any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def check_patterns(snapshot: Snapshot, tables: Iterable[Table], patterns: Sequence[str]) -> None:

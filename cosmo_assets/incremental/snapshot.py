@@ -78,7 +78,7 @@ class Snapshot:
             BadInputError: a retraction was begun, and nothing may be made before it is finished.
         """
         if self._given is None and any(
-            not one.work for one in Retractions(self.lake.catalog).unfinished()
+            not retraction.work for retraction in Retractions(self.lake.catalog).unfinished()
         ):
             msg = "a retraction was begun and broke off: `cosmo retract` finishes it"
             raise BadInputError(msg)
@@ -88,7 +88,10 @@ class Snapshot:
 
     def heed_retractions(self) -> None:
         """Leave out what is retracted now."""
-        listed = frozenset((one.kind, one.name) for one in Retractions(self.lake.catalog).all())
+        listed = frozenset(
+            (retraction.kind, retraction.name)
+            for retraction in Retractions(self.lake.catalog).all()
+        )
         self.retracted = listed if self._given is None else self._given
         self.outside = self.graph.without(self.all_outside, self.config, self.retracted)
 
@@ -122,8 +125,8 @@ class Snapshot:
         """
         at = (table, id(partitions))
         if at not in self._manifests:
-            found = self.versions(table, partitions)
-            self._manifests[at] = (partitions, digest(found) if found else None)
+            results = self.versions(table, partitions)
+            self._manifests[at] = (partitions, digest(results) if results else None)
         return self._manifests[at][1]
 
     def facet(self, table: str, value: str) -> dict[str, str]:
@@ -153,18 +156,18 @@ class Snapshot:
     def subset(self, by: str, name: str, belongs: Callable[[str], bool]) -> tuple[str, ...]:
         """List the keys of a dimension that belong to ``name``: the same tuple each time."""
         if (by, name) not in self._subsets:
-            found = tuple(key for key in self.partitions(by) if belongs(key))
-            self._subsets[by, name] = found
+            names = tuple(key for key in self.partitions(by) if belongs(key))
+            self._subsets[by, name] = names
         return self._subsets[by, name]
 
     def provenance(self, table: Table, partition: str) -> Provenance | None:
         """Say what a partition would be made from now; None while an input is missing."""
         inputs: dict[str, str] = {}
         for read in (table.outside, *(parent.read for parent in table.parents)):
-            found: Mapping[str, str] | None = read(self, partition)
-            if found is None:
+            results: Mapping[str, str] | None = read(self, partition)
+            if results is None:
                 return None
-            inputs.update(found)
+            inputs.update(results)
         code = self.codes.of(table).name
         record = self.records(table.name).get(partition)
         if record and self.codes.is_same(table, record.provenance.code):
@@ -173,23 +176,23 @@ class Snapshot:
 
     def earlier(self, table: Table, wanted: Mapping[str, Provenance]) -> dict[str, BuildRecord]:
         """Find what was made before of the same, whatever its records call the code."""
-        found = self.lake.earlier(table.name, wanted)
+        earliers = self.lake.earlier(table.name, wanted)
         for name in (self.codes.of(table).name, *self.codes.names(table)):
             left = {
                 partition: dataclasses.replace(provenance, code=name)
                 for partition, provenance in wanted.items()
-                if partition not in found and provenance.code != name
+                if partition not in earliers and provenance.code != name
             }
-            found |= self.lake.earlier(table.name, left)
-        return found
+            earliers |= self.lake.earlier(table.name, left)
+        return earliers
 
     def differences(self, table: Table, old: Provenance, new: Provenance) -> list[Difference]:
         """List what differs between two provenances of a table, and what of its code."""
-        found = differences(old, new)
+        results = differences(old, new)
         if old.code == new.code:
-            return found
-        told = self._tell_code(table, old.code, new.code)
-        return [Difference("code", told, old.code, new.code), *found[1:]]
+            return results
+        message = self._tell_code(table, old.code, new.code)
+        return [Difference("code", message, old.code, new.code), *results[1:]]
 
     def _tell_code(self, table: Table, old: str, new: str) -> str:
         at = (table.name, old, new)
@@ -217,8 +220,8 @@ class Snapshot:
         record = self.records(table.name).get(partition)
         if record is None:
             return State("missing", "never made")
-        found = tuple(self.differences(table, record.provenance, wanted))
-        return State("stale", differences=found) if found else State("fresh")
+        differences = tuple(self.differences(table, record.provenance, wanted))
+        return State("stale", differences=differences) if differences else State("fresh")
 
 
 def states(snapshot: Snapshot, table: Table) -> dict[str, State]:

@@ -53,7 +53,7 @@ class SourceTree:
         new = {path: text.encode() for path, text in changes.items() if text is not None}
         kept = {path: text for path, text in self._texts.items() if path not in changes}
         edited = {module_of(path) for path in changes}
-        facts = {module: one for module, one in self._facts.items() if module not in edited}
+        facts = {module: fact for module, fact in self._facts.items() if module not in edited}
         return SourceTree(kept | new, facts=facts)
 
     def add(self, module: str, text: bytes, rules: Rules) -> None:
@@ -94,8 +94,8 @@ class SourceTree:
             if tree is None:
                 fresh = True
                 package = path.endswith(INIT)
-                found = read_module(self.text(path), module, rules, package=package)
-                tree = dataclasses.asdict(found)
+                module_facts = read_module(self.text(path), module, rules, package=package)
+                tree = dataclasses.asdict(module_facts)
             trees[name] = tree
             self._facts[module] = ModuleFacts.from_json(tree)
         if fresh and self._memory:
@@ -106,10 +106,10 @@ class SourceTree:
         if self._memory is None or not self._memory.is_file():
             return {}
         try:
-            found = json.loads(self._memory.read_bytes())
+            remembered = json.loads(self._memory.read_bytes())
         except ValueError:  # it will be written anew
             return {}
-        return found if isinstance(found, dict) else {}
+        return remembered if isinstance(remembered, dict) else {}
 
 
 def module_of(path: str) -> str:

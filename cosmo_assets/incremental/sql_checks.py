@@ -58,7 +58,7 @@ def accept_checks(
     Raises:
         BadInputError: names the file, what is wrong with it and how to mend it.
     """
-    found: dict[str, dict[str, Model]] = {}
+    results: dict[str, dict[str, Model]] = {}
     with duckdb.connect() as db:
         for each in tables.values():
             _create_empty(db, each)
@@ -82,8 +82,8 @@ def accept_checks(
             if columns[0] != "partition":
                 msg = f'{file}: first column is {columns[0]!r}; select "partition" first'
                 raise BadInputError(msg)
-            found.setdefault(table, {})[rule] = model
-    return found
+            results.setdefault(table, {})[rule] = model
+    return results
 
 
 def _create_empty(db: duckdb.DuckDBPyConnection, table: Table) -> None:
@@ -100,7 +100,9 @@ def _duckdb_type(dtype: PolarsDataType, column: str) -> str:
         case pl.List() | pl.Array():
             return f"{_duckdb_type(dtype.inner, column)}[]"
         case pl.Struct():
-            fields = [f'"{one.name}" {_duckdb_type(one.dtype, column)}' for one in dtype.fields]
+            fields = [
+                f'"{field.name}" {_duckdb_type(field.dtype, column)}' for field in dtype.fields
+            ]
             return f"struct({', '.join(fields)})"
         case pl.Decimal():
             return f"decimal({dtype.precision}, {dtype.scale})"
@@ -132,7 +134,7 @@ def offenders_of_sql(
     """Run all checks over the chunk; other tables they name are read as the lake has them."""
     with duckdb.connect() as db:
         db.register(table, _to_arrow(chunk))
-        for other in sorted({name for one in models.values() for name in one.inputs} - {table}):
+        for other in sorted({name for model in models.values() for name in model.inputs} - {table}):
             records = snapshot.records(other).items()
             rows = [str(snapshot.lake.rows_file(other, p, record.version)) for p, record in records]
             if rows:

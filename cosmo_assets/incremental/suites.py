@@ -52,9 +52,9 @@ OFFENDERS = {"partition": pl.String, "expectation": pl.String, "value": pl.Strin
 @cache
 def suites_of(graph: Graph) -> dict[str, Suite]:
     """Return the suites of a graph, by table. Read once."""
-    found = graph.suites()
+    results = graph.suites()
     return {
-        Path(file).stem: accept_suite(file, text, graph.by_name) for file, text in found.items()
+        Path(file).stem: accept_suite(file, text, graph.by_name) for file, text in results.items()
     }
 
 
@@ -74,19 +74,19 @@ def accept_suite(file: str, text: str, tables: Mapping[str, Table]) -> Suite:
     if not isinstance(suite, list) or not suite:
         msg = f"{file}: expected a list of expectations, each a mapping with type and column"
         raise BadInputError(msg)
-    for number, one in enumerate(suite, start=1):
+    for number, item in enumerate(suite, start=1):
         where = f"{file}: expectation {number}"
-        if not isinstance(one, dict) or not {"type", "column"} <= set(one):
-            msg = f"{where}: {one!r} is no mapping with type and column"
+        if not isinstance(item, dict) or not {"type", "column"} <= set(item):
+            msg = f"{where}: {item!r} is no mapping with type and column"
             raise BadInputError(msg)
         require_known(
-            str(one["type"]),
+            str(item["type"]),
             EXPECTATIONS,
             what="expectation about one value at a time",
             where=where,
         )
-        require_known(str(one["column"]), tables[table].columns, what="column", where=where)
-        if "mostly" in one:
+        require_known(str(item["column"]), tables[table].columns, what="column", where=where)
+        if "mostly" in item:
             msg = f"{where}: mostly is a share of the chunk, not of a partition; leave it out"
             raise BadInputError(msg)
     return Suite(file, tuple(suite))
@@ -107,31 +107,34 @@ def offenders_of_suite(suite: Suite, chunk: pl.DataFrame) -> pl.DataFrame:
     source = context.data_sources.add_pandas("chunk")
     batch = source.add_dataframe_asset("rows").add_batch_definition_whole_dataframe("all")
     file = suite.file
-    columns = sorted({str(one["column"]) for one in suite.expectations})
+    columns = sorted({str(expectation["column"]) for expectation in suite.expectations})
     frame = chunk.select("partition", *columns).to_pandas()
     result = batch.get_batch({"dataframe": frame}).validate(
         gx.ExpectationSuite(
-            "suite", expectations=[_expectation(gxe, file, one) for one in suite.expectations]
+            "suite",
+            expectations=[
+                _expectation(gxe, file, expectation) for expectation in suite.expectations
+            ],
         ),
         result_format={"result_format": "COMPLETE", "unexpected_index_column_names": ["partition"]},
     )
     bad: list[tuple[str, str, str]] = []
-    for told in result.results:
-        asked = told.expectation_config
+    for answer in result.results:
+        asked = answer.expectation_config
         assert asked is not None
         column, name = asked.kwargs["column"], asked.type
-        if "unexpected_index_list" not in told.result:
-            msg = f"{file}: {column}: {name} could not be carried out: {told.exception_info}"
+        if "unexpected_index_list" not in answer.result:
+            msg = f"{file}: {column}: {name} could not be carried out: {answer.exception_info}"
             raise BadInputError(msg)
-        rows = told.result["unexpected_index_list"]
+        rows = answer.result["unexpected_index_list"]
         bad += [(row["partition"], f"{column}: {name}", str(row[column])) for row in rows]
     return pl.DataFrame(bad, schema=OFFENDERS, orient="row")
 
 
-def _expectation(library: Any, file: str, one: dict[str, Any]) -> Any:
-    arguments = {key: value for key, value in one.items() if key != "type"}
+def _expectation(library: Any, file: str, tree: dict[str, Any]) -> Any:
+    arguments = {key: value for key, value in tree.items() if key != "type"}
     try:
-        return getattr(library, one["type"])(**arguments)
+        return getattr(library, tree["type"])(**arguments)
     except (TypeError, ValueError) as error:
-        msg = f"{file}: {one['column']}: {one['type']}: {error}"
+        msg = f"{file}: {tree['column']}: {tree['type']}: {error}"
         raise BadInputError(msg) from error

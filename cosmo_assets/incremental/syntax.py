@@ -108,15 +108,15 @@ class _Writer:
 
     def _local(self, name: str) -> str:
         """Write a name that is bound, or used: a local by its number."""
-        found = self._find(name)
-        if found is None or name in found[1].kept:
+        results = self._find(name)
+        if results is None or name in results[1].kept:
             return name
-        return f"%{self._numbers.setdefault((found[0], name), len(self._numbers))}"
+        return f"%{self._numbers.setdefault((results[0], name), len(self._numbers))}"
 
     def _target(self, name: str) -> Target | None:
         """Return what an imported name names."""
-        found = self._find(name)
-        return found[1].imports.get(name) if found else self.imports.get(name)
+        targets = self._find(name)
+        return targets[1].imports.get(name) if targets else self.imports.get(name)
 
     def _chain(self, root: str, rest: list[str]) -> None:
         """Write a name and what stands behind its dots, and note what it refers to."""
@@ -156,7 +156,7 @@ class _Writer:
         if not self._is_told(after) or not isinstance(node.targets[0], ast.Name):
             return False
         name = node.targets[0].id
-        return any(isinstance(one, ast.Name) and one.id == name for one in ast.walk(after))
+        return any(isinstance(node, ast.Name) and node.id == name for node in ast.walk(after))
 
     def _is_told(self, node: ast.Raise) -> bool:
         call = node.exc
@@ -184,11 +184,11 @@ class _Writer:
     def _value(self, value: Any) -> None:
         if isinstance(value, ast.AST):
             self.node(value)
-        elif isinstance(value, list) and all(isinstance(one, ast.stmt) for one in value):
+        elif isinstance(value, list) and all(isinstance(item, ast.stmt) for item in value):
             self.block(value)
         elif isinstance(value, list):
-            for one in value:
-                self._value(one)
+            for item in value:
+                self._value(item)
         else:
             self.out.append(repr(value))
 
@@ -220,8 +220,8 @@ class _Writer:
 
     def _on_assign(self, node: ast.Assign) -> None:
         self.out.append("(Assign")
-        for one in [*node.targets, node.value]:
-            self.node(one)
+        for target in [*node.targets, node.value]:
+            self.node(target)
         self.out.append(")")
 
     def _on_annassign(self, node: ast.AnnAssign) -> None:
@@ -242,8 +242,8 @@ class _Writer:
                 node = ast.parse(node.value, mode="eval").body
             self.node(node)
             return
-        named = {last_of(one) for one in ast.walk(node)}
-        self.out += [one for one in MARKERS if one in named]
+        named = {last_of(entry) for entry in ast.walk(node)}
+        self.out += [marker for marker in MARKERS if marker in named]
 
     def _on_excepthandler(self, node: ast.ExceptHandler) -> None:
         self.out.append("(except")
@@ -302,12 +302,12 @@ class _Writer:
             return
         self.out.append("(Call")
         self.node(node.func)
-        for at, one in enumerate(node.args):
+        for at, arg in enumerate(node.args):
             if at in kept:
-                self.node(one)
-        for one in node.keywords:
-            if one.arg is None or one.arg in kept:
-                self.node(one)
+                self.node(arg)
+        for keyword in node.keywords:
+            if keyword.arg is None or keyword.arg in kept:
+                self.node(keyword)
         self.out.append(")")
 
     def _note_lookup(self, node: ast.Call) -> None:
@@ -335,15 +335,15 @@ class _Writer:
         first = node.generators[0]
         self.node(first.iter)
         names: set[str] = set()
-        for one in node.generators:
-            names |= {n.id for n in ast.walk(one.target) if isinstance(n, ast.Name)}
+        for generator in node.generators:
+            names |= {n.id for n in ast.walk(generator.target) if isinstance(n, ast.Name)}
         self._push(Scope("comprehension", names, set(), {}))
-        for one in node.generators:
-            self.out.append("async" if one.is_async else "for")
-            self.node(one.target)
-            if one is not first:
-                self.node(one.iter)
-            for test in one.ifs:
+        for item in node.generators:
+            self.out.append("async" if item.is_async else "for")
+            self.node(item.target)
+            if item is not first:
+                self.node(item.iter)
+            for test in item.ifs:
                 self.node(test)
         for field in ("key", "value", "elt"):
             if hasattr(node, field):
@@ -358,9 +358,9 @@ class _Writer:
     def _on_functiondef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
         self.out.append(f"({type(node).__name__}")
         self.out.append(self._local(node.name))
-        for one in node.decorator_list:
-            self.node(one)
-        read = any(last_of(one) in READ_ANNOTATIONS for one in node.decorator_list)
+        for entry in node.decorator_list:
+            self.node(entry)
+        read = any(last_of(entry) in READ_ANNOTATIONS for entry in node.decorator_list)
         self._arguments(node.args, read=read)
         self._enter(node, node.body)
         self.block(node.body)
@@ -381,10 +381,10 @@ class _Writer:
         """Write parameters by name, since callers may name them, and their defaults."""
         places = [*args.posonlyargs, *args.args]
         self.out.append(f"{len(args.posonlyargs)}|{len(args.args)}|{len(args.defaults)}")
-        for one in [*places, args.vararg, *args.kwonlyargs, args.kwarg]:
-            self.out.append(one.arg if one else "-")
-            if one and read and one.annotation:
-                self.node(one.annotation)
+        for place in [*places, args.vararg, *args.kwonlyargs, args.kwarg]:
+            self.out.append(place.arg if place else "-")
+            if place and read and place.annotation:
+                self.node(place.annotation)
         for default in [*args.defaults, *args.kw_defaults]:
             if default is None:
                 self.out.append("-")
@@ -395,14 +395,14 @@ class _Writer:
         """Open a function's scope."""
         args = node.args
         named = [*args.posonlyargs, *args.args, args.vararg, *args.kwonlyargs, args.kwarg]
-        kept = {one.arg for one in named if one}
+        kept = {item.arg for item in named if item}
         names, imports = bound(body, self.package)
         self._push(Scope("function", names | kept, kept, imports))
 
     def _on_classdef(self, node: ast.ClassDef) -> None:
         self.out.append(f"(ClassDef {self._local(node.name)}")
-        for one in [*node.decorator_list, *node.bases, *node.keywords]:
-            self.node(one)
+        for item in [*node.decorator_list, *node.bases, *node.keywords]:
+            self.node(item)
         names, imports = bound(node.body, self.package)
         self._push(Scope("class", names, names, imports))
         self.block(node.body)

@@ -91,11 +91,11 @@ def layer_of(
     """
     after = states(snapshot, table)
     records = snapshot.records(table.name)
-    told = read_failures(snapshot, table)
+    message = read_failures(snapshot, table)
     failed = {
-        name: told.get(name, "; ".join(state.reasons))
+        name: message.get(name, "; ".join(state.reasons))
         for name, state in after.items()
-        if name in asked and (state.status != "fresh" or name in told)  # forced, and failed
+        if name in asked and (state.status != "fresh" or name in message)  # forced, and failed
     }
     return TableResult(
         table=table.name,

@@ -122,9 +122,9 @@ def _check(table: Table, rule: str, about: str) -> dg.AssetChecksDefinition:
         rows = snapshot.lake.scan(table.name, snapshot.versions(table.name, [partition]))
         made = rows.drop("partition").collect()
         verdict = next(
-            one
-            for one in run_checks(table, {partition: made}, snapshot)[partition]
-            if one.rule == rule
+            check
+            for check in run_checks(table, {partition: made}, snapshot)[partition]
+            if check.rule == rule
         )
         return dg.AssetCheckResult(passed=verdict.passed, metadata={"told": verdict.told})
 
@@ -183,8 +183,8 @@ def _run_on_branch(context: dg.AssetExecutionContext, table: Table, config: Step
         _carry_out(asked, reporter)
         _report(context, table)
     if reporter.bad:
-        told = _failures(table, reporter.bad, of=len(partitions))
-        raise dg.Failure(told, allow_retries=False)
+        message = _failures(table, reporter.bad, of=len(partitions))
+        raise dg.Failure(message, allow_retries=False)
 
 
 class _Asked(NamedTuple):
@@ -255,9 +255,9 @@ def _report(context: dg.AssetExecutionContext, table: Table) -> None:
 
 
 def _failures(table: Table, bad: Mapping[str, str], *, of: int) -> str:
-    told = "\n".join(f"{name}: {bad[name]}" for name in list(bad)[:FAILURES_TOLD])
+    message = "\n".join(f"{name}: {bad[name]}" for name in list(bad)[:FAILURES_TOLD])
     more = f"\n… and {len(bad) - FAILURES_TOLD} more" if len(bad) > FAILURES_TOLD else ""
-    return f"{len(bad)} of {of} partitions of {table.name} failed:\n{told}{more}"
+    return f"{len(bad)} of {of} partitions of {table.name} failed:\n{message}{more}"
 
 
 def _apart(
@@ -270,7 +270,7 @@ def _apart(
     snapshot = load_snapshot()
     fresh = [p for p in partitions if not force and snapshot.state(table, p).status == "fresh"]
     yield from make(table, fresh, snapshot)
-    partitions = [one for one in partitions if one not in set(fresh)]
+    partitions = [partition for partition in partitions if partition not in set(fresh)]
     if not partitions:
         return
     done = dg.PipesSubprocessClient().run(
@@ -281,7 +281,7 @@ def _apart(
     )
     allow_no_output(context)
     for message in done.get_custom_messages():
-        check_results = tuple(CheckResult(**one) for one in message["verdicts"])
+        check_results = tuple(CheckResult(**item) for item in message["verdicts"])
         yield Outcome(**{**message, "verdicts": check_results})
 
 

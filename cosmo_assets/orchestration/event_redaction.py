@@ -58,13 +58,13 @@ def _redact(
     if not db.execute(there, (table,)).fetchall():
         return 0
     query = f"select id, {column} from {table} where {column} is not null"  # noqa: S608
-    found = [
+    redacts = [
         (json.dumps(_blank(json.loads(text), names, ids)), number)
         for number, text in db.execute(query)
         if _is_told(text, names, ids)
     ]
-    db.executemany(f"update {table} set {column} = ? where id = ?", found)  # noqa: S608
-    return len(found)
+    db.executemany(f"update {table} set {column} = ? where id = ?", redacts)  # noqa: S608
+    return len(redacts)
 
 
 def _is_told(text: str, names: AbstractSet[str], ids: AbstractSet[str]) -> bool:
@@ -81,5 +81,5 @@ def _blank(tree: Any, names: AbstractSet[str], ids: AbstractSet[str]) -> Any:
             for key, value in tree.items()
         }
     if isinstance(tree, list):
-        return [_blank(one, names, ids) for one in tree]
+        return [_blank(item, names, ids) for item in tree]
     return GONE if isinstance(tree, str) and _is_told(tree, names, ids) else tree

@@ -93,32 +93,36 @@ class EventReporter:
 
     def tell(self) -> None:
         """Tell all that was taken, last the newest that was made, with its sample and pictures."""
-        made = [one for one in self._untold if one.fate == "made"][-1:]
-        others = [one for one in self._untold if one not in made]
+        made = [outcome for outcome in self._untold if outcome.fate == "made"][-1:]
+        others = [outcome for outcome in self._untold if outcome not in made]
         self._untold = []
-        self._tell([*others, *made], shown={one.partition for one in made})
+        self._tell([*others, *made], shown={outcome.partition for outcome in made})
 
     def _tell_most(self) -> None:
         """Tell all but the newest that was made: it may be the last, which shows the most."""
-        held = [one for one in self._untold if one.fate == "made"][-1:]
-        told = [one for one in self._untold if one not in held]
-        if told:
+        held = [outcome for outcome in self._untold if outcome.fate == "made"][-1:]
+        outcomes = [outcome for outcome in self._untold if outcome not in held]
+        if outcomes:
             self._untold, self._since = held, time.monotonic()
-            self._tell(told, shown=set())
+            self._tell(outcomes, shown=set())
 
     def _tell(self, outcomes: list[Outcome], shown: AbstractSet[str]) -> None:
         """Tell of partitions: materializations first, for the checks point at them."""
         if not outcomes:
             return
-        good = [one.partition for one in outcomes if one.good]
+        good = [outcome.partition for outcome in outcomes if outcome.good]
         for outcome in outcomes:
             if outcome.good:
                 full = self._each or outcome.partition in shown
-                told = _materialization(self._table, outcome, self._pointers, full=full)
-                self._events.materialize(told)
+                asset_materialization = _materialization(
+                    self._table, outcome, self._pointers, full=full
+                )
+                self._events.materialize(asset_materialization)
             else:
-                told = f"{self._table.name}[{outcome.partition}] {outcome.fate}: {outcome.error}"
-                self._events.error(told)
+                asset_materialization = (
+                    f"{self._table.name}[{outcome.partition}] {outcome.fate}: {outcome.error}"
+                )
+                self._events.error(asset_materialization)
         self._events.store()
         made = storage_ids(self._instance, self._table.name, good) if good else {}
         for outcome in outcomes:
@@ -128,10 +132,10 @@ class EventReporter:
 
     def _check(self, outcome: Outcome, made: int | None) -> None:
         """Tell one evaluation a rule: what is published has passed them all."""
-        found = {one.rule: one for one in outcome.check_results}
+        results = {check_result.rule: check_result for check_result in outcome.check_results}
         target = None if made is None else check_target(made, self._run_id, time.time())
         for rule in self._rules:
-            verdict = found.get(rule, CheckResult(rule, passed=outcome.good))
+            verdict = results.get(rule, CheckResult(rule, passed=outcome.good))
             self._events.check(
                 dg.AssetCheckEvaluation(
                     asset_key=dg.AssetKey(self._table.name),

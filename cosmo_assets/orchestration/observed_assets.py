@@ -53,24 +53,24 @@ def outside_specs() -> list[dg.AssetSpec]:
 
 def report_outside(instance: dg.DagsterInstance, snapshot: Snapshot) -> int:
     """Tell Dagster which files and overrides changed; return how many."""
-    told = 0
+    literal = 0
     for table, (name, _) in OUTSIDE.items():
         known = latest_versions(instance, name, observed=True)
         for partition in snapshot.partitions(BY_NAME[table].by):
-            found = BY_NAME[table].outside(snapshot, partition)
-            if not found and partition not in known:
+            results = BY_NAME[table].outside(snapshot, partition)
+            if not results and partition not in known:
                 continue
-            version = digest(dict(found or {}))
+            version = digest(dict(results or {}))
             if known.get(partition) != version:
-                _observe(instance, name, version, partition, {"files": dict(found or {})})
-                told += 1
-    return told
+                _observe(instance, name, version, partition, {"files": dict(results or {})})
+                literal += 1
+    return literal
 
 
 def report_plan(instance: dg.DagsterInstance, snapshot: Snapshot) -> str:
     """Show the plan on the page of its asset; return it in a line."""
     plans = plan_tables(snapshot)
-    counts = {word: sum(one.count(word) for one in plans) for word in SHOWN}
+    counts = {word: sum(plan.count(word) for plan in plans) for word in SHOWN}
     line = ", ".join(f"{count:,} {word}" for word, count in counts.items() if count)
     line = line or "everything is fresh"
     metadata = {"plan": dg.MetadataValue.md(_markdown(plans)), "in a line": line, **counts}
@@ -95,12 +95,11 @@ def _markdown(plans: list[TablePlan]) -> str:
         f"| asset | fresh | {' | '.join(SHOWN)} | calls | why |",
         "|---" * (len(SHOWN) + 4) + "|",
     ]
-    for one in plans:
-        whys = list(dict.fromkeys(why for each in one.planned for why in each.why))
+    for plan in plans:
+        whys = list(dict.fromkeys(why for each in plan.planned for why in each.why))
         more = f"; … and {len(whys) - WHYS} more" if len(whys) > WHYS else ""
-        counts = " | ".join(f"{one.count(word):,}" if one.count(word) else "" for word in SHOWN)
-        calls = f"{one.cost.calls:,}" if one.count(*RUN) and one.cost.calls else ""
-        rows.append(
-            f"| {one.table} | {one.fresh:,} | {counts} | {calls} | {'; '.join(whys[:WHYS])}{more} |"
-        )
+        counts = " | ".join(f"{plan.count(word):,}" if plan.count(word) else "" for word in SHOWN)
+        calls = f"{plan.cost.calls:,}" if plan.count(*RUN) and plan.cost.calls else ""
+        named = f"{'; '.join(whys[:WHYS])}{more}"
+        rows.append(f"| {plan.table} | {plan.fresh:,} | {counts} | {calls} | {named} |")
     return "\n".join(rows)

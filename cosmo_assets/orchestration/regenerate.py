@@ -30,12 +30,14 @@ def _whatever_is_due(context: dg.OpExecutionContext) -> None:
                 results.append(result)
                 context.log.info(_tell(result))
     failed = [
-        f"{one.table}[{name}]: {told}" for one in results for name, told in one.failed.items()
+        f"{result.table}[{name}]: {message}"
+        for result in results
+        for name, message in result.failed.items()
     ]
     if failed:
         more = f"\n… and {len(failed) - FAILURES_TOLD} more" if len(failed) > FAILURES_TOLD else ""
-        told = "\n".join(failed[:FAILURES_TOLD])
-        msg = f"{len(failed)} partitions failed:\n{told}{more}"
+        lines = "\n".join(failed[:FAILURES_TOLD])
+        msg = f"{len(failed)} partitions failed:\n{lines}{more}"
         raise dg.Failure(msg, allow_retries=False)
 
 

@@ -128,12 +128,12 @@ def run_due(
             due = find_due(snapshot, busy=busy_tables(instance, but=run_id))
             level: dict[str, list[str]] = {}
             for name, partitions in due.now.items():
-                for one in partitions:
-                    provenance = snapshot.provenance(BY_NAME[name], one)
-                    at = (name, one, provenance.fingerprint if provenance else "")
+                for partition in partitions:
+                    provenance = snapshot.provenance(BY_NAME[name], partition)
+                    at = (name, partition, provenance.fingerprint if provenance else "")
                     if at not in tried:
                         tried.add(at)
-                        level.setdefault(name, []).append(one)
+                        level.setdefault(name, []).append(partition)
             if not level:
                 return
             for name, partitions in level.items():
@@ -244,7 +244,7 @@ def _untold(instance: dg.DagsterInstance, defs: dg.Definitions, table: Table) ->
     It knows edges between different cuts as all-to-all only. Once told again, of the same version,
     a partition is compared with what its parents are since then.
     """
-    told = all_storage_ids(instance, table.name)
+    counts = all_storage_ids(instance, table.name)
     edges = defs.resolve_asset_graph().get(dg.AssetKey(table.name)).partition_mappings
     crossing = [
         parent.to_user_string()
@@ -253,14 +253,14 @@ def _untold(instance: dg.DagsterInstance, defs: dg.Definitions, table: Table) ->
     ]
     newest = (latest_storage_id(instance, name, observed=name not in BY_NAME) for name in crossing)
     since = max((at for at in newest if at is not None), default=0)
-    return {name for name, at in told.items() if at < since}
+    return {name for name, at in counts.items() if at < since}
 
 
 def _failure(table: Table, result: dg.ExecuteInProcessResult) -> str:
     """Say why a run failed that failed no partition."""
     errors = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
-    told = "; ".join(str(error.message).strip() for error in errors if error) or "no step failed"
-    return f"{table.name}: Dagster run {result.run_id} failed: {told}"
+    message = "; ".join(str(error.message).strip() for error in errors if error) or "no step failed"
+    return f"{table.name}: Dagster run {result.run_id} failed: {message}"
 
 
 def launch(
@@ -308,10 +308,10 @@ def range_tags(
 ) -> dict[str, str]:
     """Tag a run with the range that holds ``partitions``; its config says which are wanted."""
     order = {name: at for at, name in enumerate(instance.get_dynamic_partitions(table.by))}
-    found = sorted(partitions, key=order.__getitem__)
+    names = sorted(partitions, key=order.__getitem__)
     return {
-        ASSET_PARTITION_RANGE_START_TAG: found[0],
-        ASSET_PARTITION_RANGE_END_TAG: found[-1],
+        ASSET_PARTITION_RANGE_START_TAG: names[0],
+        ASSET_PARTITION_RANGE_END_TAG: names[-1],
     }
 
 
@@ -337,5 +337,5 @@ def settle_dead_runs(instance: dg.DagsterInstance) -> None:
     for run in instance.get_runs(dg.RunsFilter(statuses=ACTIVE)):
         process = run.tags.get(PROCESS_TAG)
         if process and not is_alive(process):
-            told = "the process of this run is gone; what it published is kept"
-            instance.report_run_failed(run, told)
+            literal = "the process of this run is gone; what it published is kept"
+            instance.report_run_failed(run, literal)

@@ -41,8 +41,8 @@ def _spent_since(catalog: Catalog, at: str) -> Spent:
 def _spent_by(
     catalog: Catalog, /, *, table: str, since: str, runs: Sequence[str] = (), process: str = ""
 ) -> Spent:
-    found = usage_log.spent_by(catalog, table=table, since=since, runs=runs, process=process)
-    return Spent(*found)
+    spent = usage_log.spent_by(catalog, table=table, since=since, runs=runs, process=process)
+    return Spent(*spent)
 
 
 ACCOUNTS = Accounts(_prices, _limits, _spent_since, no_generators, _spent_by)

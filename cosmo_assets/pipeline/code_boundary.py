@@ -150,7 +150,9 @@ def read_source(memory: Path | None = None) -> SourceTree:
 def read_released() -> dict[str, Released]:
     """Read what tables' code was when it was last proven to make what records hold."""
     tree = json.loads(RELEASED.read_text(encoding="utf-8"))
-    return {name: Released(tuple(one["names"]), Code.from_json(one)) for name, one in tree.items()}
+    return {
+        name: Released(tuple(item["names"]), Code.from_json(item)) for name, item in tree.items()
+    }
 
 
 _OPENED: list[Codes] = []

@@ -45,7 +45,11 @@ def _topics(snapshot: Snapshot) -> list[str]:
 
 def _topics_back(planned: PlannedSnapshot) -> set[str]:
     """Name the topics that had documents once, in groups whose documents may be others."""
-    return {one for one in planned.records("topics") if planned.may_gain("topic_assignments", one)}
+    return {
+        record
+        for record in planned.records("topics")
+        if planned.may_gain("topic_assignments", record)
+    }
 
 
 def _styles(snapshot: Snapshot) -> list[str]:
@@ -84,7 +88,9 @@ def _grounded_cells(snapshot: Snapshot) -> list[str]:
 
 
 def _recipe_benchmarks(snapshot: Snapshot) -> list[str]:
-    asked = [name for name, one in sorted(snapshot.config.benchmarks.items()) if one.evaluate]
+    asked = [
+        name for name, benchmark in sorted(snapshot.config.benchmarks.items()) if benchmark.evaluate
+    ]
     return [f"{recipe}:{name}" for recipe in sorted(snapshot.config.recipes) for name in asked]
 
 

@@ -55,9 +55,9 @@ def _scores(
         checkpoint = context.lake.folder(
             "checkpoints", recipe, context.snapshot.version("checkpoints", recipe) or ""
         )
-        found = evaluate(checkpoint=checkpoint, tasks=tasks, workdir=context.draft(recipe))
+        results = evaluate(checkpoint=checkpoint, tasks=tasks, workdir=context.draft(recipe))
         scores |= {
-            name: found.filter(pl.col("benchmark") == name).drop("benchmark") for name in tasks
+            name: results.filter(pl.col("benchmark") == name).drop("benchmark") for name in tasks
         }
     models = context.snapshot.records("checkpoints")[recipe].facts["models"]
     rows = scores[benchmark].select(

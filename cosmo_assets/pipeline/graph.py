@@ -61,8 +61,8 @@ TABLES: tuple[Table, ...] = (
 def _suites() -> dict[str, str]:
     """Read the suites of Great Expectations."""
     folder = files("cosmo_assets") / "suites"
-    found = sorted(file.name for file in folder.iterdir() if file.name.endswith(".yaml"))
-    return {f"cosmo_assets/suites/{name}": (folder / name).read_text("utf-8") for name in found}
+    suites = sorted(file.name for file in folder.iterdir() if file.name.endswith(".yaml"))
+    return {f"cosmo_assets/suites/{name}": (folder / name).read_text("utf-8") for name in suites}
 
 
 GRAPH = Graph(

@@ -69,24 +69,27 @@ def find_descendants(
     licensed = _documents_of_licences(rows["seed_documents"], target.licences)
     mine = {name: _of_seeds(target) | _place("partition").is_in(licensed) for name in SHARDWISE}
     mine["seed_documents"] = _of_seeds(target) | _licensed(target)
-    found = {name: rows[name].filter(which).collect() for name, which in mine.items()}
+    descendants = {name: rows[name].filter(which).collect() for name, which in mine.items()}
     docs = _docs_nowhere_else(rows["seed_documents"], target)
     texts = rows["seed_documents"].filter(pl.col("doc_id").is_in(docs.implode())).select("text")
     quotes = {name: find_quotes(rows[name], texts) for name in LABELS}
     for name in LABELS:
         holding = quotes[name].lazy().select(AT).unique()
-        found[name] = rows[name].join(holding, on=AT, how="semi").collect()
+        descendants[name] = rows[name].join(holding, on=AT, how="semi").collect()
     styled = _style(pl.col("partition")).is_in(list(target.templates))
-    found["prompt_templates"] = (
+    descendants["prompt_templates"] = (
         rows["prompt_templates"].filter(pl.col("style").is_in(list(target.templates))).collect()
     )
     of_doc = pl.col("doc_id").is_in(list(target.docs))
     of_source = _source(pl.col("shard")).is_in(list(target.sources))
     of_source |= _place("shard").is_in(licensed)
-    found["cells"] = rows["cells"].filter(of_doc | of_source | styled).collect()
+    descendants["cells"] = rows["cells"].filter(of_doc | of_source | styled).collect()
     other = cells.filter(~of_source).select("partition", "doc_id").lazy()
     pairs = (
-        found["cells"].lazy().filter(of_source).join(other, on=["partition", "doc_id"], how="anti")
+        descendants["cells"]
+        .lazy()
+        .filter(of_source)
+        .join(other, on=["partition", "doc_id"], how="anti")
     )
     for name in ("groundings", "prompts"):
         own = pl.concat(
@@ -95,32 +98,32 @@ def find_descendants(
                 rows[name].join(pairs, on=["partition", "doc_id"], how="semi"),
             ]
         )
-        found[name] = own.unique().collect()
-    ids = found["prompts"]["prompt_id"].unique().implode()
+        descendants[name] = own.unique().collect()
+    ids = descendants["prompts"]["prompt_id"].unique().implode()
     written = pl.col("prompt_id").is_in(ids) | styled
     for name in ("completions", "contamination", "token_shards"):
-        found[name] = rows[name].filter(written).collect()
-    found["documents"] = rows["documents"].filter(written | of_doc).collect()
+        descendants[name] = rows[name].filter(written).collect()
+    descendants["documents"] = rows["documents"].filter(written | of_doc).collect()
     partnered = pl.col("partner_id").is_in(ids)
     partnered |= _style(pl.col("partner_cell")).is_in(list(target.templates))
-    found["duplicates"] = rows["duplicates"].filter(written | partnered).collect()
+    descendants["duplicates"] = rows["duplicates"].filter(written | partnered).collect()
     of_corpus = pl.col("partition").is_in(list(target.corpora)) | _licensed(target)
-    found["passages"] = rows["passages"].filter(of_corpus).collect()
-    _add_versions(found, rows, wrote)
+    descendants["passages"] = rows["passages"].filter(of_corpus).collect()
+    _add_versions(descendants, rows, wrote)
     quoted = rows["prompts"].filter(_quotes_one(_passages(rows["passages"], target))).collect()
-    asked = pl.concat([found["prompts"], quoted]).unique(maintain_order=True)
-    _add_versions(found, rows, quoting)
-    return Descendants({name: found[name] for name in TRACED}, quotes, docs, asked)
+    asked = pl.concat([descendants["prompts"], quoted]).unique(maintain_order=True)
+    _add_versions(descendants, rows, quoting)
+    return Descendants({name: descendants[name] for name in TRACED}, quotes, docs, asked)
 
 
 def _add_versions(
-    found: dict[str, pl.DataFrame],
+    descending: dict[str, pl.DataFrame],
     rows: Mapping[str, pl.LazyFrame],
     versions: Mapping[str, pl.DataFrame],
 ) -> None:
     for name, at in versions.items():
         all_of = rows[name].join(at.lazy(), on=AT, how="semi").collect()
-        found[name] = pl.concat([found[name], all_of]).unique(maintain_order=True)
+        descending[name] = pl.concat([descending[name], all_of]).unique(maintain_order=True)
 
 
 def _corpus(passage_id: pl.Expr) -> pl.Expr:
@@ -151,12 +154,12 @@ def _documents_of_licences(seeds: pl.LazyFrame, licences: Iterable[str]) -> pl.E
 
 def _under_these_alone(rows: pl.LazyFrame, name: pl.Expr, licences: Iterable[str]) -> pl.Expr:
     """List the names that rows of no version have under another licence."""
-    found = pl.Series(dtype=pl.String)
+    series = pl.Series(dtype=pl.String)
     if mine := list(licences):
         only = pl.col("licence").is_in(mine).all()
         each = rows.group_by(name.alias("name")).agg(only.alias("only"))
-        found = each.filter("only").select("name").collect()["name"]
-    return pl.lit(found).implode()
+        series = each.filter("only").select("name").collect()["name"]
+    return pl.lit(series).implode()
 
 
 def _place(shard: str) -> pl.Expr:
@@ -251,14 +254,14 @@ def _and_made_from(
     first: Mapping[str, pl.Expr], rows: Mapping[str, pl.LazyFrame], edges: pl.DataFrame
 ) -> dict[str, pl.DataFrame]:
     """Find the versions with a row that ``first`` names, and those made from nothing else."""
-    found: dict[str, pl.DataFrame] = {}
+    frames: dict[str, pl.DataFrame] = {}
     dirty = pl.DataFrame(schema=dict.fromkeys(("tbl", *AT), pl.String))
     for name in TRACED:
         behind = _made_from(edges.filter(pl.col("tbl") == name), dirty)
         own = rows[name].filter(first.get(name, pl.lit(value=False))).select(AT).collect()
-        found[name] = pl.concat([own, behind]).unique()
-        dirty = pl.concat([dirty, found[name].select(pl.lit(name).alias("tbl"), *AT)])
-    return {name: versions for name, versions in found.items() if versions.height}
+        frames[name] = pl.concat([own, behind]).unique()
+        dirty = pl.concat([dirty, frames[name].select(pl.lit(name).alias("tbl"), *AT)])
+    return {name: versions for name, versions in frames.items() if versions.height}
 
 
 def _made_from(edges: pl.DataFrame, dirty: pl.DataFrame) -> pl.DataFrame:

@@ -37,7 +37,7 @@ def without(outside: Outside, config: Config, retracted: frozenset[tuple[str, st
         name for name, corpus in config.corpora.items() if corpus.licence in gone.licences
     }
     return InUse(
-        shards={name: found for name, found in outside.shards.items() if name not in sources},
+        shards={name: shard for name, shard in outside.shards.items() if name not in sources},
         templates={n: file for n, file in outside.templates.items() if n not in gone.templates},
         benchmarks=outside.benchmarks,
         overrides=outside.overrides,
@@ -54,8 +54,8 @@ def fingerprint(snapshot: Snapshot) -> str:
         [
             snapshot.config.model_dump(mode="json"),
             {
-                name: {shard: _versions(files) for shard, files in found.items()}
-                for name, found in outside.shards.items()
+                name: {shard: _versions(files) for shard, files in item.items()}
+                for name, item in outside.shards.items()
             },
             {style: file.version for style, file in outside.templates.items()},
             {name: _versions(files) for name, files in outside.benchmarks.items()},

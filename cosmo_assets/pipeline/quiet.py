@@ -37,7 +37,7 @@ def find_young(snapshot: Snapshot, now: float) -> dict[str, dict[str, Young]]:
         "benchmark_index": outside.benchmarks,
         "topics": dict.fromkeys(snapshot.partitions("topics"), (people,)) if people else {},
     }
-    found = {
+    youngs = {
         table: {
             name: young
             for name, files in parts.items()
@@ -45,10 +45,10 @@ def find_young(snapshot: Snapshot, now: float) -> dict[str, dict[str, Young]]:
         }
         for table, parts in read.items()
     }
-    return {table: parts for table, parts in found.items() if parts}
+    return {table: parts for table, parts in youngs.items() if parts}
 
 
 def _youngest(files: Iterable[File], *, now: float, quiet: float) -> Young | None:
-    ages = [(abs(now - one.saved), one.name) for one in files if one.saved is not None]
+    ages = [(abs(now - file.saved), file.name) for file in files if file.saved is not None]
     age, name = min(ages, default=(quiet, ""))
     return Young(name, age, quiet, SETTING) if age < quiet else None

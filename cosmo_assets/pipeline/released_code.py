@@ -25,7 +25,7 @@ def release(changed: Collection[str]) -> dict[str, Any]:
         changed: tables whose records of releases before do not hold what is made now.
     """
     codes = project_codes()
-    found: dict[str, Any] = {}
+    releases: dict[str, Any] = {}
     for table in TABLES:
         before = codes.released.get(table.name)
         code = codes.of(table)
@@ -34,16 +34,16 @@ def release(changed: Collection[str]) -> dict[str, Any]:
         tree = code.to_json()
         del tree["libraries"]  # nobody knows by which of them older records were made
         others = dict.fromkeys(name for name in names if name != code.fingerprint)
-        found[table.name] = {"names": list(others), **tree}
-    return found
+        releases[table.name] = {"names": list(others), **tree}
+    return releases
 
 
 def main() -> None:
     """Write the file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--changed", action="append", choices=sorted(BY_NAME), default=[])
-    found = release(parser.parse_args().changed)
-    lines = [f"{json.dumps(name)}: {_write(one)}" for name, one in found.items()]
+    results = release(parser.parse_args().changed)
+    lines = [f"{json.dumps(name)}: {_write(item)}" for name, item in results.items()]
     RELEASED.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 

@@ -60,9 +60,9 @@ def taxonomy(reasons: RemovalReasons, group: str) -> Reasons:
     sources = {key_part(shard, 0) for shard in was if not reasons.took("source_shards", shard)}
     now = {name: reasons.snapshot.config.sources[name].group for name in sorted(sources)}
     moved = {name: to for name, to in now.items() if to != group}
-    told = [f"sources.{name}.group changed: {group} → {to}" for name, to in moved.items()]
+    lines = [f"sources.{name}.group changed: {group} → {to}" for name, to in moved.items()]
     gone = _of_shards(reasons, lambda record: record.provenance.settings.get("group") == group)
-    return (*gone, *told)
+    return (*gone, *lines)
 
 
 def _of_shards(
@@ -71,19 +71,19 @@ def _of_shards(
     """List the edits behind the shards that were such: planned, gone, or gone ``since``."""
     table = "topic_assignments"
     left = {
-        name: one.record
-        for name, one in reasons.dropped(table).items()
-        if one.record and one.at >= since
+        name: dropped.record
+        for name, dropped in reasons.dropped(table).items()
+        if dropped.record and dropped.at >= since
     }
-    found: list[str] = []
+    shards: list[str] = []
     for shard, record in sorted({**left, **reasons.snapshot.records(table)}.items()):
         if not holds(record):
             continue
         if reasons.took("source_shards", shard):
-            found += reasons.of("source_shards", shard)
+            shards += reasons.of("source_shards", shard)
         else:
-            found += reasons.planned(table, shard)
-    return tuple(found)
+            shards += reasons.planned(table, shard)
+    return tuple(shards)
 
 
 def topic(reasons: RemovalReasons, name: str) -> Reasons:
@@ -93,10 +93,15 @@ def topic(reasons: RemovalReasons, name: str) -> Reasons:
         return reasons.of("groups", group)
     made = [reasons.last(table, name) for table in ("topic_labels", "topics")]
     since = max((record.number for record in made if record), default=0)
-    if found := _of_shards(reasons, lambda record: name in record.facets, since=since):
-        return found
+    if result := _of_shards(reasons, lambda record: name in record.facets, since=since):
+        return result
     lost = reasons.dropped("topic_assignments").values()
-    cut = [why for one in lost if not one.record and one.at >= since for why in one.because]
+    cut = [
+        why
+        for dropped in lost
+        if not dropped.record and dropped.at >= since
+        for why in dropped.because
+    ]
     return tuple(cut) or (_made_since(reasons, group, since) if since else ())
 
 
@@ -104,8 +109,8 @@ def _made_since(reasons: RemovalReasons, group: str, since: int) -> Reasons:
     """List why shards of a group were made after a record; else those that may have left it."""
     records = reasons.snapshot.records("topic_assignments")
     mine = shards_of(reasons.snapshot, group)
-    newer = {one: record for one, record in records.items() if record.number > since}
-    holding = [newer[one] for one in mine if one in newer] or list(newer.values())
+    newer = {name: record for name, record in records.items() if record.number > since}
+    holding = [newer[name] for name in mine if name in newer] or list(newer.values())
     return tuple(why for record in holding for why in record.because)
 
 
@@ -143,7 +148,7 @@ def _apart(reasons: RemovalReasons, cell: str) -> Reasons:
         for table, name in parents
         if read.get(f"{table}[{name}]") != reasons.snapshot.version(table, name)
     ]
-    made = [why for one in moved for why in reasons.behind(*one)]
+    made = [why for pair in moved for why in reasons.behind(*pair)]
     return tuple(planned or made)
 
 

@@ -68,17 +68,17 @@ def read_reports(snapshot: Snapshot, name: str) -> dict[str, pl.DataFrame]:
     versions = {
         table.name: snapshot.versions(table.name, snapshot.partitions(table.by)) for table in TABLES
     }
-    found: dict[str, pl.DataFrame] = {}
+    reports: dict[str, pl.DataFrame] = {}
     with open_warehouse(snapshot.lake, versions) as db:
         for table, title, query in wanted.values():
             if versions[table]:
-                found[title] = _marked(snapshot, table, db.sql(query).pl())
-    if not found and name != "all":
+                reports[title] = _marked(snapshot, table, db.sql(query).pl())
+    if not reports and name != "all":
         msg = (
             f"nothing to report yet: {', '.join(t for t, _, _ in wanted.values())}; run `cosmo run`"
         )
         raise BadInputError(msg)
-    return found
+    return reports
 
 
 def _marked(snapshot: Snapshot, table: str, rows: pl.DataFrame) -> pl.DataFrame:

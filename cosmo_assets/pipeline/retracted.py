@@ -33,7 +33,9 @@ class Retracted(NamedTuple):
     def of(cls, targets: Iterable[tuple[str, str]]) -> Retracted:
         """Sort ``(kind, name)`` pairs by kind."""
         given = list(targets)
-        return cls(*(frozenset(name for kind, name in given if kind == one) for one in KINDS))
+        return cls(
+            *(frozenset(name for kind, name in given if kind == literal) for literal in KINDS)
+        )
 
 
 def require_generator(snapshot: Snapshot) -> None:

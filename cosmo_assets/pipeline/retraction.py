@@ -65,8 +65,8 @@ def _trace(
     whole = {
         (name, *at)
         for versions in (wrote, quoting, licensed)
-        for name, found in versions.items()
-        for at in found.iter_rows()
+        for name, version in versions.items()
+        for at in version.iter_rows()
     }
     gone = _maps(snapshot, descent.docs)
     return Traced(descent.rows, gone, whole, Detail(target, descent))
@@ -89,7 +89,7 @@ def _known(snapshot: Snapshot, kind: str, name: str) -> set[str]:
         "licence": (
             ("seed_documents", "passages"),
             "licence",
-            {one.licence for one in (*config.sources.values(), *config.corpora.values())},
+            {source.licence for source in (*config.sources.values(), *config.corpora.values())},
         ),
         "model": (("completions", "topic_labels"), "model", {config.generator.model}),
     }[kind]
@@ -108,7 +108,7 @@ def resolve(snapshot: Snapshot, target: Retracted) -> Retracted:
 
 
 def _set_to(named: Mapping[str, Source | Corpus], licences: frozenset[str]) -> set[str]:
-    return {name for name, one in named.items() if one.licence in licences}
+    return {name for name, source in named.items() if source.licence in licences}
 
 
 def prompt_texts(snapshot: Snapshot, descent: Descendants) -> pl.Series:
@@ -126,7 +126,7 @@ def prompt_texts(snapshot: Snapshot, descent: Descendants) -> pl.Series:
 def _maps(snapshot: Snapshot, docs: pl.Series) -> set[Location]:
     """Name the clusterings whose map shows one of ``docs``."""
     places = list_versions(snapshot)["topic_model"]
-    files = {str(snapshot.lake.folder("topic_model", *one) / MAP): one for one in places}
+    files = {str(snapshot.lake.folder("topic_model", *place) / MAP): place for place in places}
     shown = {file: at for file, at in files.items() if Path(file).exists()}
     rows = scan_files(shown, {"doc_id": pl.String})
     hit = rows.filter(pl.col("doc_id").is_in(docs.implode())).select(AT).unique().collect()
@@ -155,10 +155,10 @@ def _checkpoints(snapshot: Snapshot, gone: Collection[Location]) -> set[Location
         orient="row",
     ).lazy()
     mixtures = _mixtures(noted).join(shards, on=["cell", "shard_version"], how="semi")
-    found = set(mixtures.select(AT).unique().collect().iter_rows())
+    checkpoints = set(mixtures.select(AT).unique().collect().iter_rows())
     if shards.first().collect().height:
-        found |= {at for file, at in files.items() if str(file) not in noted}
-    return {("checkpoints", *at) for at in found}
+        checkpoints |= {at for file, at in files.items() if str(file) not in noted}
+    return {("checkpoints", *at) for at in checkpoints}
 
 
 def _mixtures(files: Mapping[str, tuple[str, str]]) -> pl.LazyFrame:

@@ -41,19 +41,19 @@ def _shard(context: BuildContext, partition: str) -> Output:
     name = key_part(partition, 0)
     source = context.snapshot.config.sources[name]
     files = context.snapshot.outside.shard(partition)
-    found: list[pl.DataFrame] = []
+    frames: list[pl.DataFrame] = []
     for file in files:
         rows = _read(file, source.how.hub_config, source.how.hub_split, source.revision)
-        found.append(seed_documents(rows, source, name=name, file=file.name))
+        frames.append(seed_documents(rows, source, name=name, file=file.name))
     names = ", ".join(file.name for file in files)
-    documents = check_duplicates(pl.concat(found), source, file=names).drop("row")
+    documents = check_duplicates(pl.concat(frames), source, file=names).drop("row")
     sample = keep_sample(documents, source.max_documents)
     retracted = list(
         context.snapshot.outside.retracted.docs
     )  # after the sample: nothing takes their place
     kept = sample.filter(~pl.col("doc_id").is_in(retracted))
     words = int(kept["n_words"].sum())
-    metadata = {"files": names, "words": words, "read": sum(part.height for part in found)}
+    metadata = {"files": names, "words": words, "read": sum(part.height for part in frames)}
     return Output(kept, metadata=metadata, cost={"words": words})
 
 
@@ -83,15 +83,15 @@ def _settings(config: Config, partition: str) -> dict[str, Any]:
     }
 
 
-def _tell_difference(snapshot: Snapshot, partition: str, one: Difference) -> Reasons | None:
+def _tell_difference(snapshot: Snapshot, partition: str, difference: Difference) -> Reasons | None:
     """Name the documents that were retracted since a shard was made."""
-    if one.name != RETRACTED_DOCUMENTS:
+    if difference.name != RETRACTED_DOCUMENTS:
         return None
     listed = Retractions(snapshot.lake.catalog).all()
     named = [each.name for each in sorted(listed, key=lambda each: each.at) if each.kind == "doc"]
     at = range(1, len(named) + 1)
-    known = next((to for to in at if digest(sorted(named[:to])) == str(one.old)), 0)
-    if one.old == ABSENT and snapshot.version(SEED_DOCUMENTS.name, partition) is None:
+    known = next((to for to in at if digest(sorted(named[:to])) == str(difference.old)), 0)
+    if difference.old == ABSENT and snapshot.version(SEED_DOCUMENTS.name, partition) is None:
         return ()
     return tuple(tell_retracted("doc", name) for name in named[known:])
 

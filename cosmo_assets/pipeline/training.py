@@ -93,14 +93,14 @@ def write_mixture(folder: Path, shards: Mapping[str, str]) -> None:
 
 def _provenance(models: list[str]) -> str:
     """Say whose text a checkpoint was trained on."""
-    told = f"Trained on text written by: {', '.join(models)}."
+    message = f"Trained on text written by: {', '.join(models)}."
     if "rehearsal" in models:
-        told += (
+        message += (
             " The rehearsal generator is no language model: it rearranges its prompt's extract, so"
             " that a run can be rehearsed before money is spent. Scores of this checkpoint say"
             " nothing about synthetic data."
         )
-    return told
+    return message
 
 
 def _settings(config: Config, name: str) -> dict[str, Any]:

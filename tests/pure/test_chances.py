@@ -40,12 +40,12 @@ def test_words_of_a_tiny_story_need_not_be_explained() -> None:
 
 
 def test_places_are_spread_evenly_and_apart_for_each_purpose_and_style() -> None:
-    one, other = places(NUMBERS, "noun", "tale"), places(NUMBERS, "verb", "tale")
-    counts = np.histogram(one, bins=20, range=(0, 1))[0]
+    array, other = places(NUMBERS, "noun", "tale"), places(NUMBERS, "verb", "tale")
+    counts = np.histogram(array, bins=20, range=(0, 1))[0]
     assert counts.sum() == COUNT
     assert abs(counts - COUNT / 20).max() < 5 * (COUNT / 20) ** 0.5
-    assert abs(np.corrcoef(one, other)[0, 1]) < 0.03
-    assert abs(np.corrcoef(one, places(NUMBERS, "noun", "fable"))[0, 1]) < 0.03
+    assert abs(np.corrcoef(array, other)[0, 1]) < 0.03
+    assert abs(np.corrcoef(array, places(NUMBERS, "noun", "fable"))[0, 1]) < 0.03
 
 
 def test_every_word_is_drawn_about_as_often() -> None:

@@ -33,9 +33,9 @@ def fits() -> tuple[Clusters, Clusters]:
 
 def test_three_planted_blobs_are_found_largest_first(fits: tuple[Clusters, Clusters]) -> None:
     fitted, (_, truth) = fits[0], planted()
-    found = fitted.labels >= 0
-    assert found.mean() > 0.9
-    assert np.array_equal(fitted.labels[found], truth[found])
+    ndarray = fitted.labels >= 0
+    assert ndarray.mean() > 0.9
+    assert np.array_equal(fitted.labels[ndarray], truth[ndarray])
     assert np.allclose(np.linalg.norm(fitted.centroids, axis=1), 1.0, atol=1e-6)
     assert fitted.centroids.shape == (3, 16)
     assert np.array_equal(fitted.centroids.argmax(axis=1), [0, 1, 2])
@@ -43,9 +43,9 @@ def test_three_planted_blobs_are_found_largest_first(fits: tuple[Clusters, Clust
 
 
 def test_the_same_vectors_give_the_same_bytes(fits: tuple[Clusters, Clusters]) -> None:
-    one, two = fits
+    clusters, two = fits
     for name in ("centroids", "rims", "labels", "plane"):
-        assert getattr(one, name).tobytes() == getattr(two, name).tobytes()
+        assert getattr(clusters, name).tobytes() == getattr(two, name).tobytes()
 
 
 def test_nearly_all_members_lie_within_the_rim(fits: tuple[Clusters, Clusters]) -> None:

@@ -77,8 +77,8 @@ def refusal(tree: object, **env: str) -> str:
     ],
 )
 def test_an_unknown_key_is_named_with_the_one_that_was_meant(path: str, meant: str) -> None:
-    told = refusal(changed(*path.split("."), value="x"))
-    assert f"mine.yaml: {path}: unknown key; did you mean {meant!r}?" in told.splitlines()
+    message = refusal(changed(*path.split("."), value="x"))
+    assert f"mine.yaml: {path}: unknown key; did you mean {meant!r}?" in message.splitlines()
 
 
 @pytest.mark.parametrize(
@@ -353,13 +353,13 @@ def leaves(model: BaseModel, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple
     for name, field in type(model).model_fields.items():
         value = getattr(model, name)
         named = get_origin(field.annotation) is dict and all(
-            isinstance(one, BaseModel) for one in value.values()
+            isinstance(item, BaseModel) for item in value.values()
         )
         inner = value if named else {None: value}
-        for key, one in inner.items():
+        for key, item in inner.items():
             at = (*path, name) if key is None else (*path, name, key)
-            if isinstance(one, BaseModel):
-                yield from leaves(one, at)
+            if isinstance(item, BaseModel):
+                yield from leaves(item, at)
             else:
                 yield at, isinstance(model, How)
 
@@ -367,7 +367,7 @@ def leaves(model: BaseModel, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple
 def other(annotation: Any, value: Any) -> Any:
     """Return another value than ``value``; flipped values are not validated."""
     if get_origin(annotation) is Literal:
-        return next(one for one in get_args(annotation) if one != value)
+        return next(arg for arg in get_args(annotation) if arg != value)
     if isinstance(value, bool):
         return not value
     if isinstance(value, int | float):
@@ -420,7 +420,7 @@ def test_a_key_leaves_out_how_and_notes_and_nothing_else(
 
 
 def test_the_name_of_a_source_is_part_of_the_key() -> None:
-    renamed = {name + "x": one for name, one in FULL.sources.items()}
+    renamed = {name + "x": source for name, source in FULL.sources.items()}
     assert FULL.model_copy(update={"sources": renamed}).key() != FULL.key()
 
 
@@ -438,9 +438,9 @@ def models(model: type[BaseModel]) -> set[type[BaseModel]]:
 
 
 def test_every_model_is_either_settings_or_how() -> None:
-    found = models(Config)
-    assert len(found) > 20
-    assert all(issubclass(one, Settings) != issubclass(one, How) for one in found)
+    kinds = models(Config)
+    assert len(kinds) > 20
+    assert all(issubclass(kind, Settings) != issubclass(kind, How) for kind in kinds)
 
 
 def test_the_embedded_default_is_sound() -> None:

@@ -17,8 +17,8 @@ LONG = "x" * 60
 
 
 def test_targets_are_sorted_by_kind() -> None:
-    found = Retracted.of([("doc", "d"), ("source", "s"), ("model", "m"), ("doc", "e")])
-    assert found == Retracted(frozenset("s"), frozenset("de"), models=frozenset("m"))
+    retracted = Retracted.of([("doc", "d"), ("source", "s"), ("model", "m"), ("doc", "e")])
+    assert retracted == Retracted(frozenset("s"), frozenset("de"), models=frozenset("m"))
 
 
 @pytest.mark.parametrize(
@@ -38,8 +38,8 @@ def test_an_extract_quotes_the_text_that_it_was_cut_from(
     labels = pl.LazyFrame(
         {"partition": ["t"], "version": ["1"], "topic_id": ["t"], "extracts": [["other", extract]]}
     )
-    found = find_quotes(labels, pl.LazyFrame({"text": [text]}))
-    assert found["extracts"].to_list() == ([extract] if quoted else [])
+    rows = find_quotes(labels, pl.LazyFrame({"text": [text]}))
+    assert rows["extracts"].to_list() == ([extract] if quoted else [])
 
 
 def test_what_is_left_of_extracts_keeps_its_order_and_every_topic_its_row() -> None:
@@ -95,8 +95,8 @@ def provenance(**inputs: str) -> Provenance:
 def test_what_was_as_wanted_is_as_wanted_and_an_edit_still_waits(
     made: dict[str, str], before: dict[str, str], now: dict[str, str], carried: dict[str, str]
 ) -> None:
-    found = rebase_provenance(provenance(**made), provenance(**before), provenance(**now))
-    assert found == provenance(**carried)
+    result = rebase_provenance(provenance(**made), provenance(**before), provenance(**now))
+    assert result == provenance(**carried)
 
 
 def test_what_was_to_wait_before_or_waits_now_is_left_alone() -> None:
@@ -133,8 +133,8 @@ def test_a_version_stays_that_another_model_led_to_as_well() -> None:
     rows["topic_labels"] = pl.LazyFrame(
         {"partition": ["t", "t"], "version": ["bad", "good"], "model": ["bad", "good"]}
     )
-    found = versions_of_models(rows, ["bad"], edges)
-    assert {name: versions.rows() for name, versions in found.items()} == {
+    frames = versions_of_models(rows, ["bad"], edges)
+    assert {name: versions.rows() for name, versions in frames.items()} == {
         "topic_labels": [("t", "bad")],
         "topics": [("t", "1")],
         "cells": [("c", "y")],

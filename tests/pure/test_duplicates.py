@@ -121,8 +121,8 @@ def test_edited_copies_share_a_band_about_as_often_as_theory_says(
         texts[f"{pair:03d}-page"] = prose(pair, 200)
         texts[f"{pair:03d}-copy"] = edit(texts[f"{pair:03d}-page"], pair, edits)
     table = documents(**texts)
-    found = find_duplicates(table, signatures(table), min_similarity=0.5)
-    assert found.filter(pl.col("doc_id").str.head(3) != pl.col("partner_id").str.head(3)).is_empty()
+    rows = find_duplicates(table, signatures(table), min_similarity=0.5)
+    assert rows.filter(pl.col("doc_id").str.head(3) != pl.col("partner_id").str.head(3)).is_empty()
     text = dict(table.iter_rows())
     theory = np.mean(
         [
@@ -130,26 +130,26 @@ def test_edited_copies_share_a_band_about_as_often_as_theory_says(
             for pair in range(300)
         ]
     )
-    assert found.height / 300 >= lowest
-    assert abs(found.height / 300 - theory) < 0.05
+    assert rows.height / 300 >= lowest
+    assert abs(rows.height / 300 - theory) < 0.05
 
 
 def test_families_of_copies_are_found_and_held_against_a_survivor(crowd: pl.DataFrame) -> None:
-    found = find_duplicates(crowd, signatures(crowd))
+    rows = find_duplicates(crowd, signatures(crowd))
     near = {doc for doc, _, similarity in brute_force(crowd, 0.72) if similarity >= 0.85}
-    assert found.schema == DUPLICATE_SCHEMA
+    assert rows.schema == DUPLICATE_SCHEMA
     assert len(near) > 100
-    assert len(near & set(found["doc_id"])) >= 0.97 * len(near)
-    assert not set(found["partner_id"]) & set(found["doc_id"])
-    assert (found["partner_id"] < found["doc_id"]).all()
+    assert len(near & set(rows["doc_id"])) >= 0.97 * len(near)
+    assert not set(rows["partner_id"]) & set(rows["doc_id"])
+    assert (rows["partner_id"] < rows["doc_id"]).all()
 
 
 def test_similarity_is_that_of_brute_force(crowd: pl.DataFrame) -> None:
     text = dict(crowd.iter_rows())
-    found = find_duplicates(crowd, signatures(crowd), min_similarity=0.5)
-    assert found.height > 150
-    assert found["similarity"].to_list() == [
-        jaccard(text[doc], text[partner]) for doc, partner, _ in found.iter_rows()
+    rows = find_duplicates(crowd, signatures(crowd), min_similarity=0.5)
+    assert rows.height > 150
+    assert rows["similarity"].to_list() == [
+        jaccard(text[doc], text[partner]) for doc, partner, _ in rows.iter_rows()
     ]
 
 
@@ -157,8 +157,8 @@ def test_similarity_is_that_of_brute_force(crowd: pl.DataFrame) -> None:
 def test_when_all_share_a_band_the_outcome_is_that_of_brute_force(
     crowd: pl.DataFrame, min_similarity: float
 ) -> None:
-    found = find_duplicates(crowd, one_bucket(crowd), min_similarity=min_similarity)
-    assert found.rows() == brute_force(crowd, min_similarity)
+    rows = find_duplicates(crowd, one_bucket(crowd), min_similarity=min_similarity)
+    assert rows.rows() == brute_force(crowd, min_similarity)
 
 
 def test_ten_orders_of_rows_give_one_result(crowd: pl.DataFrame) -> None:
@@ -187,23 +187,23 @@ def test_a_chain_of_resemblances_does_not_remove_its_far_end() -> None:
     page = prose(1, 100)
     table = documents(a=page[:80], b=page[10:90], c=page[20:])
     assert jaccard(*table["text"].gather([0, 2])) < 0.72 < jaccard(*table["text"][:2])
-    found = find_duplicates(table, one_bucket(table))
-    assert found.select("doc_id", "partner_id").rows() == [("b", "a")]
+    rows = find_duplicates(table, one_bucket(table))
+    assert rows.select("doc_id", "partner_id").rows() == [("b", "a")]
 
 
 def test_the_partner_is_the_most_similar_survivor_and_the_first_of_equals() -> None:
     page = prose(1, 100)
     table = documents(a=page[:80], b=page[10:90], c=page[20:], d=page[12:92], e=page[10:90])
-    found = find_duplicates(table, one_bucket(table), min_similarity=0.7)
-    assert found.select("doc_id", "partner_id").rows() == [("b", "a"), ("d", "c"), ("e", "a")]
+    rows = find_duplicates(table, one_bucket(table), min_similarity=0.7)
+    assert rows.select("doc_id", "partner_id").rows() == [("b", "a"), ("d", "c"), ("e", "a")]
 
 
 def test_short_documents_are_duplicates_only_when_equal_and_empty_ones_never() -> None:
     table = documents(
         a="Yes, thanks!", b="yes thanks", c="thanks yes", d="yes", e="", f="...", g="Yes"
     )
-    found = find_duplicates(table, signatures(table))
-    assert found.rows() == [("b", "a", 1.0), ("g", "d", 1.0)]
+    rows = find_duplicates(table, signatures(table))
+    assert rows.rows() == [("b", "a", 1.0), ("g", "d", 1.0)]
 
 
 def test_many_copies_of_one_page_cost_one_comparison_each(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,9 +234,9 @@ def test_similarity_stays_exact_when_all_hashes_collide(
 
 @pytest.mark.parametrize("table", [documents(), documents(a="", b=""), documents(a="a b c d e f")])
 def test_nothing_to_compare_is_an_empty_table(table: pl.DataFrame) -> None:
-    found = find_duplicates(table, signatures(table))
-    assert found.is_empty()
-    assert found.schema == DUPLICATE_SCHEMA
+    rows = find_duplicates(table, signatures(table))
+    assert rows.is_empty()
+    assert rows.schema == DUPLICATE_SCHEMA
 
 
 def test_signatures_and_documents_that_do_not_agree_are_refused() -> None:

@@ -56,10 +56,10 @@ def test_as_many_characters_are_kept_as_hold_the_tokens(texts: list[str], tokens
     first = chars_within(series, tokens, from_start=True)
     last = chars_within(series, tokens, from_start=False)
     for text, ahead, behind in zip(texts, first, last, strict=True):
-        begins = [found.start() for found in TOKEN.finditer(text[: 12 * tokens])]
+        begins = [match_.start() for match_ in TOKEN.finditer(text[: 12 * tokens])]
         assert ahead == (begins[tokens] if len(begins) > tokens else len(text[: 12 * tokens]))
         near = text[-12 * tokens :]
-        begins = [found.start() for found in TOKEN.finditer(near)]
+        begins = [match_.start() for match_ in TOKEN.finditer(near)]
         assert behind == (len(near) - begins[-tokens] if len(begins) > tokens else len(near))
 
 

@@ -29,7 +29,7 @@ def text(body: str = NUMBERS, **changes: str) -> str:
 
 
 def told(texts: dict[str, str]) -> list[tuple[str, str]]:
-    return [(one.file, one.rule) for one in lint_templates(texts)]
+    return [(lint_template.file, lint_template.rule) for lint_template in lint_templates(texts)]
 
 
 def test_the_shipped_templates_have_no_problem() -> None:
@@ -61,9 +61,11 @@ def test_templates_that_keep_every_rule_have_no_problem() -> None:
     ],
 )
 def test_a_template_that_breaks_a_rule_is_named_with_it(source: str, rules: list[str]) -> None:
-    found = lint_templates({"a.md": source, "b.md": text(OTHERS)})
-    assert [(one.file, one.rule) for one in found] == [("a.md", rule) for rule in rules]
-    assert all(one.told for one in found)
+    problems = lint_templates({"a.md": source, "b.md": text(OTHERS)})
+    assert [(problem.file, problem.rule) for problem in problems] == [
+        ("a.md", rule) for rule in rules
+    ]
+    assert all(problem.told for problem in problems)
 
 
 def test_a_style_that_only_swaps_its_audience_is_near_its_model() -> None:
@@ -79,9 +81,12 @@ def test_similarity_is_the_share_of_runs_of_three_words() -> None:
 
 
 def test_shipped_styles_are_far_from_near() -> None:
-    bodies = {style: one.body for style, one in load_templates(SHIPPED).items()}
+    bodies = {style: template.body for style, template in load_templates(SHIPPED).items()}
     most = max(
-        similarity(bodies[one], bodies[other]) for one in bodies for other in bodies if one < other
+        similarity(bodies[body], bodies[other])
+        for body in bodies
+        for other in bodies
+        if body < other
     )
     assert most < NEAR / 4
 
@@ -94,9 +99,9 @@ def test_a_corpus_that_the_configuration_has_not_is_told() -> None:
         corpora="[wiki, books]",
     )
     assert lint_templates({"a.md": source}) == []
-    (found,) = lint_templates({"a.md": source}, corpora=["books", "papers"])
-    assert found == ("a.md", "corpora", found.told)
-    assert found.told == "the configuration has no corpus 'wiki'; known: books, papers"
+    (problem,) = lint_templates({"a.md": source}, corpora=["books", "papers"])
+    assert problem == ("a.md", "corpora", problem.told)
+    assert problem.told == "the configuration has no corpus 'wiki'; known: books, papers"
 
 
 @pytest.mark.parametrize(

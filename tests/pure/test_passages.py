@@ -38,9 +38,9 @@ def test_passages_end_where_sentences_do(text: str, passages: set[str]) -> None:
 
 
 def test_a_passage_is_named_by_corpus_title_and_words_and_stands_once() -> None:
-    found = cut("Bees make honey.", "Bees  make\nhoney.", title="Bees", words=20)
+    rows = cut("Bees make honey.", "Bees  make\nhoney.", title="Bees", words=20)
     name = hashlib.md5(b"Bees\x1fBees make honey.").hexdigest()[:16]
-    assert found.to_dicts() == [
+    assert rows.to_dicts() == [
         {
             "passage_id": f"wiki:{name}",
             "title": "Bees",
@@ -51,19 +51,19 @@ def test_a_passage_is_named_by_corpus_title_and_words_and_stands_once() -> None:
         }
     ]
     assert cut("Bees make honey.", title="Wasps", words=20)["passage_id"][0] != f"wiki:{name}"
-    assert dict(cut().schema) == dict(found.schema)
+    assert dict(cut().schema) == dict(rows.schema)
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.text(alphabet="ab .\n!", max_size=60), max_size=5), st.integers(1, 7))
 def test_no_word_is_lost_and_no_passage_is_too_long(texts: list[str], words: int) -> None:
-    found = cut(*[f"t{at} {text}" for at, text in enumerate(texts)], words=words)
+    rows = cut(*[f"t{at} {text}" for at, text in enumerate(texts)], words=words)
     expected = {word for at, text in enumerate(texts) for word in f"t{at} {text}".split()}
-    assert {word for text in found["text"] for word in text.split()} == expected
-    assert all(0 < len(text.split()) < 2 * words or words == 1 for text in found["text"])
-    assert found["passage_id"].is_sorted()
+    assert {word for text in rows["text"] for word in text.split()} == expected
+    assert all(0 < len(text.split()) < 2 * words or words == 1 for text in rows["text"])
+    assert rows["passage_id"].is_sorted()
 
 
 def test_terms_are_words_without_accents_and_stop_words() -> None:
-    found = count_terms(pl.Series(["The Ärger of it's 3 ärger.", "", "and the"]))
-    assert found.rows() == [(["3", "arger"], [1, 2], 3), ([], [], 0), ([], [], 0)]
+    rows = count_terms(pl.Series(["The Ärger of it's 3 ärger.", "", "and the"]))
+    assert rows.rows() == [(["3", "arger"], [1, 2], 3), ([], [], 0), ([], [], 0)]

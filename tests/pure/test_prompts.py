@@ -137,9 +137,9 @@ def test_a_coin_does_not_depend_on_the_documents_beside_it() -> None:
 
 def test_styles_flip_their_own_coins() -> None:
     rows = documents(2000)
-    one = build_prompts(rows, post())["topic_named"]
+    series = build_prompts(rows, post())["topic_named"]
     other = build_prompts(rows, post(style="letter"))["topic_named"]
-    assert abs((one == other).sum() - 1000) < 3 * (2000 * 0.25) ** 0.5
+    assert abs((series == other).sum() - 1000) < 3 * (2000 * 0.25) ** 0.5
 
 
 @pytest.mark.parametrize(("share", "count"), [("0", 0), ("1", 2000)])
@@ -405,7 +405,7 @@ def plain_cut(text: str, budget: int) -> str:
     gaps = [gap.start() for gap in re.finditer(r"\s+", window)]
     closers = "\"')\\]’”」』）"  # noqa: RUF001
     ending = re.compile(rf"(?:[^\s.]{{3}}[.!?…]|[؟۔।॥])[{closers}]*$")  # noqa: RUF001
-    wide = [one.end() for one in re.finditer(f"[。！？｡][{closers}]*", text[:budget])]  # noqa: RUF001
+    wide = [match_.end() for match_ in re.finditer(f"[。！？｡][{closers}]*", text[:budget])]  # noqa: RUF001
     ends = [
         at for at in gaps if "\n" in re.match(r"\s+", window[at:])[0] or ending.search(window[:at])
     ]

@@ -162,12 +162,12 @@ def test_a_prompt_without_any_words_is_answered() -> None:
 
 
 def test_documents_of_different_prompts_share_little() -> None:
-    one, two = (
+    pairs, two = (
         set(zip(*(words[n:] for n in range(5)), strict=False))
         for words in (rehearse(prompt_of("book", LONG), seed=n)[0].split() for n in (1, 2))
     )
-    fresh = (one & two) - set(zip(*(LONG.split()[n:] for n in range(5)), strict=False))
-    assert len(fresh) < 0.2 * len(one | two)
+    fresh = (pairs & two) - set(zip(*(LONG.split()[n:] for n in range(5)), strict=False))
+    assert len(fresh) < 0.2 * len(pairs | two)
 
 
 def test_an_advert_scores_below_three_and_a_lesson_above_five() -> None:

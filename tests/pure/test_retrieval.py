@@ -39,12 +39,12 @@ def find(
     asked: list[Asked], passages: pl.DataFrame, *, count: int = 3, k1: float = 1.2, b: float = 0.75
 ) -> list[tuple[int, int, str, float]]:
     queries = pl.DataFrame(
-        [(number, *one) for number, one in enumerate(asked)],
+        [(number, *entry) for number, entry in enumerate(asked)],
         schema={"query": pl.UInt32, "words": pl.String, "seed": pl.String},
         orient="row",
     )
-    found = find_passages(queries, passages.lazy(), count=count, k1=k1, b=b)
-    return found.select("query", "rank", "passage_id", "score").rows()
+    rows = find_passages(queries, passages.lazy(), count=count, k1=k1, b=b)
+    return rows.select("query", "rank", "passage_id", "score").rows()
 
 
 def terms(text: str) -> list[str]:
@@ -64,12 +64,12 @@ def plain_bm25(
     said = {name: spell(text) for name, _, text in shown}
     mean = sum(bag.total() for bag in bags.values()) / len(bags)
     df = Counter(term for bag in bags.values() for term in bag)
-    found: list[tuple[int, int, str, float]] = []
-    for number, one in enumerate(asked):
+    plain_bm25s: list[tuple[int, int, str, float]] = []
+    for number, entry in enumerate(asked):
         scores: list[tuple[int, str]] = []
-        seed = spell(one.seed)
+        seed = spell(entry.seed)
         for name, bag in bags.items():
-            met = {term for term in terms(one.words) if bag[term]}
+            met = {term for term in terms(entry.words) if bag[term]}
             around = seed in said[name] and len(seed.split()) >= 8
             if not met or said[name] in seed or around:
                 continue
@@ -80,10 +80,12 @@ def plain_bm25(
                 / (bag[term] + k1 * (1 - b + b * bag.total() / mean))
                 for term in met
             ]
-            scores.append((-sum(math.floor(0.5 + UNIT * one) for one in weights), name))
+            scores.append((-sum(math.floor(0.5 + UNIT * weight) for weight in weights), name))
         best = sorted(scores)[:count]
-        found += [(number, at, name, -score / UNIT) for at, (score, name) in enumerate(best, 1)]
-    return found
+        plain_bm25s += [
+            (number, at, name, -score / UNIT) for at, (score, name) in enumerate(best, 1)
+        ]
+    return plain_bm25s
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -111,7 +113,7 @@ def test_passages_are_those_of_the_formula_scores_and_ties_included(
 def test_they_are_for_any_words(texts: list[str], asked: list[tuple[str, str]]) -> None:
     rows = pl.DataFrame({"title": [""] * len(texts), "text": texts})
     passages = cut_passages(rows, corpus="c", words=3)
-    given_ = [Asked(*one) for one in asked]
+    given_ = [Asked(*pair) for pair in asked]
     if passages.height and passages["n_terms"].sum():
         assert find(given_, passages) == plain_bm25(given_, passages)
     else:
@@ -126,10 +128,10 @@ def test_no_part_of_the_seed_is_found_for_it_however_many_there_are() -> None:
     other = corpus(chance, 20).filter(~pl.col("passage_id").is_in(parts["passage_id"].implode()))
     passages = pl.concat([parts, other]).sort("passage_id")
     assert parts.height > 4 * (3 + retrieval.SPARE)
-    found = find([Asked(seed[:200], seed)], passages)
-    assert found == plain_bm25([Asked(seed[:200], seed)], passages)
-    assert {name for _, _, name, _ in found} <= set(other["passage_id"])
-    assert len(found) == 3
+    pairs = find([Asked(seed[:200], seed)], passages)
+    assert pairs == plain_bm25([Asked(seed[:200], seed)], passages)
+    assert {name for _, _, name, _ in pairs} <= set(other["passage_id"])
+    assert len(pairs) == 3
 
 
 def test_a_passage_around_a_seed_is_its_copy_but_one_around_a_title_is_not() -> None:
@@ -150,7 +152,7 @@ def test_queries_are_answered_the_same_in_company_and_in_small_parts(
     together = find(asked, passages)
     monkeypatch.setattr(retrieval, "JOINED", 50)
     assert find(asked, passages) == together
-    alone = [find([one], passages) for one in asked]
+    alone = [find([entry], passages) for entry in asked]
     assert [(at, *row[1:]) for at, rows in enumerate(alone) for row in rows] == together
 
 

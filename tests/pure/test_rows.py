@@ -136,9 +136,9 @@ def test_the_names_of_struct_fields_count() -> None:
 
 
 def test_values_do_not_slip_from_one_column_into_the_next() -> None:
-    one = pl.DataFrame({"a": ["x", "y"], "b": ["", ""]})
+    frame = pl.DataFrame({"a": ["x", "y"], "b": ["", ""]})
     two = pl.DataFrame({"a": ["", ""], "b": ["x", "y"]})
-    assert rows_digest(one, key=()) != rows_digest(two, key=())
+    assert rows_digest(frame, key=()) != rows_digest(two, key=())
 
 
 @pytest.mark.parametrize("height", [0, 1])
@@ -169,8 +169,8 @@ BYTES = st.lists(st.none() | st.integers(-128, 127), max_size=9)
 def test_columns_share_a_name_only_if_they_are_equal(
     case: tuple[list[object], list[object], pl.DataType],
 ) -> None:
-    one, two, dtype = case
-    assert (column(one, dtype) == column(two, dtype)) == (one == two)
+    results, two, dtype = case
+    assert (column(results, dtype) == column(two, dtype)) == (results == two)
 
 
 def test_facets_are_named_apart_and_nulls_have_none() -> None:
@@ -183,7 +183,7 @@ def test_facets_are_named_apart_and_nulls_have_none() -> None:
 def test_a_facet_keeps_its_name_when_another_one_changes() -> None:
     rows = pl.DataFrame({"id": [1, 2, 3], "topic": ["a", "b", "b"], "text": ["x", "y", "z"]})
     edited = rows.with_columns(pl.Series("text", ["x", "y", "edited"]))
-    before, after = (facet_digests(one, facet="topic", key=KEY) for one in (rows, edited))
+    before, after = (facet_digests(frame, facet="topic", key=KEY) for frame in (rows, edited))
     assert before["a"] == after["a"]
     assert before["b"] != after["b"]
 

@@ -93,17 +93,17 @@ def test_what_a_course_covered_before_comes_along(names: dict[str, str]) -> None
 
 def outline(**chapters: int) -> dict[str, list[str]]:
     """Write units 0, 1, … of each chapter, row by row of all chapters in turn."""
-    found = [(n, chapter) for chapter, count in chapters.items() for n in range(count)]
+    pairs = [(n, chapter) for chapter, count in chapters.items() for n in range(count)]
     return {
-        "title": [f"{chapter}{n}" for n, chapter in sorted(found)],
-        "text": [f"{chapter} {n}" for n, chapter in sorted(found)],
-        "chapter": [chapter for _, chapter in sorted(found)],
+        "title": [f"{chapter}{n}" for n, chapter in sorted(pairs)],
+        "text": [f"{chapter} {n}" for n, chapter in sorted(pairs)],
+        "chapter": [chapter for _, chapter in sorted(pairs)],
     }
 
 
 def beside(rows: dict[str, list[str]], **settings: Any) -> dict[str, list[str]]:
-    found = seeds(rows, columns={"siblings": "{chapter}"}, **settings)
-    return dict(found.sort("row").select("title", "siblings").iter_rows())
+    besides = seeds(rows, columns={"siblings": "{chapter}"}, **settings)
+    return dict(besides.sort("row").select("title", "siblings").iter_rows())
 
 
 def test_siblings_are_the_other_units_of_a_chapter_in_their_order() -> None:
@@ -119,12 +119,12 @@ def test_siblings_are_the_other_units_of_a_chapter_in_their_order() -> None:
 
 @pytest.mark.parametrize("count", [8, 9, 10, 20])
 def test_of_a_long_chapter_the_eight_nearest_are_taken(count: int) -> None:
-    found = beside(outline(a=count, b=3))
+    names = beside(outline(a=count, b=3))
     titles = [f"a{n}" for n in range(count)]
     for at, title in enumerate(titles):
         first = max(0, min(at - 4, count - 9))
         window = titles[first : first + 9]
-        assert found[title] == [one for one in window if one != title]
+        assert names[title] == [name for name in window if name != title]
 
 
 def test_what_is_filtered_out_is_no_sibling_and_titles_stand_once() -> None:
@@ -132,8 +132,8 @@ def test_what_is_filtered_out_is_no_sibling_and_titles_stand_once() -> None:
     rows["title"][0] = "Key Terms"
     assert beside(rows, filters=["title <> 'Key Terms'"]) == {"a1": ["a2"], "a2": ["a1"]}
     again = {name: [*values, values[1]] for name, values in rows.items()}
-    found = seeds(again, columns={"siblings": "chapter"})
-    assert check_duplicates(found, source(on_duplicate="drop"), file="a").height == 3
+    results = seeds(again, columns={"siblings": "chapter"})
+    assert check_duplicates(results, source(on_duplicate="drop"), file="a").height == 3
     assert beside(again)["a1"] == ["Key Terms", "a2"]
 
 
@@ -143,8 +143,8 @@ def test_siblings_given_as_lists_are_taken_as_they_are_and_other_documents_have_
     untitled = {"text": ["a", "b"], "title": ["", "t"], "part": ["p", None]}
     assert seeds(untitled, columns={"siblings": "part"})["siblings"].to_list() == [None, None]
     assert seeds({"text": ["a"], "siblings": ["yes"]})["siblings"].to_list() == [None]
-    told = refusal({"text": ["a"]}, columns={"siblings": "{chapter}"})
-    assert "no column 'chapter' for 'siblings'" in told
+    message = refusal({"text": ["a"]}, columns={"siblings": "{chapter}"})
+    assert "no column 'chapter' for 'siblings'" in message
 
 
 def test_siblings_count_in_the_name_and_documents_without_keep_theirs() -> None:
@@ -255,8 +255,8 @@ def test_documents_that_stand_once_pass() -> None:
 
 def test_a_sample_is_the_same_whatever_the_order() -> None:
     texts = [f"text number {i}" for i in range(200)]
-    one, two = (seeds({"text": order}).drop("row") for order in (texts, texts[::-1]))
-    kept = keep_sample(one, 20)
+    frame, two = (seeds({"text": order}).drop("row") for order in (texts, texts[::-1]))
+    kept = keep_sample(frame, 20)
     assert kept.equals(keep_sample(two, 20))
     assert kept.height == 20
     assert set(kept["text"]) != set(texts[:20])

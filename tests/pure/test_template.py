@@ -307,7 +307,7 @@ def test_a_shipped_template_is_of_fair_length_and_names_web_topics_half_the_time
 )
 def test_a_family_speaks_to_each_of_its_audiences(family: str, audiences: set[str]) -> None:
     styles = load_templates(SHIPPED).items()
-    assert {one.audience for name, one in styles if name.startswith(family)} == audiences
+    assert {template.audience for name, template in styles if name.startswith(family)} == audiences
 
 
 @pytest.mark.parametrize("file", [name for name in SHIPPED if Path(name).stem.startswith("unit_")])
@@ -319,9 +319,9 @@ def test_a_unit_is_told_what_came_before_and_what_stands_beside(file: str) -> No
 def test_no_two_shipped_templates_are_near_copies() -> None:
     bodies = {style: template.body for style, template in load_templates(SHIPPED).items()}
     near = [
-        (one, other)
-        for one, other in itertools.combinations(bodies, 2)
-        if difflib.SequenceMatcher(None, bodies[one], bodies[other]).ratio() >= 0.9
+        (name, other)
+        for name, other in itertools.combinations(bodies, 2)
+        if difflib.SequenceMatcher(None, bodies[name], bodies[other]).ratio() >= 0.9
     ]
     assert near == []
 
@@ -330,7 +330,7 @@ def test_what_a_grounded_style_asks_for_counts_and_other_styles_keep_their_versi
     plain = parse(text())
     assert "passages" not in json.dumps(plain.model_dump(exclude_defaults=True))
     assert plain.version == "24c6dd2a3a91a481"  # as it was before there were passages
-    one, two = parse(grounded()), parse(grounded(passages="3"))
+    template, two = parse(grounded()), parse(grounded(passages="3"))
     wiki, both = parse(grounded(corpora="[wiki]")), parse(grounded(corpora="[books, wiki]"))
-    assert len({one.version, two.version, wiki.version, both.version}) == 4
+    assert len({template.version, two.version, wiki.version, both.version}) == 4
     assert parse(grounded(corpora="[wiki, books]")).version == both.version

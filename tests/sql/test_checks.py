@@ -609,7 +609,11 @@ def changed(table: str, change: Row) -> dict[str, pl.DataFrame]:
 
 
 def broken(check_results: list[CheckResult]) -> dict[str, int]:
-    return {one.rule: one.bad_rows for one in check_results if not one.passed}
+    return {
+        check_result.rule: check_result.bad_rows
+        for check_result in check_results
+        if not check_result.passed
+    }
 
 
 @pytest.fixture(scope="module")
@@ -642,17 +646,17 @@ def test_every_rule_of_every_table_is_broken_here() -> None:
 def test_good_rows_pass_every_rule(table: str, snapshot: Snapshot) -> None:
     check_results = run_checks(BY_NAME[table], good(table), snapshot)
     assert list(check_results) == list(GOOD[table])
-    for found in check_results.values():
-        assert [one.rule for one in found] == list(rules(GRAPH, BY_NAME[table]))
-        assert broken(found) == {}
+    for check_result in check_results.values():
+        assert [result.rule for result in check_result] == list(rules(GRAPH, BY_NAME[table]))
+        assert broken(check_result) == {}
 
 
 @pytest.mark.parametrize("table", [table.name for table in TABLES if table.empty])
 def test_partitions_without_rows_pass_every_rule(table: str, snapshot: Snapshot) -> None:
     empty = {partition: frame(table, []) for partition in GOOD[table]}
-    for found in run_checks(BY_NAME[table], empty, snapshot).values():
-        assert [one.rule for one in found] == list(rules(GRAPH, BY_NAME[table]))
-        assert broken(found) == {}
+    for check in run_checks(BY_NAME[table], empty, snapshot).values():
+        assert [result.rule for result in check] == list(rules(GRAPH, BY_NAME[table]))
+        assert broken(check) == {}
 
 
 @pytest.mark.parametrize(
@@ -675,14 +679,17 @@ def test_a_broken_row_is_caught_and_its_partition_alone_is_blamed(
     ids=[f"{number}-{table}" for number, (table, _) in enumerate(SOUND)],
 )
 def test_an_unusual_row_that_is_right_passes(table: str, change: Row, snapshot: Snapshot) -> None:
-    for found in run_checks(BY_NAME[table], changed(table, change), snapshot).values():
-        assert broken(found) == {}
+    for check in run_checks(BY_NAME[table], changed(table, change), snapshot).values():
+        assert broken(check) == {}
 
 
 def test_a_document_in_two_cells_is_told_to_both(snapshot: Snapshot) -> None:
     made = changed("documents", {"prompt_id": A})
     check_results = run_checks(BY_NAME["documents"], made, snapshot)
-    assert [broken(found) for found in check_results.values()] == [{"place": 1}, {"place": 1}]
+    assert [broken(check_result) for check_result in check_results.values()] == [
+        {"place": 1},
+        {"place": 1},
+    ]
 
 
 def test_contamination_that_two_thresholds_explain_equally_well_blames_both(
@@ -693,7 +700,10 @@ def test_contamination_that_two_thresholds_explain_equally_well_blames_both(
         "web-bees:blog": frame("contamination", [MATCH | {"ratio": 0.4, "contaminated": True}]),
     }
     check_results = run_checks(BY_NAME["contamination"], made, snapshot)
-    assert [broken(found) for found in check_results.values()] == [{"verdict": 1}, {"verdict": 1}]
+    assert [broken(check_result) for check_result in check_results.values()] == [
+        {"verdict": 1},
+        {"verdict": 1},
+    ]
 
 
 @pytest.mark.parametrize("contaminated", [True, False])
@@ -703,8 +713,8 @@ def test_contamination_of_one_verdict_needs_no_threshold(
 ) -> None:
     rows = [MATCH | {"ratio": ratio, "contaminated": contaminated} for ratio in (0.2, 0.9)]
     made = {"web-bees:story": frame("contamination", [rows[0], rows[1] | {"prompt_id": B}])}
-    (found,) = run_checks(BY_NAME["contamination"], made, snapshot).values()
-    assert broken(found) == {}
+    (results,) = run_checks(BY_NAME["contamination"], made, snapshot).values()
+    assert broken(results) == {}
 
 
 def test_a_check_says_in_its_head_what_it_asserts() -> None:

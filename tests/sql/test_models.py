@@ -76,7 +76,7 @@ def test_a_model_over_nothing_is_nothing(name: str) -> None:
 
 
 def test_a_report_counts_candidates_removals_and_samples_once() -> None:
-    found = run(
+    rows = run(
         "contamination_report",
         documents=documents("a", "b", "c", "d"),
         contamination=[
@@ -87,7 +87,7 @@ def test_a_report_counts_candidates_removals_and_samples_once() -> None:
         ],
         benchmark_index=samples("quiz"),
     )
-    assert found == [
+    assert rows == [
         {
             "group": "web",
             "benchmark": "quiz",
@@ -100,7 +100,7 @@ def test_a_report_counts_candidates_removals_and_samples_once() -> None:
 
 
 def test_samples_of_one_id_in_other_subsets_and_splits_are_others() -> None:
-    found = run(
+    rows = run(
         "contamination_report",
         documents=documents("a"),
         contamination=[
@@ -110,17 +110,17 @@ def test_samples_of_one_id_in_other_subsets_and_splits_are_others() -> None:
         ],
         benchmark_index=samples("quiz"),
     )
-    assert counts(found, "candidates", "removed", "unique_samples") == [(1, 1, 3)]
+    assert counts(rows, "candidates", "removed", "unique_samples") == [(1, 1, 3)]
 
 
 def test_every_group_has_a_row_for_every_benchmark_even_of_zeros() -> None:
-    found = run(
+    rows = run(
         "contamination_report",
         documents=[*documents("a"), *documents("b", group="math", partition="math-sums:story")],
         contamination=matches("b", partition="math-sums:story"),
         benchmark_index=samples("quiz", "exam"),
     )
-    assert counts(found, "group", "benchmark", "documents", "candidates", "removed") == [
+    assert counts(rows, "group", "benchmark", "documents", "candidates", "removed") == [
         ("math", "exam", 1, 0, 0),
         ("math", "quiz", 1, 1, 1),
         ("web", "exam", 1, 0, 0),
@@ -129,23 +129,23 @@ def test_every_group_has_a_row_for_every_benchmark_even_of_zeros() -> None:
 
 
 def test_a_candidate_that_is_not_contaminated_removes_nothing() -> None:
-    found = run(
+    rows = run(
         "contamination_report",
         documents=documents("a"),
         contamination=matches("a", contaminated=False),
         benchmark_index=samples("quiz"),
     )
-    assert counts(found, "candidates", "removed", "unique_samples") == [(1, 0, 0)]
+    assert counts(rows, "candidates", "removed", "unique_samples") == [(1, 0, 0)]
 
 
 def test_a_profile_counts_what_became_of_each_document() -> None:
-    found = run(
+    rows = run(
         "corpus_profile",
         documents=[*documents("a", "b", "c", "d"), *documents("e", n_words=7, truncated=True)],
         duplicates=removals("a", "b"),
         contamination=[*matches("b", "c"), *matches("d", contaminated=False)],
     )
-    assert found == [
+    assert rows == [
         {
             "group": "web",
             "style": "story",
@@ -161,7 +161,7 @@ def test_a_profile_counts_what_became_of_each_document() -> None:
 
 
 def test_a_document_that_holds_several_samples_counts_once() -> None:
-    found = run(
+    rows = run(
         "corpus_profile",
         documents=documents("a", "b"),
         duplicates=[],
@@ -171,11 +171,11 @@ def test_a_document_that_holds_several_samples_counts_once() -> None:
             *matches("a", benchmark="exam", contaminated=False),
         ],
     )
-    assert counts(found, "documents", "words", "contaminated", "kept") == [(2, 200, 1, 1)]
+    assert counts(rows, "documents", "words", "contaminated", "kept") == [(2, 200, 1, 1)]
 
 
 def test_groups_styles_and_generators_are_profiled_apart_and_in_order() -> None:
-    found = run(
+    rows = run(
         "corpus_profile",
         documents=[
             *documents("a"),
@@ -186,7 +186,7 @@ def test_groups_styles_and_generators_are_profiled_apart_and_in_order() -> None:
         duplicates=removals("d"),
         contamination=[],
     )
-    assert counts(found, "group", "style", "model", "documents", "kept") == [
+    assert counts(rows, "group", "style", "model", "documents", "kept") == [
         ("math", "story", "m", 1, 0),
         ("web", "blog", "m", 1, 1),
         ("web", "story", "l", 1, 1),
@@ -197,8 +197,8 @@ def test_groups_styles_and_generators_are_profiled_apart_and_in_order() -> None:
 def test_the_order_of_rows_does_not_matter() -> None:
     rows = [*documents("a", "b", "c"), *documents("d", style="blog")]
     leaks = [*matches("a", "b"), *matches("c", contaminated=False)]
-    one, other = (
+    results, other = (
         run("corpus_profile", documents=d, duplicates=removals("c"), contamination=m)
         for d, m in ((rows, leaks), (rows[::-1], leaks[::-1]))
     )
-    assert one == other
+    assert results == other

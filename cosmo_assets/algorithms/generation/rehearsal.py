@@ -89,8 +89,8 @@ def rehearse(prompt: str, *, seed: int) -> tuple[str, str]:
         return _label(prompt), "stop"
     draws = _Draws(digest([prompt, seed]))
     extract = quoted_passage(prompt)
-    found = _GENRE.search(prompt.replace(extract, " ", 1).lower())
-    genre = str(found.lastgroup) if found else "essay"
+    match = _GENRE.search(prompt.replace(extract, " ", 1).lower())
+    genre = str(match.lastgroup) if match else "essay"
     writer = _Writer(draws, _key_terms(extract), genre)
     paragraphs = _paragraphs(writer, draws, extract)
     if draws.below(CUT_SHARE):
@@ -109,14 +109,14 @@ def quoted_passage(prompt: str) -> str:
     """
     quotes, ticks = prompt.find(FENCE), prompt.find("```")
     if quotes >= 0 and not 0 <= ticks < quotes:
-        found = _OWN_LINES.findall(prompt) or prompt.split(FENCE)[1::2]
+        results = _OWN_LINES.findall(prompt) or prompt.split(FENCE)[1::2]
     elif ticks >= 0:
-        found = _FENCED.findall(prompt)
+        results = _FENCED.findall(prompt)
     else:
-        found = _QUOTED_LINES.findall(prompt) or [
+        results = _QUOTED_LINES.findall(prompt) or [
             straight or curly for straight, curly in _QUOTED.findall(prompt)
         ]
-    longest = max(found, key=len, default="").strip()
+    longest = max(results, key=len, default="").strip()
     return longest or max(prompt.split("\n\n"), key=len).strip()
 
 

@@ -84,11 +84,11 @@ def draw_words(numbers: np.ndarray, style: str) -> pl.Series:
 
 def draw_features(numbers: np.ndarray, style: str) -> pl.Series:
     """Draw what a story is to have: each feature by a coin of its own, and one at least."""
-    at = np.stack([places(numbers, one, style) for one in FEATURES], axis=1)
+    at = np.stack([places(numbers, feature, style) for feature in FEATURES], axis=1)
     least = at == at.min(axis=1, keepdims=True)
     sets = ((at < FEATURE_SHARE) | least) @ (1 << np.arange(len(FEATURES)))
     every = [
-        [one for bit, one in enumerate(FEATURES) if number >> bit & 1]
+        [feature for bit, feature in enumerate(FEATURES) if number >> bit & 1]
         for number in range(1 << len(FEATURES))
     ]
     return pl.Series("features", every, pl.List(pl.String)).gather(sets)

@@ -65,34 +65,34 @@ def list_idle(texts: Mapping[str, str], *, corpora: Collection[str]) -> list[str
     return idle
 
 
-def similarity(one: str, other: str) -> float:
+def similarity(first: str, other: str) -> float:
     """Return which share of their runs of three words two texts have in common, 0 to 1."""
-    mine, theirs = _shingles(one), _shingles(other)
+    mine, theirs = _shingles(first), _shingles(other)
     return len(mine & theirs) / len(mine | theirs) if mine | theirs else 0.0
 
 
 def _malformed(file: str, message: str) -> Iterator[Problem]:
     """Part the lines of an error into rule and complaint; what starts no rule goes on."""
-    for told in message.split(f"{file}: "):
-        if told:
-            rule, sign, rest = told.strip().partition(": ")
+    for word in message.split(f"{file}: "):
+        if word:
+            rule, sign, rest = word.strip().partition(": ")
             known = sign and rule.isidentifier()
-            yield Problem(file, rule, rest) if known else Problem(file, "file", told.strip())
+            yield Problem(file, rule, rest) if known else Problem(file, "file", word.strip())
 
 
 def _lint(file: str, template: PromptTemplate) -> Iterator[Problem]:
     if not template.bans:
-        told = "none; list stock openings to avoid and say so with $bans in the words"
-        yield Problem(file, "bans", told)
+        literal = "none; list stock openings to avoid and say so with $bans in the words"
+        yield Problem(file, "bans", literal)
     count = len(_WORD.findall(template.body))
     if not WORDS[0] <= count <= WORDS[1]:
         yield Problem(file, "length", f"{count} words; write {WORDS[0]} to {WORDS[1]}")
     if (template.extract_chars or 0) > MOST_QUOTED:
-        told = f"{template.extract_chars:,} characters; quote {MOST_QUOTED:,} at most"
-        yield Problem(file, "extract_chars", told)
+        literal = f"{template.extract_chars:,} characters; quote {MOST_QUOTED:,} at most"
+        yield Problem(file, "extract_chars", literal)
     if (template.extract_tokens or 0) > MOST_QUOTED // 4:
-        told = f"{template.extract_tokens:,} tokens; quote {MOST_QUOTED // 4:,} at most"
-        yield Problem(file, "extract_tokens", told)
+        literal = f"{template.extract_tokens:,} tokens; quote {MOST_QUOTED // 4:,} at most"
+        yield Problem(file, "extract_tokens", literal)
 
 
 def _corpora(
@@ -100,16 +100,16 @@ def _corpora(
 ) -> Iterator[Problem]:
     for name in template.corpora:
         if known is not None and name not in known:
-            told = f"the configuration has no corpus {name!r}; known: {', '.join(sorted(known))}"
-            yield Problem(file, "corpora", told)
+            message = f"the configuration has no corpus {name!r}; known: {', '.join(sorted(known))}"
+            yield Problem(file, "corpora", message)
 
 
 def _near(templates: Mapping[str, PromptTemplate]) -> Iterator[Problem]:
-    for (file, one), (other, two) in itertools.combinations(sorted(templates.items()), 2):
-        share = similarity(one.body, two.body)
+    for (file, template), (other, two) in itertools.combinations(sorted(templates.items()), 2):
+        share = similarity(template.body, two.body)
         if share >= NEAR:
-            told = f"{share:.0%} of it is {other}; each style needs instructions of its own"
-            yield Problem(file, "near", told)
+            message = f"{share:.0%} of it is {other}; each style needs instructions of its own"
+            yield Problem(file, "near", message)
 
 
 def _shingles(text: str) -> set[tuple[str, ...]]:

@@ -159,21 +159,21 @@ def _text(name: str, value: str | Sequence[str] | None) -> str:
     """Say in words what stands in a hole."""
     if isinstance(value, str):
         return value
-    found = list(value or ())
+    texts = list(value or ())
     if name == "words":
-        return "".join(f"{before}{word}" for before, word in zip(WORDS, found, strict=False)) + '"'
+        return "".join(f"{before}{word}" for before, word in zip(WORDS, texts, strict=False)) + '"'
     if name in LISTS:
         most, end, none = LISTS[name]
-        return "; ".join(found[-most:] if end == "tail" else found[:most]) or none
-    return "; ".join(found)
+        return "; ".join(texts[-most:] if end == "tail" else texts[:most]) or none
+    return "; ".join(texts)
 
 
 def _passages(ids: Sequence[str], texts: Mapping[str, str]) -> str:
     """Write passages as ``passages_shown`` does."""
-    if unknown := [one for one in ids if one not in texts]:
+    if unknown := [id_ for id_ in ids if id_ not in texts]:
         msg = f"passage {unknown[0]} is not known; read its words from the cell's groundings"
         raise ContractError(msg)
-    lines = (f"{number}. [{one}] {texts[one]}" for number, one in enumerate(ids, 1))
+    lines = (f"{number}. [{id_}] {texts[id_]}" for number, id_ in enumerate(ids, 1))
     return "\n".join(lines) or NO_PASSAGES
 
 

@@ -198,7 +198,7 @@ def find_passages(
     asked = queries.select("query", terms_of(queries["words"])).explode(
         "term", empty_as_null=False, keep_nulls=False
     )
-    found = [pl.DataFrame(schema={**HITS, "title": pl.String, "text": pl.String})]
+    frames = [pl.DataFrame(schema={**HITS, "title": pl.String, "text": pl.String})]
     if index.height and asked.height:
         with duckdb.connect() as db:
             db.register("queries", asked.to_arrow())
@@ -210,13 +210,13 @@ def find_passages(
                 kept = _without_copies(hits, left, texts)
                 whole = _settled(hits, kept, count, depth)
                 rows = kept.filter(pl.col("query").is_in(whole.implode()), pl.col("rank") <= count)
-                found.append(rows.select(found[0].columns))
+                frames.append(rows.select(frames[0].columns))
                 met = hits["query"].unique().implode()
                 left = left.filter(
                     pl.col("query").is_in(met), ~pl.col("query").is_in(whole.implode())
                 )
                 depth *= 4
-    return pl.concat(found).sort("query", "rank")
+    return pl.concat(frames).sort("query", "rank")
 
 
 def terms_of(words: pl.Series) -> pl.Series:
@@ -228,18 +228,18 @@ def _best(
     db: duckdb.DuckDBPyConnection, asked: pl.DataFrame, index: pl.DataFrame, depth: int
 ) -> pl.DataFrame:
     """Rank the ``depth`` best passages of each query: ``query, passage_id, score``, in order."""
-    found: list[pl.DataFrame] = []
+    bests: list[pl.DataFrame] = []
     db.execute(PARTS_SQL, {"depth": depth})
     for chosen in _chunks(db.sql(LOAD_SQL).pl(), asked):
         db.register("chosen", chosen.to_arrow())
         given = {"passages": index.height, "depth": depth, "unit": UNIT}
-        found.append(db.sql(BEST_SQL, params=given).pl())
+        bests.append(db.sql(BEST_SQL, params=given).pl())
         db.unregister("chosen")
-    if not found:
+    if not bests:
         return pl.DataFrame(schema={name: HITS[name] for name in ("query", "passage_id", "score")})
-    return pl.concat(found).select(
+    return pl.concat(bests).select(
         "query",
-        index["passage_id"].gather(pl.concat(found)["passage"]),
+        index["passage_id"].gather(pl.concat(bests)["passage"]),
         "score",
     )
 

@@ -154,8 +154,8 @@ class PromptTemplate(BaseModel):
             try:
                 pl.Series([""]).str.contains(pattern)
             except pl.exceptions.ComputeError as error:
-                told = " ".join(str(error).split())
-                complaint = f"{name}: {pattern!r} is no regular expression: {told}"
+                message = " ".join(str(error).split())
+                complaint = f"{name}: {pattern!r} is no regular expression: {message}"
                 raise ValueError(complaint) from None
         return given
 

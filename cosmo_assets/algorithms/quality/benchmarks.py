@@ -194,8 +194,8 @@ def _check_rows(common: pl.DataFrame, layout: str, file: str) -> None:
     question, label, _ = LAYOUTS[layout]
     names = {"question": question, "label": label}
     for bad, column, mend in RULES:
-        found = common.with_row_index("row", offset=1).filter(bad).select("row", column).head(1)
-        for row, value in found.iter_rows():
+        rows = common.with_row_index("row", offset=1).filter(bad).select("row", column).head(1)
+        for row, value in rows.iter_rows():
             msg = f"{file}: row {row}: {names.get(column, column)} is {value!r}; {mend}"
             raise BadInputError(msg)
 

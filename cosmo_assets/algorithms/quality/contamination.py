@@ -75,9 +75,9 @@ def index_benchmark(samples: pl.DataFrame, *, n: int = 10) -> pl.DataFrame:
     require_texts(samples, key=SAMPLE)
     samples = samples.sort(SAMPLE)
     tokens = tokenize(samples["text"])
-    found = hash_ngrams(tokens, n=n)
+    result = hash_ngrams(tokens, n=n)
     grams = (
-        pl.DataFrame({"row": found.row, "grams": found.value})
+        pl.DataFrame({"row": result.row, "grams": result.value})
         .unique()
         .sort("row", "grams")
         .group_by("row", maintain_order=True)
@@ -149,9 +149,9 @@ def find_candidates(documents: pl.DataFrame, index: pl.DataFrame, *, n: int = 10
     grams = index.select(row=pl.int_range(pl.len()), value="grams").explode(
         "value", empty_as_null=False
     )
-    found = _find_hits(documents["text"], grams["value"], n)
-    hit = found["value"].unique()
-    suspects = documents[found["row"].unique()]
+    rows = _find_hits(documents["text"], grams["value"], n)
+    hit = rows["value"].unique()
+    suspects = documents[rows["row"].unique()]
     leaked = index[grams.filter(pl.col("value").is_in(hit.implode()))["row"].unique()]
     left = _spell_hits(suspects.select("doc_id"), tokenize(suspects["text"]), hit, n)
     right = _spell_hits(leaked.select(SAMPLE), leaked["tokens"].str.split(" "), hit, n)

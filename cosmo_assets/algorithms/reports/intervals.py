@@ -57,7 +57,9 @@ def paired_shares(
         second: how many the second time.
         of: how many pairs.
     """
-    e, first, second, n = (np.asarray(one, float) for one in (both, first, second, of))
+    e, first, second, n = (
+        np.asarray(array_like, float) for array_like in (both, first, second, of)
+    )
     some = np.maximum(n, 1.0)
     f, g = first - e, second - e
     h = n - e - f - g
@@ -66,8 +68,8 @@ def paired_shares(
     spread = np.sqrt(first * (n - first) * second * (n - second))
     phi = np.divide(corrected, spread, out=np.zeros_like(spread), where=spread > 0)
     a, b = first / some, second / some
-    one, two = wilson(first, n), wilson(second, n)
-    below_a, above_a = a - one.low, one.high - a
+    interval, two = wilson(first, n), wilson(second, n)
+    below_a, above_a = a - interval.low, interval.high - a
     below_b, above_b = b - two.low, two.high - b
     down = np.sqrt(np.maximum(0, below_b**2 - 2 * phi * below_b * above_a + above_a**2))
     up = np.sqrt(np.maximum(0, above_b**2 - 2 * phi * above_b * below_a + below_a**2))
@@ -105,7 +107,7 @@ def paired_mean(mean: npt.ArrayLike, deviation: npt.ArrayLike, of: npt.ArrayLike
         deviation: their standard deviation (n - 1).
         of: how many pairs.
     """
-    middle, spread, n = (np.asarray(one, float) for one in (mean, deviation, of))
+    middle, spread, n = (np.asarray(array_like, float) for array_like in (mean, deviation, of))
     free = np.maximum(n - 1, 1.0)
     # Student's quantile from the normal one, within 0.02 of it from three degrees on.
     quantile = Z + (Z**3 + Z) / (4 * free) + (5 * Z**5 + 16 * Z**3 + 3 * Z) / (96 * free**2)

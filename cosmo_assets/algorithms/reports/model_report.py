@@ -58,14 +58,14 @@ def compare_cells(marked: pl.DataFrame, a: str, b: str) -> pl.DataFrame:
     """
     pairs = _pair(marked, a, b)
     rows = _shares(pairs, ["cell"], "faulty").drop("measure")
-    told = pairs.group_by("cell").agg(_tell("_a").alias("faults_a"), _tell("_b").alias("faults_b"))
+    frame = pairs.group_by("cell").agg(_tell("_a").alias("faults_a"), _tell("_b").alias("faults_b"))
     least = pl.max_horizontal("low", -pl.col("high"), 0.0).alias("least")
     most = pl.max_horizontal("a", "b") * pl.col("pairs")
     worst = wilson(rows.select(most).to_series().round().to_numpy(), rows["pairs"].to_numpy()).low
     worse = pl.when(pl.col("difference") > 0).then(pl.lit(b)).when(pl.col("difference") < 0)
     return (
         rows.with_columns(least, worse.then(pl.lit(a)).alias("worse"), pl.Series("worst", worst))
-        .join(told, on="cell", how="left")
+        .join(frame, on="cell", how="left")
         .sort(["least", "worst", "cell"], descending=[True, True, False])
         .drop("least")
     )

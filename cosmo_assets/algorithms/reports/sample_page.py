@@ -63,15 +63,15 @@ def write_page(
 ) -> str:
     """Write the page. What models wrote is shown as it is, and never read as HTML."""
     body = [f"<h1>{escape(title)}</h1>"]
-    body += [f'<p class="lead">{escape(one)}</p>' for one in lead]
+    body += [f'<p class="lead">{escape(name)}</p>' for name in lead]
     for sheet in sheets:
         body.append(_sheet(sheet))
     for group in samples:
         body.append(f'<h2>{escape(group.title)}</h2><div class="beside">')
         body += [
-            f'<article><h3>{escape(one.title)}</h3><p class="note">{escape(one.note)}</p>'
-            f'<div class="text" dir="auto">{escape(one.text)}</div></article>'
-            for one in group.samples
+            f'<article><h3>{escape(sample.title)}</h3><p class="note">{escape(sample.note)}</p>'
+            f'<div class="text" dir="auto">{escape(sample.text)}</div></article>'
+            for sample in group.samples
         ]
         body.append("</div>")
     return (

@@ -91,8 +91,8 @@ def mark_answers(
         _near(part, similarity=similarity, seed=seed)
         for part in marked.drop_nulls("text").partition_by("model")
     ]
-    found = pl.concat([NEAR.to_frame(), *near])
-    return marked.join(found, on=KEY, how="left", maintain_order="left").with_columns(
+    rows = pl.concat([NEAR.to_frame(), *near])
+    return marked.join(rows, on=KEY, how="left", maintain_order="left").with_columns(
         pl.col("near", "near_other").fill_null(value=False)
     )
 
@@ -123,16 +123,17 @@ def _broke(marked: pl.DataFrame, rules: Mapping[str, Rules]) -> pl.Series:
         _padded(starts.str.extract(TITLED).fill_null("")).alias("below"),
     )
     for (style,), part in texts.partition_by("style", as_dict=True).items():
-        told = rules.get(str(style), Rules())
-        bans = tokenize(pl.Series(told.bans, dtype=pl.String)).list.join(" ")
+        message = rules.get(str(style), Rules())
+        bans = tokenize(pl.Series(message.bans, dtype=pl.String)).list.join(" ")
         tests = {
             f"begins with a ban: {ban}": pl.any_horizontal(
                 pl.col("start", "below").str.starts_with(f" {words} ")
             )
-            for ban, words in zip(told.bans, bans, strict=True)
+            for ban, words in zip(message.bans, bans, strict=True)
         }
         tests |= {
-            f"lacks {name}": ~pl.col("text").str.contains(pattern) for name, pattern in told.expects
+            f"lacks {name}": ~pl.col("text").str.contains(pattern)
+            for name, pattern in message.expects
         }
         # null where no name was drawn, which is no breach
         called = pl.format("def {}(", "function_name")
@@ -143,8 +144,8 @@ def _broke(marked: pl.DataFrame, rules: Mapping[str, Rules]) -> pl.Series:
         ]
     broken = pl.concat(parts).group_by("row", maintain_order=True).agg("rule")
     rows = pl.DataFrame({"row": np.arange(marked.height, dtype=np.uint32)})
-    found = rows.join(broken, on="row", how="left", maintain_order="left")["rule"]
-    return found.fill_null([]).alias("broke")
+    broke = rows.join(broken, on="row", how="left", maintain_order="left")["rule"]
+    return broke.fill_null([]).alias("broke")
 
 
 def _padded(texts: pl.Series) -> pl.Series:
@@ -184,9 +185,9 @@ def sum_styles(marked: pl.DataFrame, *, stock: float) -> pl.DataFrame:
         pl.col(*FAULTS, "near_other").sum().cast(pl.Int64),
         pl.col("repeated").mean(),
         *(
-            pl.col(name).quantile(share, "linear").alias(f"{shown}_{told}")
+            pl.col(name).quantile(share, "linear").alias(f"{shown}_{message}")
             for name, shown in (("words", "words"), ("completion_tokens", "tokens"))
-            for share, told in ((0.1, "p10"), (0.5, "median"), (0.9, "p90"))
+            for share, message in ((0.1, "p10"), (0.5, "median"), (0.9, "p90"))
         ),
         pl.col("prompt_tokens", "completion_tokens", "money").sum(),
         pl.col("money").filter("asked").sum().alias("paid_now"),

@@ -129,11 +129,11 @@ def name_clusters(texts: pl.Series, labels: np.ndarray) -> list[str]:
         .agg(pl.col("text"))
         .sort("cluster")
     )
-    found: dict[int, list[str]] = dict(top.iter_rows())
+    results: dict[int, list[str]] = dict(top.iter_rows())
     names: list[str] = []
     for cluster in range(int(labels.max(initial=-1)) + 1):
-        name = slug("_".join(found.get(cluster, [])))  # a cluster may have no word to go by
-        same = sum(1 for one in names if re.fullmatch(rf"{re.escape(name)}(_\d+)?", one))
+        name = slug("_".join(results.get(cluster, [])))  # a cluster may have no word to go by
+        same = sum(1 for entry in names if re.fullmatch(rf"{re.escape(name)}(_\d+)?", entry))
         names.append(f"{name}_{same + 1}" if same else name)
     return names
 
@@ -146,10 +146,10 @@ def slug(text: str) -> str:
 
 def _by_size(labels: np.ndarray) -> np.ndarray:
     """Number clusters by size, then by first member, so that numbers mean something."""
-    found, first, size = np.unique(labels[labels >= 0], return_index=True, return_counts=True)
+    ndarray, first, size = np.unique(labels[labels >= 0], return_index=True, return_counts=True)
     order = np.lexsort((first, -size))
-    number = np.full(len(found) + 1, -1)
-    number[order] = np.arange(len(found))
+    number = np.full(len(ndarray) + 1, -1)
+    number[order] = np.arange(len(ndarray))
     return np.where(labels >= 0, number[labels], -1)
 
 

@@ -73,16 +73,16 @@ def parse_overrides(text: str, *, file: str) -> dict[str, Override]:
     if not isinstance(tree, dict):
         msg = f"{file}: expected topics, each a mapping with label, score, keep or note"
         raise BadInputError(msg)
-    found: dict[str, Override] = {}
+    overrides: dict[str, Override] = {}
     for topic, given in tree.items():
         try:
-            found[str(topic)] = Override.model_validate(given)
+            overrides[str(topic)] = Override.model_validate(given)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in (topic, *first["loc"]))
             msg = f"{file}: {where}: {first['msg']}; found {first['input']!r}"
             raise BadInputError(msg) from None
-    return found
+    return overrides
 
 
 def labelling_prompt(extracts: Sequence[str], *, chars: int) -> str:
@@ -122,11 +122,11 @@ def parse_label(reply: str) -> Label:
     Raises:
         ContractError: names the offending value.
     """
-    found = list(_objects(reply))
-    if not found:
+    results = list(_objects(reply))
+    if not results:
         msg = f"labelling reply holds no JSON object: {reply[:200]!r}"
         raise ContractError(msg)
-    tree = next((tree for tree in reversed(found) if "topic" in tree), found[-1])
+    tree = next((tree for tree in reversed(results) if "topic" in tree), results[-1])
     if missing := [key for key in KEYS if key not in tree]:
         msg = f"labelling reply lacks {missing}: {json.dumps(tree)[:200]}"
         raise ContractError(msg)

@@ -43,27 +43,27 @@ class Done(NamedTuple):
     counts: dict[str, int]
 
 
-def cut_table(table: Table, before: Snapshot, after: RetractedSnapshot, found: Found) -> Done:
+def cut_table(table: Table, before: Snapshot, after: RetractedSnapshot, descendants: Found) -> Done:
     """Write the partitions that lose rows, and say of the others that they are as wanted.
 
     Args:
         table: one of those that are not rebuilt.
         before: the snapshot without the retraction.
         after: the snapshot with it, in which all tables before this one are cut; this one will be.
-        found: what goes.
+        descendants: what goes.
     """
     old = before.records(table.name)
     live = set(after.partitions(table.by))
-    lost = found.partitions(table.name)
+    lost = descendants.partitions(table.name)
     stay = {
         name: record
         for name, record in old.items()
         if name in live
-        and (table.name, name, record.version) not in found.whole
+        and (table.name, name, record.version) not in descendants.whole
         # what it was made of is gone: it is rebuilt once that is
         and not (name in lost and after.provenance(table, name) is None)
     }
-    made = _cut_rows(table, after, found, stay)
+    made = _cut_rows(table, after, descendants, stay)
     new: dict[str, BuildRecord] = {}
     for name, record in stay.items():
         wanted = before.provenance(table, name), after.provenance(table, name)
@@ -71,7 +71,7 @@ def cut_table(table: Table, before: Snapshot, after: RetractedSnapshot, found: F
             record,
             provenance=rebase_provenance(record.provenance, *wanted),
             facts=record.facts | {KEPT: True},
-            because=found.because[:BECAUSE],
+            because=descendants.because[:BECAUSE],
         )
         if name in made:
             new[name] = _write(after.lake, table, name, made[name], carried)
@@ -81,25 +81,25 @@ def cut_table(table: Table, before: Snapshot, after: RetractedSnapshot, found: F
     changes = {name: new.get(name) for name, record in old.items() if new.get(name) is not record}
     counts = {
         "rewritten": len(made),
-        "kept": sum(one is not None for one in changes.values()) - len(made),
-        "dropped": sum(one is None for one in changes.values()),
+        "kept": sum(change is not None for change in changes.values()) - len(made),
+        "dropped": sum(change is None for change in changes.values()),
     }
     return Done(changes, counts)
 
 
 def _cut_rows(
-    table: Table, after: RetractedSnapshot, found: Found, stay: Mapping[str, BuildRecord]
+    table: Table, after: RetractedSnapshot, descendants: Found, stay: Mapping[str, BuildRecord]
 ) -> dict[str, Output]:
     """Return the partitions that are not as they were."""
     lineage = table.lineage
     assert lineage is not None
     if lineage.recut:
-        return lineage.recut(Recut(table, after, found, stay))
-    touched = sorted(found.partitions(table.name) & stay.keys())
+        return lineage.recut(Recut(table, after, descendants, stay))
+    touched = sorted(descendants.partitions(table.name) & stay.keys())
     if not touched:
         return {}
     rows = after.lake.scan(table.name, {name: stay[name].version for name in touched}).collect()
-    kept = without(rows, found.rows(table.name), key=table.key)
+    kept = without(rows, descendants.rows(table.name), key=table.key)
     parts = by_partition(kept, touched)
     tell = lineage.facts or (lambda _: {})
     return {name: Output(part, facts=tell(part)) for name, part in parts.items()}
@@ -157,5 +157,5 @@ def unreachable(table: Table, before: Snapshot, after: RetractedSnapshot) -> lis
         if name not in live
         or (after.provenance(table, name) is None and before.provenance(table, name) is not None)
     )
-    after.adopt(table.name, {name: one for name, one in records.items() if name not in gone})
+    after.adopt(table.name, {name: record for name, record in records.items() if name not in gone})
     return list(gone)

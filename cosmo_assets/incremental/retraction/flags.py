@@ -21,13 +21,13 @@ def read_marks(snapshot: Snapshot, table: str) -> dict[str, list[str]]:
         return {}
     parent, key = lineage.through or (table, None)
     marks = Retractions(snapshot.lake.catalog).marks(parent)
-    found: dict[str, list[str]] = {}
+    names: dict[str, list[str]] = {}
     for name, record in snapshot.records(table).items() if marks else ():
         of = key(name) if key else name
         version = record.provenance.inputs.get(f"{parent}[{of}]", "") if key else record.version
         if (of, version) in marks:
-            found[name] = marks[of, version]
-    return found
+            names[name] = marks[of, version]
+    return names
 
 
 def tell_mark(marks: list[str]) -> str:

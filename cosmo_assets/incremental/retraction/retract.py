@@ -107,13 +107,18 @@ def _cut_and_sweep(snapshot: Snapshot, redact: Redact) -> dict[int, int]:
         How many replies each unfinished retraction took out of the ledger.
     """
     retractions = Retractions(snapshot.lake.catalog)
-    begun = [target for one in retractions.unfinished() if not one.work for target in one.targets]
+    begun = [
+        target
+        for retraction in retractions.unfinished()
+        if not retraction.work
+        for target in retraction.targets
+    ]
     if begun:
         cut(snapshot, sorted(set(begun)))
     taken: dict[int, int] = {}
-    for one in retractions.unfinished():
-        _sweep(snapshot, one.work, redact)
-        taken[one.id] = snapshot.graph.retraction.forget(snapshot, one.work)
+    for retraction in retractions.unfinished():
+        _sweep(snapshot, retraction.work, redact)
+        taken[retraction.id] = snapshot.graph.retraction.forget(snapshot, retraction.work)
     return taken
 
 
@@ -124,17 +129,17 @@ def cut(snapshot: Snapshot, targets: list[Target]) -> None:
     """
     lake = snapshot.lake
     retractions = Retractions(lake.catalog)
-    listed = {one[:2] for one in retractions.all()}
+    listed = {retraction[:2] for retraction in retractions.all()}
     then = frozenset(listed - set(targets))
     given = (snapshot.graph, snapshot.config, lake, snapshot.all_outside)
     before = Snapshot(*given, retracted=then, codes=snapshot.codes)
     after = RetractedSnapshot(*given, retracted=frozenset(listed), codes=snapshot.codes)
     named = snapshot.graph.by_name
-    found = find(before, targets)
+    result = find(before, targets)
     current: dict[str, dict[str, BuildRecord | None]] = {}
     counts: dict[str, dict[str, int]] = {"rewritten": {}, "kept": {}, "dropped": {}}
     for name in _handled(snapshot, "cut"):
-        done = cut_table(named[name], before, after, found)
+        done = cut_table(named[name], before, after, result)
         current[name] = done.changes
         for what, count in done.counts.items():
             counts[what][name] = count
@@ -142,40 +147,43 @@ def cut(snapshot: Snapshot, targets: list[Target]) -> None:
         gone = unreachable(named[name], before, after)
         current[name] = dict.fromkeys(gone)
         counts["dropped"][name] = len(gone)
-    marks = [(*one, " ".join(target)) for one in sorted(found.flagged) for target in targets]
+    marks = [
+        (*location, " ".join(target)) for location in sorted(result.flagged) for target in targets
+    ]
     work = {
         "branch": lake.branch,
-        "folders": [str(folder.relative_to(lake.root)) for folder in found.folders],
-        "touched": _names(found),
-        "ids": sorted(snapshot.graph.retraction.ids(found.traced)),
-        "remake": _to_remake(before, after, found),
-        "rows": {name: found.rows(name).height for name in found.rows_of},
-        "versions": len(found.gone),
-        **snapshot.graph.retraction.note(snapshot, found.traced),
+        "folders": [str(folder.relative_to(lake.root)) for folder in result.folders],
+        "touched": _names(result),
+        "ids": sorted(snapshot.graph.retraction.ids(result.traced)),
+        "remake": _to_remake(before, after, result),
+        "rows": {name: result.rows(name).height for name in result.rows_of},
+        "versions": len(result.gone),
+        **snapshot.graph.retraction.note(snapshot, result.traced),
         **counts,
     }
-    retractions.cut(lake.branch, Incision(found.gone, current, marks, found.because), work=work)
+    retractions.cut(lake.branch, Incision(result.gone, current, marks, result.because), work=work)
 
 
-def _names(found: Found) -> dict[str, list[str]]:
+def _names(descendants: Found) -> dict[str, list[str]]:
     """List the partitions of each table of which some version goes."""
     names: dict[str, set[str]] = {}
-    for table, partition, _ in found.gone:
+    for table, partition, _ in descendants.gone:
         names.setdefault(table, set()).add(partition)
     return {table: sorted(parts) for table, parts in names.items()}
 
 
-def _to_remake(before: Snapshot, after: Snapshot, found: Found) -> dict[str, list[str]]:
+def _to_remake(before: Snapshot, after: Snapshot, descendants: Found) -> dict[str, list[str]]:
     """List what is to be made from what stays: what was fresh, or loses rows."""
     wanted: dict[str, list[str]] = {}
     for name in _handled(before, "rebuilt"):
         table = before.graph.by_name[name]
-        touched = found.partitions(name) if name in found.rows_of else set()
+        touched = descendants.partitions(name) if name in descendants.rows_of else set()
         records = before.records(name)
         wanted[name] = [
-            one
-            for one in after.partitions(table.by)
-            if one in touched or (one in records and before.state(table, one).status == "fresh")
+            partition
+            for partition in after.partitions(table.by)
+            if partition in touched
+            or (partition in records and before.state(table, partition).status == "fresh")
         ]
     return wanted
 
@@ -190,7 +198,7 @@ def _sweep(snapshot: Snapshot, work: Mapping[str, Any], redact: Redact) -> None:
             if parent.parent == lake.root or not parent.is_dir() or any(parent.iterdir()):
                 break
             parent.rmdir()
-    partitions = {one for names in work["touched"].values() for one in names}
+    partitions = {name for names in work["touched"].values() for name in names}
     redact(lake.root / "dagster", partitions=partitions, ids=work["ids"])
     for name in snapshot.graph.by_name:
         lake.sweep_drafts(name)
@@ -198,9 +206,9 @@ def _sweep(snapshot: Snapshot, work: Mapping[str, Any], redact: Redact) -> None:
     for name, partitions in work["touched"].items():
         path = lake.root / "failures" / f"{name}.json"
         with lake.lock(f"{name}.failures"):
-            told = json.loads(path.read_text()) if path.exists() else {}
-            if left := told.keys() & set(partitions):
-                rest = {one: error for one, error in told.items() if one not in left}
+            message = json.loads(path.read_text()) if path.exists() else {}
+            if left := message.keys() & set(partitions):
+                rest = {item: error for item, error in message.items() if item not in left}
                 write_atomically(path, json.dumps(rest, indent=1, sort_keys=True))
 
 
@@ -208,9 +216,11 @@ def _remake_all(snapshot: Snapshot, taken: Mapping[int, int]) -> list[Report]:
     """Make what is computed from completions, for every retraction that is cut."""
     reports: list[Report] = []
     retractions = Retractions(snapshot.lake.catalog)
-    for one in retractions.unfinished():
-        report = _remake(snapshot, one.targets, one.work, replies=taken[one.id])
-        retractions.finish(one.id)
+    for retraction in retractions.unfinished():
+        report = _remake(
+            snapshot, retraction.targets, retraction.work, replies=taken[retraction.id]
+        )
+        retractions.finish(retraction.id)
         reports.append(report)
     return reports
 
@@ -227,12 +237,12 @@ def _remake(
         table = snapshot.graph.by_name[name]
         now = snapshot.again()
         live = set(now.partitions(table.by))
-        old = {one: record.version for one, record in now.records(name).items()}
-        for one in make(table, [p for p in wanted.get(name, ()) if p in live], now):
-            if one.fate in {"failed", "rejected"}:
-                failed[f"{name}[{one.partition}]"] = one.error
-            elif one.good:
-                same = old.get(one.partition) == one.version
+        old = {entry: record.version for entry, record in now.records(name).items()}
+        for outcome in make(table, [p for p in wanted.get(name, ()) if p in live], now):
+            if outcome.fate in {"failed", "rejected"}:
+                failed[f"{name}[{outcome.partition}]"] = outcome.error
+            elif outcome.good:
+                same = old.get(outcome.partition) == outcome.version
                 count = unchanged if same else remade
                 count[name] = count.get(name, 0) + 1
     marked = _marked(snapshot.again(), targets)
@@ -255,7 +265,7 @@ def _marked(snapshot: Snapshot, targets: Iterable[Target]) -> dict[str, list[str
     """List what is current and was built on ``targets``."""
     mine = {" ".join(target) for target in targets}
     return {
-        table: [one for one, marks in read_marks(snapshot, table).items() if mine & set(marks)]
+        table: [name for name, marks in read_marks(snapshot, table).items() if mine & set(marks)]
         for table in _handled(snapshot, "flagged")
     }
 
@@ -269,41 +279,50 @@ def _handled(snapshot: Snapshot, handling: Handling) -> list[str]:
     ]
 
 
-def tell_listing(snapshot: Snapshot, found: Found) -> dict[str, Any]:
+def tell_listing(snapshot: Snapshot, descendants: Found) -> dict[str, Any]:
     """Say what a retraction would take: current rows by key, and how many others."""
-    marked = {name: _flagged_now(snapshot, name, found) for name in _handled(snapshot, "flagged")}
+    marked = {
+        name: _flagged_now(snapshot, name, descendants) for name in _handled(snapshot, "flagged")
+    }
     tables: dict[str, Any] = {}
-    for name in found.rows_of:
+    for name in descendants.rows_of:
         keys = ("partition", *snapshot.graph.by_name[name].key)
-        now = found.rows(name).select(keys).unique().sort(keys)
-        then = found.rows(name, now=False).select(keys).height
+        now = descendants.rows(name).select(keys).unique().sort(keys)
+        then = descendants.rows(name, now=False).select(keys).height
         if now.height or then:
             tables[name] = {"rows": now.to_dicts(), "in_other_versions": then}
     return {
         "tables": tables,
-        "versions": len(found.gone),
-        "rejected": sum("rejected" in folder.parts for folder in found.folders),
+        "versions": len(descendants.gone),
+        "rejected": sum("rejected" in folder.parts for folder in descendants.folders),
         "marked": marked,
     }
 
 
-def _flagged_now(snapshot: Snapshot, table: str, found: Found) -> list[str]:
+def _flagged_now(snapshot: Snapshot, table: str, descendants: Found) -> list[str]:
     """Name the current partitions of a flagged table that are built on what is found."""
     lineage = snapshot.graph.by_name[table].lineage
     assert lineage is not None
     records = snapshot.records(table)
     if lineage.through is None:
-        return sorted(n for n, one in records.items() if (table, n, one.version) in found.flagged)
+        return sorted(
+            n for n, record in records.items() if (table, n, record.version) in descendants.flagged
+        )
     parent, key = lineage.through
-    hit = set(_flagged_now(snapshot, parent, found))
+    hit = set(_flagged_now(snapshot, parent, descendants))
     return [name for name in records if key(name) in hit]
 
 
 def list_retractions(lake: Lake) -> list[dict[str, Any]]:
     """List all that was ever retracted, and whether it is finished."""
     retractions = Retractions(lake.catalog)
-    begun = {target for one in retractions.unfinished() for target in one.targets}
+    begun = {target for retraction in retractions.unfinished() for target in retraction.targets}
     return [
-        {"kind": one.kind, "name": one.name, "at": one.at, "finished": one[:2] not in begun}
-        for one in retractions.all()
+        {
+            "kind": retraction.kind,
+            "name": retraction.name,
+            "at": retraction.at,
+            "finished": retraction[:2] not in begun,
+        }
+        for retraction in retractions.all()
     ]

@@ -67,14 +67,12 @@ def find(snapshot: Snapshot, targets: Iterable[Target]) -> Found:
     scan = _scanner(snapshot, places)
     traced = graph.retraction.trace(snapshot, given, scan)
     rows = _with_derived(snapshot, traced.rows, scan)
-    gone = {
-        (name, *at) for name, found in rows.items() for at in found.select(AT).unique().iter_rows()
-    }
+    gone = {(name, *at) for name, row in rows.items() for at in row.select(AT).unique().iter_rows()}
     gone |= traced.whole | traced.gone
     stored = Retractions(snapshot.lake.catalog).stored(provenances=False)
-    named = {(one.table, one.partition, one.version) for one in stored}
-    named |= {(name, *at) for name, found in places.items() for at in found}
-    gone |= {one for one in named if _goes_by_name(snapshot, one, traced.detail)}
+    named = {(entry.table, entry.partition, entry.version) for entry in stored}
+    named |= {(name, *at) for name, place in places.items() for at in place}
+    gone |= {pair for pair in named if _goes_by_name(snapshot, pair, traced.detail)}
     return Found(
         targets=tuple(given),
         rows_of=rows,
@@ -84,10 +82,10 @@ def find(snapshot: Snapshot, targets: Iterable[Target]) -> Found:
         current={name: snapshot_versions(snapshot, name) for name in graph.by_name},
         flagged=frozenset(graph.retraction.flags(snapshot, gone)),
         folders=(
-            *(snapshot.lake.folder(*one) for one in sorted(gone)),
+            *(snapshot.lake.folder(*pair) for pair in sorted(gone)),
             *_rejected(snapshot, gone, traced),
         ),
-        because=tuple(graph.retraction.tell(*one) for one in given),
+        because=tuple(graph.retraction.tell(*target) for target in given),
     )
 
 
@@ -102,15 +100,15 @@ def _with_derived(
     snapshot: Snapshot, traced: Mapping[str, pl.DataFrame], scan: Callable[[str], pl.LazyFrame]
 ) -> dict[str, pl.DataFrame]:
     """Add the rows of tables that descend with those of one parent."""
-    found = dict(traced)
+    deriveds = dict(traced)
     for table in snapshot.graph.tables:
         lineage = table.lineage
         if lineage and lineage.parent:
             keys = ["partition", *lineage.on]
-            parents = found[lineage.parent].select(keys).unique()
+            parents = deriveds[lineage.parent].select(keys).unique()
             rows = scan(table.name).join(parents.lazy(), on=keys, how="semi")
-            found[table.name] = rows.collect()
-    return {name: found[name] for name in snapshot.graph.by_name if name in found}
+            deriveds[table.name] = rows.collect()
+    return {name: deriveds[name] for name in snapshot.graph.by_name if name in deriveds}
 
 
 def name_targets(snapshot: Snapshot, given: Mapping[str, str | None]) -> list[Target]:
@@ -121,7 +119,7 @@ def name_targets(snapshot: Snapshot, given: Mapping[str, str | None]) -> list[Ta
     """
     retraction = snapshot.graph.retraction
     targets = [(kind, name) for kind, name in given.items() if name is not None]
-    before = {one[:2] for one in Retractions(snapshot.lake.catalog).all()}
+    before = {retraction[:2] for retraction in Retractions(snapshot.lake.catalog).all()}
     for kind, name in targets:
         if (kind, name) in before:
             continue
@@ -150,7 +148,7 @@ def _rejected(snapshot: Snapshot, gone: set[Location], traced: Traced) -> list[P
     """List folders of rejected rows that may descend: of a touched partition, or by an id."""
     names = {partition for _, partition, _ in gone}
     ids = pl.Series(sorted(snapshot.graph.retraction.ids(traced)), dtype=pl.String).implode()
-    found: list[Path] = []
+    rejecteds: list[Path] = []
     root = snapshot.lake.root / "rejected"
     for file in sorted(root.rglob(ROWS)):
         table, *parts = file.relative_to(root).parts[:-1]
@@ -161,5 +159,5 @@ def _rejected(snapshot: Snapshot, gone: set[Location], traced: Traced) -> list[P
             or _goes_by_name(snapshot, (table, partition, ""), traced.detail)
             or any(column.is_in(ids).any() for column in rows)
         ):
-            found.append(file.parent)
-    return found
+            rejecteds.append(file.parent)
+    return rejecteds

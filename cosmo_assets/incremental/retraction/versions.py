@@ -26,21 +26,21 @@ def snapshot_versions(snapshot: Snapshot, table: str) -> dict[str, str]:
 
 def list_versions(snapshot: Snapshot) -> dict[str, list[tuple[str, str]]]:
     """List ``table → [(partition, version)]`` of all folders there are."""
-    found: dict[str, list[tuple[str, str]]] = {}
+    versions: dict[str, list[tuple[str, str]]] = {}
     root = snapshot.lake.root / "tables"
     for file in sorted(root.rglob(ROWS)):
         table, *partition, version, _ = file.relative_to(root).parts
-        found.setdefault(table, []).append((":".join(partition), version))
-    return {name: found.get(name, []) for name in {*found, *snapshot.graph.by_name}}
+        versions.setdefault(table, []).append((":".join(partition), version))
+    return {name: versions.get(name, []) for name in {*versions, *snapshot.graph.by_name}}
 
 
 def scan_versions(
     snapshot: Snapshot, table: str, places: Iterable[tuple[str, str]]
 ) -> pl.LazyFrame:
     """Open versions as one frame: ``partition, version``, the table's key and what is needed."""
-    found = snapshot.graph.by_name[table]
-    columns = found.lineage.columns if found.lineage else None
-    wanted = {name: found.schema[name] for name in (*found.key, *(columns or ()))}
+    result = snapshot.graph.by_name[table]
+    columns = result.lineage.columns if result.lineage else None
+    wanted = {name: result.schema[name] for name in (*result.key, *(columns or ()))}
     files = {str(snapshot.lake.rows_file(table, *place)): place for place in places}
     return scan_files(files, wanted)
 
@@ -70,9 +70,9 @@ def scan_files(files: Mapping[str, tuple[str, str]], wanted: Mapping[str, Any]) 
 def edges_of(records: Iterable[Stored]) -> pl.DataFrame:
     """List what single partitions every record read; a row of nulls where it read none."""
     rows = [
-        (one.table, one.partition, one.version, one.id, *read)
-        for one in records
-        for read in _reads(one) or [(None, None, None)]
+        (record.table, record.partition, record.version, record.id, *read)
+        for record in records
+        for read in _reads(record) or [(None, None, None)]
     ]
     names = ("tbl", *AT, "trace", "in_tbl", "in_partition", "in_version")
     schema = dict.fromkeys(names, pl.String) | {"trace": pl.Int64}
@@ -82,4 +82,4 @@ def edges_of(records: Iterable[Stored]) -> pl.DataFrame:
 def _reads(record: Stored) -> list[tuple[str, str, str]]:
     """List ``(table, partition, version)`` of the single partitions that a record read."""
     inputs = [(INPUT.match(label), version) for label, version in record.provenance.inputs.items()]
-    return [(found[1], found[2], version) for found, version in inputs if found]
+    return [(match[1], match[2], version) for match, version in inputs if match]

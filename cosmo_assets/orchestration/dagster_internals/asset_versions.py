@@ -80,10 +80,10 @@ def latest_versions(
 ) -> dict[str, str]:
     """Return the data version of every partition Dagster knows of, in one query."""
     kind = "ASSET_OBSERVATION" if observed else "ASSET_MATERIALIZATION"
-    found = instance.event_log_storage.get_latest_tags_by_partition(
+    mappings = instance.event_log_storage.get_latest_tags_by_partition(
         dg.AssetKey(asset), dg.DagsterEventType(kind), [DATA_VERSION_TAG]
     )
-    return {partition: tags[DATA_VERSION_TAG] for partition, tags in found.items()}
+    return {partition: tags[DATA_VERSION_TAG] for partition, tags in mappings.items()}
 
 
 def check_target(storage_id: int, run_id: str, at: float) -> object:

@@ -126,7 +126,7 @@ class KeptOpenEventLog(SqliteEventLogStorage):
 
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
         """Store what a step told of its partitions; anything else goes one by one."""
-        if any(self._has_own_file(one.run_id) for one in events) or not all(
+        if any(self._has_own_file(event.run_id) for event in events) or not all(
             map(_told_by_a_step, events)
         ):
             super().store_event_batch(events)
@@ -154,11 +154,15 @@ class KeptOpenEventLog(SqliteEventLogStorage):
         for at in sorted(newest.values()):  # each kind of event updates columns of its own
             self._store_asset_event(index, events[at], ids[at])
         self._forget_plans(index, events)
-        stands = {_check_of(told): ids[at] for at in logged if (told := _check_result(events[at]))}
+        stands = {
+            _check_of(evaluation): ids[at]
+            for at in logged
+            if (evaluation := _check_result(events[at]))
+        }
         checks = [
-            _check_row(told, row, ids.get(at, stands.get(_check_of(told))))
+            _check_row(evaluation, row, ids.get(at, stands.get(_check_of(evaluation))))
             for at, (event, row) in enumerate(zip(events, rows, strict=True))
-            if (told := _check_result(event))
+            if (evaluation := _check_result(event))
         ]
         if checks:
             adding = insert(AssetCheckExecutionsTable)
@@ -174,10 +178,10 @@ class KeptOpenEventLog(SqliteEventLogStorage):
     def _forget_plans(self, index: Connection, events: Sequence[EventLogEntry]) -> None:
         """Forget what was planned and is made: a plan tells what runs, and what failed."""
         made: dict[tuple[str, str, str], list[str]] = {}
-        for one in events:
-            about = one.dagster_event
+        for entry in events:
+            about = entry.dagster_event
             if about and about.partition and about.asset_key and about.event_type == MATERIALIZED:
-                of = (one.run_id, PLANNED.value, about.asset_key.to_string())
+                of = (entry.run_id, PLANNED.value, about.asset_key.to_string())
                 made.setdefault(of, []).append(about.partition)
         columns = SqlEventLogStorageTable.c
         for (run, kind, asset), partitions in made.items():
@@ -292,7 +296,7 @@ def _packed(event: str) -> str:
 def _without_absent(tree: dict[str, Any]) -> dict[str, Any]:
     if tree.get("__class__") not in MAY_LACK:
         return tree
-    return {name: one for name, one in tree.items() if one is not None and one != {}}
+    return {name: item for name, item in tree.items() if item is not None and item != {}}
 
 
 def _check_result(entry: EventLogEntry) -> dg.AssetCheckEvaluation | None:
@@ -302,40 +306,41 @@ def _check_result(entry: EventLogEntry) -> dg.AssetCheckEvaluation | None:
     return entry.dagster_event.asset_check_evaluation_data
 
 
-def _check_of(told: dg.AssetCheckEvaluation) -> tuple[str, str, bool]:
+def _check_of(evaluation: dg.AssetCheckEvaluation) -> tuple[str, str, bool]:
     """Name the check, and whether it passed."""
-    return told.asset_key.to_string(), told.check_name, told.passed
+    return evaluation.asset_key.to_string(), evaluation.check_name, evaluation.passed
 
 
 def _logged(events: Sequence[EventLogEntry]) -> list[int]:
     """Say which of a batch the log lists: all, but of a check that passed its last word only."""
     passed = {
-        _check_of(told): at
+        _check_of(evaluation): at
         for at, event in enumerate(events)
-        if (told := _check_result(event)) and told.passed
+        if (evaluation := _check_result(event)) and evaluation.passed
     }
     return [
         at
         for at, event in enumerate(events)
-        if not ((told := _check_result(event)) and told.passed) or passed[_check_of(told)] == at
+        if not ((evaluation := _check_result(event)) and evaluation.passed)
+        or passed[_check_of(evaluation)] == at
     ]
 
 
 def _check_row(
-    told: dg.AssetCheckEvaluation, row: Mapping[str, Any], logged: int | None
+    evaluation: dg.AssetCheckEvaluation, row: Mapping[str, Any], logged: int | None
 ) -> dict[str, Any]:
     """Return a check's execution; ``row`` is that of its event, ``logged`` its number in the log.
 
     One that is not in the log has the number of its rule's that is, of the same moment.
     """
     state = AssetCheckExecutionRecordStatus
-    target = told.target_materialization_data
+    target = evaluation.target_materialization_data
     return {
-        "asset_key": told.asset_key.to_string(),
-        "check_name": told.check_name,
-        "partition": told.partition,
+        "asset_key": evaluation.asset_key.to_string(),
+        "check_name": evaluation.check_name,
+        "partition": evaluation.partition,
         "run_id": row["run_id"],
-        "execution_status": (state.SUCCEEDED if told.passed else state.FAILED).value,
+        "execution_status": (state.SUCCEEDED if evaluation.passed else state.FAILED).value,
         "evaluation_event": row["event"],
         "evaluation_event_timestamp": row["timestamp"],
         "evaluation_event_storage_id": logged,

@@ -97,8 +97,8 @@ def _cell(rows: pl.DataFrame, settings: config.Generator) -> Output:
         pl.lit(settings.revision).alias("revision"),
         pl.col("sampling").replace_strict(
             {
-                one: json.dumps(sampled_otherwise(settings, one).sampling.key(), sort_keys=True)
-                for one in rows["sampling"].unique()
+                item: json.dumps(sampled_otherwise(settings, item).sampling.key(), sort_keys=True)
+                for item in rows["sampling"].unique()
             },
             return_dtype=pl.String,
         ),
@@ -158,7 +158,7 @@ def _count_unanswered(
         cells: whose prompts the lake has.
         foreseen: cells, and their prompts to be: ``partition, prompt, sampling``.
     """
-    found = dict.fromkeys(cells, Estimate(0))
+    unanswereds = dict.fromkeys(cells, Estimate(0))
     seen: set[str] = set()
     with open_ledger(snapshot.config, snapshot.lake) as ledger:
         for names, prompts in itertools.chain(_written(snapshot, cells), foreseen):
@@ -169,8 +169,10 @@ def _count_unanswered(
             seen.update(new["key"])
             calls = dict(new.group_by("partition").len().iter_rows())
             tokens = _tokens_of_some(once.filter("known"), ledger)
-            found |= {cell: Estimate(calls.get(cell, 0), tokens.get(cell, ())) for cell in names}
-    return found
+            unanswereds |= {
+                cell: Estimate(calls.get(cell, 0), tokens.get(cell, ())) for cell in names
+            }
+    return unanswereds
 
 
 def _written(snapshot: Snapshot, cells: Sequence[str]) -> Iterator[tuple[list[str], pl.DataFrame]]:

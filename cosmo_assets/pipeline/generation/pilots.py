@@ -85,7 +85,7 @@ def choose_prompts(
     wanted = [
         cell
         for cell in live
-        if (not cells or any(fnmatch.fnmatchcase(cell, one) for one in cells))
+        if (not cells or any(fnmatch.fnmatchcase(cell, name) for name in cells))
         and (not styles or key_part(cell, 1) in styles)
     ]
     if live and not wanted:
@@ -104,22 +104,24 @@ def _require_fresh(snapshot: Snapshot, wanted: Sequence[str]) -> None:
     """Refuse prompts that a run would write anew: their answers would be bought in vain."""
     before = snapshot.graph.up_to(PROMPTS)
     plans = plan_tables(snapshot, before)
-    planned = {one.partition: one for one in plans[-1].planned if one.status != "orphan"}
+    planned = {
+        planned.partition: planned for planned in plans[-1].planned if planned.status != "orphan"
+    }
     stale = [planned[cell] for cell in wanted if cell in planned]
     if wanted and not stale:
         return
-    began = next((at for at, one in enumerate(plans) if one.count(*RUN)), 0)
+    began = next((at for at, plan in enumerate(plans) if plan.count(*RUN)), 0)
     idle = () if corpora_in_use(snapshot) else ("corpora", "grounded_cells")
     names = [table.name for table in before[began:] if table.by not in idle]
-    told = "there are no prompts yet"
+    literal = "there are no prompts yet"
     if stale:
         first = stale[0]
         why = "; ".join(first.why) or first.held
-        told = f"prompts of {len(stale):,} of {len(wanted):,} cells are not up to date: "
-        told += f"{first.partition} is {first.status}" + (f" ({why})" if why else "")
+        literal = f"prompts of {len(stale):,} of {len(wanted):,} cells are not up to date: "
+        literal += f"{first.partition} is {first.status}" + (f" ({why})" if why else "")
     command = " ".join(["cosmo run", *(f"-s {name}" for name in names)])
     paid = " (the generator is asked for labels of topics only)"
-    msg = f"{told}. This makes them{paid if 'topic_labels' in names else ''}: {command}"
+    msg = f"{literal}. This makes them{paid if 'topic_labels' in names else ''}: {command}"
     raise BadInputError(msg)
 
 
@@ -133,17 +135,17 @@ def find_models(snapshot: Snapshot, names: Sequence[str]) -> list[Model]:
     """
     base = snapshot.config.generator
     given = [base.model, *names] if len(names) == 1 else list(names)
-    found = [Model(name, _settings(snapshot, name)) for name in given]
-    for one in found:
-        if one.settings.model in snapshot.outside.retracted.models:
-            msg = f"{one.name}: model {one.settings.model!r} was retracted; compare others"
+    models = [Model(name, _settings(snapshot, name)) for name in given]
+    for model in models:
+        if model.settings.model in snapshot.outside.retracted.models:
+            msg = f"{model.name}: model {model.settings.model!r} was retracted; compare others"
             raise BadInputError(msg)
-    for at, one in enumerate(found):
-        for other in found[:at]:
-            if one.settings.key() == other.settings.key():
-                msg = f"--models: {other.name} and {one.name} are the same; name two that differ"
+    for at, entry in enumerate(models):
+        for other in models[:at]:
+            if entry.settings.key() == other.settings.key():
+                msg = f"--models: {other.name} and {entry.name} are the same; name two that differ"
                 raise BadInputError(msg)
-    return found
+    return models
 
 
 def _settings(snapshot: Snapshot, name: str) -> Generator:
@@ -179,16 +181,16 @@ def count_known(snapshot: Snapshot, models: Sequence[Model], ledger: Ledger) -> 
         model, prompts, in_ledger.
     """
     cells = [cell for cell in snapshot.partitions("cells") if cell in snapshot.records("prompts")]
-    counts = dict.fromkeys((one.name for one in models), 0)
+    counts = dict.fromkeys((model.name for model in models), 0)
     total = 0
     for window in _windows(snapshot, cells):
         rows = snapshot.lake.scan("prompts", snapshot.versions("prompts", window))
         prompts = rows.select("prompt", "sampling").collect()
         total += prompts.height
-        for one in models:
-            keys = sampled_keys(prompts, one.settings)
+        for model in models:
+            keys = sampled_keys(prompts, model.settings)
             asked = keys.unique()
-            counts[one.name] += int(keys.is_in(asked.filter(ledger.has(asked)).implode()).sum())
+            counts[model.name] += int(keys.is_in(asked.filter(ledger.has(asked)).implode()).sum())
     return pl.DataFrame(
         [(name, total, known) for name, known in counts.items()],
         schema={"model": pl.String, "prompts": pl.Int64, "in_ledger": pl.Int64},

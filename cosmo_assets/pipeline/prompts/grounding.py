@@ -57,14 +57,14 @@ def _corpus(snapshot: Snapshot, name: str) -> Output:
     )
     hub = (corpus.how.hub_config, corpus.how.hub_split, corpus.revision)
     words = snapshot.config.grounding.words
-    found: list[pl.DataFrame] = []
+    frames: list[pl.DataFrame] = []
     read = 0
     for file in snapshot.outside.corpora[name]:
         rows = read_named(file, hub=hub)
         documents = seed_documents(rows, source, name=name, file=file.name)
-        found.append(cut_passages(documents.select("title", "text"), corpus=name, words=words))
+        frames.append(cut_passages(documents.select("title", "text"), corpus=name, words=words))
         read += documents.height
-    rows = pl.concat(found).unique("passage_id", keep="first").sort("passage_id")
+    rows = pl.concat(frames).unique("passage_id", keep="first").sort("passage_id")
     rows = rows.with_columns(pl.lit(corpus.licence).alias("licence"))
     return Output(rows, metadata={"documents": read, "terms": int(rows["n_terms"].sum())})
 
@@ -84,8 +84,8 @@ def _groundings(context: BuildContext) -> Iterator[tuple[str, Callable[[], Outpu
         template = style_template(context, style)
         wanted = documents.filter(pl.col("partition").is_in(cells))
         rows = ground(context.snapshot, wanted, template, context.scan("passages", corpora))
-        for cell, found in by_cell(rows, tuple(cells)):
-            yield cell, partial(_found, found)
+        for cell, entry in by_cell(rows, tuple(cells)):
+            yield cell, partial(_found, entry)
 
 
 def ground(
@@ -108,7 +108,7 @@ def ground(
         pl.concat_str("title", "topic", quoted, separator="\n", ignore_nulls=True)
     ).to_series()
     settings = snapshot.config.grounding
-    found = find_passages(
+    rows = find_passages(
         asked.select("query", words.alias("words"), pl.col("text").alias("seed")),
         passages,
         count=template.passages,
@@ -117,7 +117,7 @@ def ground(
     )
     titled = pl.when(pl.col("title") != "").then(pl.format("{}: {}", "title", "text"))
     return (
-        found.with_columns(titled.otherwise("text").alias("text"))
+        rows.with_columns(titled.otherwise("text").alias("text"))
         .join(asked.select("query", "partition", "doc_id"), on="query", maintain_order="left")
         .select("partition", *GROUNDINGS.columns)
     )
@@ -180,26 +180,26 @@ def _passage_settings(config: Config, corpus: str) -> dict[str, Any]:
 
 def _corpora_read(snapshot: Snapshot, cell: str) -> dict[str, str] | None:
     """Version the corpora of the cell's style. One that there is not is told by the step."""
-    found: dict[str, str] = {}
+    corpora_reads: dict[str, str] = {}
     for name in corpora_of(snapshot, key_part(cell, 1)) or ():
         version = snapshot.version("passages", name)
         if name not in snapshot.config.corpora:
-            found[f"corpus {name}"] = NOT_SET
+            corpora_reads[f"corpus {name}"] = NOT_SET
         elif version is None:
             return None
         else:
-            found[f"passages[{name}]"] = version
-    return found
+            corpora_reads[f"passages[{name}]"] = version
+    return corpora_reads
 
 
-def _tell_corpus(snapshot: Snapshot, cell: str, one: Difference) -> tuple[str, ...] | None:
+def _tell_corpus(snapshot: Snapshot, cell: str, difference: Difference) -> tuple[str, ...] | None:
     """Say that a corpus was not set; one that is not is no news of a cell never made."""
-    if NOT_SET not in (one.old, one.new):
+    if NOT_SET not in (difference.old, difference.new):
         return None
-    if one.old == ABSENT and snapshot.version(GROUNDINGS.name, cell) is None:
+    if difference.old == ABSENT and snapshot.version(GROUNDINGS.name, cell) is None:
         return ()
-    words = {one.old: "is new", one.new: "is gone"}
-    return (f"{one.name} {words[NOT_SET]}",)
+    words = {difference.old: "is new", difference.new: "is gone"}
+    return (f"{difference.name} {words[NOT_SET]}",)
 
 
 PASSAGES = Table(

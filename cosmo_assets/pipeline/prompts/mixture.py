@@ -46,7 +46,7 @@ def read_mixture(snapshot: Snapshot) -> pl.DataFrame:
     cells = _cells(snapshot, {row["style"]: row["weight"] for row in styles.iter_rows(named=True)})
     rows = cells.join(styles, on="style", how="left")
     config = snapshot.config.mixture
-    found: list[pl.DataFrame] = []
+    frames: list[pl.DataFrame] = []
     for by in get_args(Part):
         shares, caps = getattr(config.shares, by), getattr(config.caps, by)
         named = sorted({*shares, *caps} | set(rows[by].drop_nulls()))
@@ -55,12 +55,12 @@ def read_mixture(snapshot: Snapshot) -> pl.DataFrame:
             pl.Series("cap", [caps.get(name) for name in named], pl.Float64),
         )
         counts = rows.group_by(pl.col(by).alias("name")).agg(pl.col("prompts", "planned").sum())
-        found.append(
+        frames.append(
             names.join(counts, on="name", how="left", maintain_order="left").with_columns(
                 pl.col("prompts", "planned").fill_null(0), pl.lit(by).alias("by")
             )
         )
-    mixture = pl.concat(found)
+    mixture = pl.concat(frames)
     wanted = (pl.col("wanted") * cells["planned"].sum()).round().cast(pl.Int64)
     return mixture.with_columns(
         _share("prompts", cells).alias("share"),
@@ -71,29 +71,29 @@ def read_mixture(snapshot: Snapshot) -> pl.DataFrame:
 
 def check_mixture(snapshot: Snapshot) -> None:
     """Raise BadInputError if prompts break a cap of ``mixture.caps``: none is to be paid for."""
-    found = read_mixture(snapshot)
-    capped = found.filter(pl.col("cap").is_not_null())
+    rows = read_mixture(snapshot)
+    capped = rows.filter(pl.col("cap").is_not_null())
     for by in get_args(Part):
-        known = sorted(found.filter(pl.col("by") == by, pl.col("planned") > 0)["name"])
+        known = sorted(rows.filter(pl.col("by") == by, pl.col("planned") > 0)["name"])
         _require_known(by, getattr(snapshot.config.mixture.caps, by), known)
     over = capped.filter(pl.col("planned_share") > pl.col("cap") + ROUNDING)
     if over.height:
-        total = int(found.filter(pl.col("by") == "group")["planned"].sum())
+        total = int(rows.filter(pl.col("by") == "group")["planned"].sum())
         raise BadInputError("\n".join(_tell(row, total) for row in over.to_dicts()))
 
 
 def is_asked_for(snapshot: Snapshot, plans: Iterable[TablePlan]) -> bool:
     """Whether people want to see the mixture: it is set, or completions are about to be made."""
-    told = snapshot.config.mixture.model_dump(exclude_defaults=True)
-    paid = any(one.table == "completions" and one.cost.calls for one in plans)
-    return bool(snapshot.partitions("cells")) and (bool(told) or paid)
+    message = snapshot.config.mixture.model_dump(exclude_defaults=True)
+    paid = any(plan.table == "completions" and plan.cost.calls for plan in plans)
+    return bool(snapshot.partitions("cells")) and (bool(message) or paid)
 
 
-def tell_mixture(found: pl.DataFrame) -> pl.DataFrame:
+def tell_mixture(rows: pl.DataFrame) -> pl.DataFrame:
     """Write the mixture for people: counts with their percentage, and which cap is broken."""
     over = pl.col("planned_share") > pl.col("cap") + ROUNDING
     plus = pl.when(pl.col("off") > 0).then(pl.lit("+")).otherwise(pl.lit(""))
-    told = found.select(
+    frame = rows.select(
         "by",
         "name",
         pl.format("{} ({})", "prompts", _percent("share")).alias("now"),
@@ -104,7 +104,7 @@ def tell_mixture(found: pl.DataFrame) -> pl.DataFrame:
         ).alias("cap"),
     )
     unset = {"wanted": "wanted (off)", "cap": "cap"}
-    return told.drop([shown for name, shown in unset.items() if not found[name].count()])
+    return frame.drop([shown for name, shown in unset.items() if not rows[name].count()])
 
 
 def _styles(snapshot: Snapshot) -> pl.DataFrame:
@@ -114,9 +114,9 @@ def _styles(snapshot: Snapshot) -> pl.DataFrame:
         texts = ("style", "audience", "format")
         return pl.DataFrame(schema=dict.fromkeys(texts, pl.String) | {"weight": pl.Float64})
     rows = snapshot.lake.scan("prompt_templates", versions)
-    found = rows.select("style", "audience", "format", "template").collect()
-    weights = [weight_of(template) for template in found["template"]]
-    return found.drop("template").with_columns(pl.Series("weight", weights, pl.Float64))
+    styles = rows.select("style", "audience", "format", "template").collect()
+    weights = [weight_of(template) for template in styles["template"]]
+    return styles.drop("template").with_columns(pl.Series("weight", weights, pl.Float64))
 
 
 def _cells(snapshot: Snapshot, weights: dict[str, float]) -> pl.DataFrame:

@@ -87,8 +87,8 @@ def _write(supposed: PlannedSnapshot, cells: list[str]) -> pl.DataFrame:
     named = documents.with_columns(pl.col("partition").str.split(":").list.last().alias("style"))
     by_style = named.partition_by("style", as_dict=True, include_key=False)
     empty = pl.DataFrame(schema=dict.fromkeys(WRITTEN, pl.String))
-    found = [_of_style(rows, templates[str(style)]) for (style,), rows in by_style.items()]
-    return pl.concat([empty, *(rows for each in found for rows in each)])
+    iterators = [_of_style(rows, templates[str(style)]) for (style,), rows in by_style.items()]
+    return pl.concat([empty, *(rows for each in iterators for rows in each)])
 
 
 def _step(supposed: PlannedSnapshot) -> BuildContext:
@@ -150,15 +150,15 @@ def label_of(supposed: PlannedSnapshot, topic: str) -> str | None:
 def count_prompts(supposed: PlannedSnapshot, cells: Iterable[str]) -> dict[str, int]:
     """Say how many prompts cells will hold, at most where their documents are drawn anew."""
     written = supposed.records("prompts")
-    found: dict[str, int] = {}
+    prompts: dict[str, int] = {}
     drawn: list[str] = []
     for cell in cells:
         if cell in written and not is_redrawn(supposed, cell):
-            found[cell] = written[cell].rows
+            prompts[cell] = written[cell].rows
         else:
             drawn.append(cell)
     documents = _documents(supposed, {key_part(cell, 0) for cell in drawn})
-    return found | {cell: _most_prompts(supposed, cell, documents) for cell in drawn}
+    return prompts | {cell: _most_prompts(supposed, cell, documents) for cell in drawn}
 
 
 def is_redrawn(supposed: PlannedSnapshot, cell: str) -> bool:

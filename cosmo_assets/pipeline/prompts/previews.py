@@ -138,7 +138,10 @@ def _moved(
     """List which documents an edit takes out of the style's cells, and which it puts in."""
     if old and old.weight == new.weight and set(old.kinds) == set(new.kinds):
         return pl.DataFrame(schema=MEMBER), pl.DataFrame(schema=MEMBER)
-    was, now = (_draw(snapshot, one) if one else pl.DataFrame(schema=MEMBER) for one in (old, new))
+    was, now = (
+        _draw(snapshot, template) if template else pl.DataFrame(schema=MEMBER)
+        for template in (old, new)
+    )
     keys = list(MEMBER)
     return was.join(now, on=keys, how="anti"), now.join(was, on=keys, how="anti")
 
@@ -197,9 +200,9 @@ def _old_template(snapshot: Snapshot, style: str, cells: Sequence[str]) -> Promp
 
 def _settings(old: PromptTemplate, new: PromptTemplate) -> tuple[tuple[str, Any, Any], ...]:
     was, now = (
-        one.model_dump(mode="json", exclude={"style", "body", *UNSEEN, *UNORDERED})
-        | {name: sorted(getattr(one, name)) for name in UNORDERED}
-        for one in (old, new)
+        template.model_dump(mode="json", exclude={"style", "body", *UNSEEN, *UNORDERED})
+        | {name: sorted(getattr(template, name)) for name in UNORDERED}
+        for template in (old, new)
     )
     return tuple((key, was[key], now[key]) for key in now if was[key] != now[key])
 
@@ -207,8 +210,8 @@ def _settings(old: PromptTemplate, new: PromptTemplate) -> tuple[tuple[str, Any,
 def _diff(old: str, new: str, style: str) -> str:
     """Compare words sentence by sentence, as a unified diff."""
     lines = difflib.unified_diff(
-        [one for one in SENTENCES.split(old) if one],
-        [one for one in SENTENCES.split(new) if one],
+        [word for word in SENTENCES.split(old) if word],
+        [word for word in SENTENCES.split(new) if word],
         f"{style} in the lake",
         f"{style}.md",
         n=1,
@@ -248,8 +251,8 @@ def _of_cells(snapshot: Snapshot, cells: Sequence[str], count: int) -> pl.DataFr
     members = _step(snapshot, cells).scan("cells", cells).select("partition", "doc_id")
     first = members.unique("doc_id", keep="any").sort("doc_id").head(count).collect()
     chosen = _step(snapshot, sorted(set(first["partition"])))
-    found = cell_documents(chosen).join(first, on=["partition", "doc_id"], how="semi")
-    return found.unique("doc_id", keep="any")
+    rows = cell_documents(chosen).join(first, on=["partition", "doc_id"], how="semi")
+    return rows.unique("doc_id", keep="any")
 
 
 def _of_sources(snapshot: Snapshot, template: PromptTemplate, count: int) -> pl.DataFrame:
@@ -261,8 +264,8 @@ def _of_sources(snapshot: Snapshot, template: PromptTemplate, count: int) -> pl.
         if shards and sources[name].kind in template.kinds
     ]
     context = open_preview(SEED_DOCUMENTS, snapshot, shards)
-    found = [made().rows.sort("doc_id").head(count) for _, made in SEED_DOCUMENTS.build(context)]
-    rows = [one.select(document_columns()) for one in found]
+    frames = [made().rows.sort("doc_id").head(count) for _, made in SEED_DOCUMENTS.build(context)]
+    rows = [frame.select(document_columns()) for frame in frames]
     empty = pl.DataFrame(schema={name: SEED_DOCUMENTS.schema[name] for name in document_columns()})
     topic = pl.when(pl.col("category") != "").then("category").otherwise(pl.lit(UNLABELLED))
     documents = pl.concat([empty, *rows]).unique("doc_id", keep="any").sort("doc_id").head(count)

@@ -176,9 +176,9 @@ def _cells(context: BuildContext) -> Iterator[tuple[str, Callable[[], Output]]]:
     """List the documents of every cell in one query."""
     snapshot = context.snapshot
     styles = sorted({key_part(cell, 1) for cell in context.partitions})
-    found = context.scan("prompt_templates", styles).select("style", "template")
+    frame = context.scan("prompt_templates", styles).select("style", "template")
     templates = {
-        style: PromptTemplate.model_validate_json(row) for style, row in found.collect().iter_rows()
+        style: PromptTemplate.model_validate_json(row) for style, row in frame.collect().iter_rows()
     }
     topics = snapshot.records("topics")
     labels = {cell: topics[key_part(cell, 0)].facts["label"] for cell in context.partitions}
@@ -211,10 +211,10 @@ def draw_documents(
     """
     snapshot = context.snapshot
     rows = [
-        (cell, key_part(cell, 0), label, one.style, one.version, one.weight, kind)
+        (cell, key_part(cell, 0), label, template.style, template.version, template.weight, kind)
         for cell, label in labels.items()
-        for one in (templates[key_part(cell, 1)],)
-        for kind in one.kinds
+        for template in (templates[key_part(cell, 1)],)
+        for kind in template.kinds
     ]
     wanted = pl.DataFrame(rows, schema=WANTED, orient="row")
     sources = pl.DataFrame(
@@ -240,7 +240,7 @@ def draw_documents(
 def _feeding(snapshot: Snapshot, cells: Iterable[str]) -> list[str]:
     """List the sources of the groups that cells are of."""
     groups = {group_of(cell) for cell in cells}
-    return [name for name, one in snapshot.config.sources.items() if one.group in groups]
+    return [name for name, source in snapshot.config.sources.items() if source.group in groups]
 
 
 def _prompts(context: BuildContext) -> Iterator[tuple[str, Callable[[], Output]]]:
@@ -292,8 +292,8 @@ def with_passages(documents: pl.DataFrame, groundings: pl.DataFrame) -> pl.DataF
 
 def _behind(context: BuildContext, cells: list[str], template: PromptTemplate) -> dict[str, str]:
     """Find the cells of a version of the template that is not the one to be used: cell → it."""
-    found = context.scan("cells", cells).select("partition", "style_version").unique()
-    other = found.filter(pl.col("style_version") != template.version).sort("partition")
+    frame = context.scan("cells", cells).select("partition", "style_version").unique()
+    other = frame.filter(pl.col("style_version") != template.version).sort("partition")
     return dict(other.collect().iter_rows())
 
 
@@ -312,13 +312,13 @@ def _refuse_holes(documents: pl.DataFrame, template: PromptTemplate) -> Output:
 
 def named_prompts(documents: pl.DataFrame, template: PromptTemplate) -> pl.DataFrame:
     """Build one style's prompts over all cells and name each with its cell's topic."""
-    found: list[pl.DataFrame] = [pl.DataFrame(schema={"partition": pl.String, **PROMPTS.schema})]
+    frames: list[pl.DataFrame] = [pl.DataFrame(schema={"partition": pl.String, **PROMPTS.schema})]
     for rows in write_prompts(documents, template):
         with duckdb.connect() as db:
             db.register("prompts", rows.to_arrow())
             named = db.sql(PROMPT_ID_SQL).pl()
-        found.append(named.select("partition", *PROMPTS.schema))
-    return pl.concat(found).sort("partition", "prompt_id")
+        frames.append(named.select("partition", *PROMPTS.schema))
+    return pl.concat(frames).sort("partition", "prompt_id")
 
 
 def write_prompts(documents: pl.DataFrame, template: PromptTemplate) -> Iterator[pl.DataFrame]:
@@ -372,16 +372,16 @@ def _prompt_rows(rows: pl.DataFrame) -> Output:
 
 def _topic_members(snapshot: Snapshot, cell: str) -> dict[str, str] | None:
     topic = key_part(cell, 0)
-    found = snapshot.facet("topic_assignments", topic)
-    return {f"topic_assignments[*].{topic}": digest(found)} if found else None
+    topic_members = snapshot.facet("topic_assignments", topic)
+    return {f"topic_assignments[*].{topic}": digest(topic_members)} if topic_members else None
 
 
 def _kinds(config: Config, cell: str) -> dict[str, Any]:
     group = key_part(cell, 0).split("-", 1)[0]
     kinds = {
-        f"sources.{name}.kind": one.kind
-        for name, one in config.sources.items()
-        if one.group == group
+        f"sources.{name}.kind": source.kind
+        for name, source in config.sources.items()
+        if source.group == group
     }
     return {"styles.max_prompts": config.styles.max_prompts, **kinds}
 

@@ -88,8 +88,8 @@ def _run(
                 db.register(table.name, empty.to_arrow())
         rows = db.sql(model.sql).pl()
     for partition in context.partitions:
-        found = rows.filter(pl.col("group") == partition)
-        yield partition, partial(Output, found)
+        results = rows.filter(pl.col("group") == partition)
+        yield partition, partial(Output, results)
 
 
 CONTAMINATION_REPORT = sql_table(

@@ -75,14 +75,14 @@ def _duplicates(context: BuildContext) -> Iterator[tuple[str, Callable[[], Outpu
         .collect()
     )
     texts = documents.select("doc_id", "text")
-    found = find_duplicates(
+    results = find_duplicates(
         texts,
         signatures(texts, seed=settings.duplicate_seed),
         min_similarity=settings.duplicate_similarity,
     )
     where = documents.select("doc_id", "partition")
     rows = (
-        found.join(where, on="doc_id")
+        results.join(where, on="doc_id")
         .join(where.rename({"doc_id": "partner_id", "partition": "partner_cell"}), on="partner_id")
         .rename({"doc_id": "prompt_id"})
     )
@@ -104,7 +104,7 @@ def _index(context: BuildContext, benchmark: str) -> Output:
     """Read a benchmark, in one schema, with the n-grams of each sample."""
     config = context.snapshot.config
     settings = config.benchmarks[benchmark]
-    found = [
+    frames = [
         normalise(
             read_named(
                 file,
@@ -116,7 +116,7 @@ def _index(context: BuildContext, benchmark: str) -> Output:
         )
         for file in context.snapshot.outside.benchmarks[benchmark]
     ]
-    samples = pl.concat(found)
+    samples = pl.concat(frames)
     texts = samples.select(
         "benchmark",
         "subset",
@@ -140,13 +140,13 @@ def _contamination(context: BuildContext) -> Iterator[tuple[str, Callable[[], Ou
     )
     names = ["benchmark", "subset", "split", "sample_id", "tokens", "n_tokens", "grams"]
     index = _index_rows(context).select(names)
-    found = find_contamination(
+    results = find_contamination(
         documents.select("doc_id", "text"),
         index,
         n=settings.contamination_ngram,
         max_ratio=settings.contamination_ratio,
     )
-    rows = found.join(documents.select("doc_id", "partition"), on="doc_id").rename(
+    rows = results.join(documents.select("doc_id", "partition"), on="doc_id").rename(
         {"doc_id": "prompt_id"}
     )
     for cell, part_ in by_cell(rows, context.partitions):
@@ -179,11 +179,11 @@ def _quality(*names: str) -> Callable[[Config, str], dict[str, Any]]:
 
 
 def _index_settings(config: Config, benchmark: str) -> dict[str, Any]:
-    one = config.benchmarks[benchmark]
+    result = config.benchmarks[benchmark]
     return {
-        f"benchmarks.{benchmark}.layout": one.layout,
-        f"benchmarks.{benchmark}.compare": one.compare,
-        f"benchmarks.{benchmark}.revision": one.revision,
+        f"benchmarks.{benchmark}.layout": result.layout,
+        f"benchmarks.{benchmark}.compare": result.compare,
+        f"benchmarks.{benchmark}.revision": result.revision,
         "quality.contamination_ngram": config.quality.contamination_ngram,
     }
 

@@ -148,11 +148,11 @@ def _assign(
         models[group] = (np.load(folder / "centroids.npy"), np.load(folder / "rims.npy"), ids)
     centroids, rims, ids = models[group]
     vectors = context.scan("embeddings", [partition]).select("doc_id", "vector").collect()
-    found = assign(vectors["vector"].to_numpy().astype(np.float32), centroids, rims)
-    topics = found["cluster"].replace_strict(
+    results = assign(vectors["vector"].to_numpy().astype(np.float32), centroids, rims)
+    topics = results["cluster"].replace_strict(
         dict(enumerate(ids)), default=None, return_dtype=pl.String
     )
-    rows = vectors.select("doc_id", topics.alias("topic_id"), found["distance"])
+    rows = vectors.select("doc_id", topics.alias("topic_id"), results["distance"])
     noise = int(topics.null_count())
     return Output(rows, metadata={"topics": topics.drop_nulls().n_unique(), "noise": noise})
 
@@ -175,20 +175,20 @@ def _modelled(snapshot: Snapshot, partition: str) -> dict[str, str] | None:
     return None if version is None else {f"topic_model[{group}]": version}
 
 
-def _tell_difference(snapshot: Snapshot, partition: str, one: Difference) -> Reasons | None:
+def _tell_difference(snapshot: Snapshot, partition: str, difference: Difference) -> Reasons | None:
     """Name a setting as the configuration does; assignments name two of their own.
 
     What another group says of its topics is no edit: that goes back to the group.
     """
-    if one.what != "setting":
+    if difference.what != "setting":
         return None
     source = key_part(partition, 0)
     group = snapshot.config.sources[source].group
     name = f"sources.{source}.group"
-    if one.name != "group":
+    if difference.name != "group":
         was = snapshot.records(TOPIC_ASSIGNMENTS.name)[partition].provenance.settings["group"]
         name = f"groups.{group}.topics" if was == group else ""
-    return (f"{name} changed: {one.old} → {one.new}",) if name else ()
+    return (f"{name} changed: {difference.old} → {difference.new}",) if name else ()
 
 
 EMBEDDINGS = Table(

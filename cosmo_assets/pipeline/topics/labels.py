@@ -118,7 +118,7 @@ def _ask(
 
     Where all that the ledger has of a topic is no label, it is asked anew, as another rollout.
     """
-    found: dict[str, Label | str] = {}
+    labels: dict[str, Label | str] = {}
     replies: dict[str, list[Reply]] = {topic: [] for topic in prompts}
     tries = (
         (rollout, attempt) for rollout in itertools.count() for attempt in range(LABEL_ATTEMPTS)
@@ -128,7 +128,7 @@ def _ask(
         open_ledger(snapshot.config, snapshot.lake) as ledger,
         watching(snapshot.lake, "topic_labels", generator) as watch,
     ):
-        while left := [topic for topic in prompts if _is_open(found.get(topic), replies[topic])]:
+        while left := [topic for topic in prompts if _is_open(labels.get(topic), replies[topic])]:
             rollout, attempt = next(tries)
             settings = _with_seed(generator, attempt)
             with contextlib.ExitStack() as opened:
@@ -140,9 +140,9 @@ def _ask(
                     rollout=rollout,
                 )
             for topic, reply in zip(left, rows.iter_rows(named=True), strict=True):
-                found[topic] = _label(reply)
+                labels[topic] = _label(reply)
                 replies[topic].append(reply)
-    return found, replies
+    return labels, replies
 
 
 def _open(opened: contextlib.ExitStack, watch: Watch, settings: Generator) -> Writer:
@@ -151,12 +151,12 @@ def _open(opened: contextlib.ExitStack, watch: Watch, settings: Generator) -> Wr
     return opened.enter_context(watch.following(writer))
 
 
-def _is_open(found: Label | str | None, replies: list[Reply]) -> bool:
+def _is_open(label: Label | str | None, replies: list[Reply]) -> bool:
     """Whether a topic is to be asked for: it has no label, and no rollout was in vain."""
-    if isinstance(found, Label):
+    if isinstance(label, Label):
         return False
-    told = len(replies) and len(replies) % LABEL_ATTEMPTS == 0
-    return not (told and any(reply["asked"] for reply in replies))
+    verdict = len(replies) and len(replies) % LABEL_ATTEMPTS == 0
+    return not (verdict and any(reply["asked"] for reply in replies))
 
 
 def _with_seed(generator: Generator, attempt: int) -> Generator:
@@ -260,8 +260,8 @@ def is_kept(score: float | None, override: Override, *, least: float) -> bool:
 
 def _members_of(snapshot: Snapshot, topic: str) -> dict[str, str] | None:
     """Version a topic's documents; which shards they lie in does not change a label."""
-    found = snapshot.facet("topic_assignments", topic)
-    return {f"topic_assignments[*].{topic}": digest(sorted(found.values()))} if found else None
+    members = snapshot.facet("topic_assignments", topic)
+    return {f"topic_assignments[*].{topic}": digest(sorted(members.values()))} if members else None
 
 
 def _shards_of(snapshot: Snapshot, topic: str) -> dict[str, str]:
@@ -279,9 +279,9 @@ def _label_settings(config: Config, topic: str) -> dict[str, Any]:
 
 def _topic_settings(config: Config, topic: str) -> dict[str, Any]:
     settings: dict[str, Any] = {
-        f"sources.{name}.kind": one.kind
-        for name, one in config.sources.items()
-        if one.group == group_of(topic)
+        f"sources.{name}.kind": source.kind
+        for name, source in config.sources.items()
+        if source.group == group_of(topic)
     }
     if _is_asked(config, topic):  # curated topics have no score
         settings["labelling.min_score"] = config.labelling.min_score
@@ -293,11 +293,13 @@ def _overrides(snapshot: Snapshot, topic: str) -> dict[str, str]:
     return {f"override {topic}.{name}": str(value) for name, value in override.key().items()}
 
 
-def _tell_override(_snapshot: Snapshot, _partition: str, one: Difference) -> tuple[str, ...] | None:
+def _tell_override(
+    _snapshot: Snapshot, _partition: str, difference: Difference
+) -> tuple[str, ...] | None:
     """Say what an override was and is."""
-    if not one.name.startswith("override "):
+    if not difference.name.startswith("override "):
         return None
-    return (f"{one.name} changed: {one.old} → {one.new}",)
+    return (f"{difference.name} changed: {difference.old} → {difference.new}",)
 
 
 def _estimate(snapshot: Snapshot, topics: Sequence[str]) -> dict[str, Estimate]:

@@ -34,15 +34,15 @@ def recut_model(given: Recut) -> dict[str, Output]:
 
 def recut_labels(given: Recut) -> dict[str, Output]:
     """Take quotes out of topics, and count their documents and kinds anew."""
-    table, after, found, stay = given
-    lost = set(found.rows("topic_assignments")["topic_id"].drop_nulls())
-    touched = sorted((found.partitions(table.name) | lost) & stay.keys())
+    table, after, result, stay = given
+    lost = set(result.rows("topic_assignments")["topic_id"].drop_nulls())
+    touched = sorted((result.partitions(table.name) | lost) & stay.keys())
     if not touched:
         return {}
     versions = {name: stay[name].version for name in touched}
     rows = after.lake.scan(table.name, versions).collect()
     places = pl.DataFrame({"partition": list(versions), "version": list(versions.values())})
-    quotes = found.detail.descent.quotes[table.name].join(
+    quotes = result.detail.descent.quotes[table.name].join(
         places, on=["partition", "version"], how="semi"
     )
     counts = _count_documents(after, touched)
@@ -76,7 +76,7 @@ def _count_documents(after: Snapshot, topics: list[str]) -> pl.DataFrame:
     )
 
 
-def _model(lake: Lake, name: str, record: BuildRecord, found: Found) -> Output:
+def _model(lake: Lake, name: str, record: BuildRecord, descendants: Found) -> Output:
     """Take documents off the map of a clustering; the clusters stay as they were fitted."""
     source = lake.folder("topic_model", name, record.version)
     folder = lake.draft(beside("topic_model"), name)
@@ -84,7 +84,7 @@ def _model(lake: Lake, name: str, record: BuildRecord, found: Found) -> Output:
         if file.name not in {ROWS, MAP}:
             shutil.copy(file, folder / file.name)
     points = pl.read_parquet(source / MAP)
-    kept = points.filter(~pl.col("doc_id").is_in(found.detail.descent.docs.implode()))
+    kept = points.filter(~pl.col("doc_id").is_in(descendants.detail.descent.docs.implode()))
     kept.write_parquet(folder / MAP, compression="zstd")
     sums = digest([digest_bytes(file.read_bytes()) for file in sorted(folder.iterdir())])
     return Output(pl.read_parquet(source / ROWS).drop("partition"), folder, sums)
