@@ -25,7 +25,8 @@ import dagster as dg
 
 from cosmo_assets.incremental.planner import plan_tables
 from cosmo_assets.orchestration import assets as steps
-from cosmo_assets.orchestration.runner import open_instance, run_graph
+from cosmo_assets.orchestration.instance import open_instance
+from cosmo_assets.orchestration.runner import run_graph
 from cosmo_assets.pipeline.graph import BY_NAME, GRAPH
 from cosmo_assets.pipeline.project import load_snapshot
 from resources.project import open_lake, read_config

@@ -29,14 +29,14 @@ import polars as pl
 from cosmo_assets.config.schema import Generator
 from cosmo_assets.pipeline.generation.completions import WINDOW
 from resources.generation import endpoints as pool
-from resources.generation.generator import open_generator
+from resources.generation.backends import open_generator
 from resources.ledger.ledger import Ledger
 from resources.ledger.stream import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from resources.generation.generator import Completion
+    from resources.generation.types import Completion
 
 CHUNK = 1_000
 CELL = 25  # prompts of a cell

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from bookkeeping import CONFIG, LAYERS
 
-from cosmo_assets.orchestration.runner import open_instance, run_graph
+from cosmo_assets.orchestration.instance import open_instance
+from cosmo_assets.orchestration.runner import run_graph
 from cosmo_assets.pipeline.graph import GRAPH
 from resources.project import open_lake, read_config
 

@@ -21,7 +21,7 @@ import polars as pl
 
 from cosmo_assets.algorithms.generation.completion_key import asked_with, completion_keys
 from cosmo_assets.config.schema import Generator
-from resources.generation.generator import Completion
+from resources.generation.types import Completion
 from resources.ledger.index import choose, entries_of
 from resources.ledger.journal import publish_index
 from resources.ledger.ledger import Ledger

@@ -1,7 +1,4 @@
-"""Another graph on the same engine: weather of stations and regions. No text, no Dagster.
-
-``python examples/other_graph.py`` makes edits and shows, for each, what would run and why.
-"""
+"""Another graph on the same engine: weather of stations and regions. Run it to see its plan."""
 
 from __future__ import annotations
 
@@ -17,9 +14,10 @@ from cosmo_assets.incremental.build import make
 from cosmo_assets.incremental.dimension import Dimension
 from cosmo_assets.incremental.graph import Graph
 from cosmo_assets.incremental.lineage import Retraction, Traced, aggregated, traced
+from cosmo_assets.incremental.output import Output
 from cosmo_assets.incremental.planner import plan_tables
 from cosmo_assets.incremental.snapshot import Snapshot, drop_orphans
-from cosmo_assets.incremental.table import Column, Output, Table, every, same
+from cosmo_assets.incremental.table import Column, Table, every, same
 from resources.storage.lake import Lake
 
 

@@ -15,9 +15,9 @@ import dagster as dg
 
 from cosmo_assets.core.digest import digest
 from cosmo_assets.incremental.due import drop_removed, find_due
+from cosmo_assets.orchestration.launch import busy_tables
 from cosmo_assets.orchestration.partitions import sync_partitions
 from cosmo_assets.orchestration.regenerate import regenerate
-from cosmo_assets.orchestration.runner import busy_tables
 from cosmo_assets.pipeline.graph import BY_NAME
 from cosmo_assets.pipeline.project import load_snapshot
 

@@ -22,8 +22,9 @@ from tiny import ground_courses, write_lines, write_project
 from cosmo_assets.config.loading import parse_config
 from cosmo_assets.core.digest import digest, digest_bytes
 from cosmo_assets.incremental.build import make
+from cosmo_assets.incremental.output import Output
 from cosmo_assets.incremental.snapshot import drop_orphans
-from cosmo_assets.incremental.table import Output, key_part
+from cosmo_assets.incremental.table import key_part
 from cosmo_assets.pipeline.code_boundary import project_codes
 from cosmo_assets.pipeline.graph import BY_NAME, TABLES
 from cosmo_assets.pipeline.keys import shards_of

@@ -23,11 +23,12 @@ from cosmo_assets.config.schema import Config
 from cosmo_assets.core.digest import digest
 from cosmo_assets.incremental import checks as check_results
 from cosmo_assets.incremental.build import make
-from cosmo_assets.orchestration.runner import drop_orphans
+from cosmo_assets.incremental.snapshot import drop_orphans
 from cosmo_assets.pipeline.code_boundary import project_codes
 from cosmo_assets.pipeline.generation import completions
 from cosmo_assets.pipeline.project import snapshot_of
-from resources.generation.generator import Completion, Generator
+from resources.generation.generator import Generator
+from resources.generation.types import Completion
 from resources.inputs.files import observe
 from resources.models import tokenizer
 from resources.storage.catalog import Catalog
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from cosmo_assets.incremental.code_fingerprint import Codes
     from cosmo_assets.incremental.snapshot import Snapshot
     from cosmo_assets.incremental.table import Table
-    from resources.generation.generator import Ask, OnReply
+    from resources.generation.types import Ask, OnReply
 
 Tree = dict[str, Any]
 Files = dict[str, str]

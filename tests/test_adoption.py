@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cosmo_assets.incremental.context import BuildContext
+    from cosmo_assets.incremental.output import Output
     from cosmo_assets.incremental.snapshot import Snapshot
-    from cosmo_assets.incremental.table import Output, Table
+    from cosmo_assets.incremental.table import Table
     from resources.storage.catalog import Catalog
 
 CLEANING = "cosmo_assets/algorithms/quality/cleaning.py"

@@ -19,15 +19,11 @@ from cosmo_assets.incremental.due import find_due
 from cosmo_assets.incremental.run_history import read_history
 from cosmo_assets.orchestration.assets import asset_of, checks_of, manifest_of
 from cosmo_assets.orchestration.dagster_internals.asset_versions import stale_partitions
+from cosmo_assets.orchestration.instance import open_instance
+from cosmo_assets.orchestration.launch import REGENERATE, busy_tables, launch
 from cosmo_assets.orchestration.observed_assets import outside_specs, report_outside, report_plan
 from cosmo_assets.orchestration.regenerate import regenerate
-from cosmo_assets.orchestration.runner import (
-    REGENERATE,
-    busy_tables,
-    launch,
-    open_instance,
-    run_graph,
-)
+from cosmo_assets.orchestration.runner import run_graph
 from cosmo_assets.pipeline.code_boundary import project_codes
 from cosmo_assets.pipeline.graph import BY_NAME, GRAPH
 from cosmo_assets.pipeline.project import load_snapshot
@@ -64,7 +60,7 @@ def project(
     path = copy_of(finished, tmp_path)
     monkeypatch.setenv("COSMO_CONFIG", str(path))
     monkeypatch.setenv("DAGSTER_HOME", "")
-    monkeypatch.setattr("cosmo_assets.definitions.defs", DEFS)
+    monkeypatch.setattr("cosmo_assets.orchestration.asset_graph.defs", DEFS)
     with open_instance(load_snapshot().lake) as instance:
         made = [result for _, result in run_graph(instance, TABLES) if result]
         assert sum(result.made for result in made) == 0

@@ -21,8 +21,9 @@ from cosmo_assets.core.errors import BadInputError
 from cosmo_assets.incremental.branch_diff import count_differing, pointers
 from cosmo_assets.incremental.build import make
 from cosmo_assets.incremental.planner import plan_tables
+from cosmo_assets.incremental.snapshot import drop_orphans, run_graph
 from cosmo_assets.orchestration.dagster_internals.asset_versions import latest_versions
-from cosmo_assets.orchestration.runner import drop_orphans, open_instance, run_graph
+from cosmo_assets.orchestration.instance import open_instance
 from cosmo_assets.pipeline.branches import compare, compare_scores, open_branches
 from cosmo_assets.pipeline.graph import BY_NAME, GRAPH
 from cosmo_assets.pipeline.project import load_snapshot

@@ -22,12 +22,13 @@ if TYPE_CHECKING:
     from types import CodeType, FrameType
 
     from cosmo_assets.incremental.context import BuildContext
-    from cosmo_assets.incremental.table import Output, Table
+    from cosmo_assets.incremental.output import Output
+    from cosmo_assets.incremental.table import Table
 
 # What steps are handed, and call without a name of the source that leads there.
 HANDED = {
     ("cosmo_assets.incremental.snapshot", "Snapshot"),
-    ("cosmo_assets.incremental.context", "BuildContext"),
+    ("cosmo_assets.incremental.context", "DeclaredContext"),
     ("cosmo_assets.incremental.declared", "Declared"),
     ("cosmo_assets.incremental.declared", "DeclaredSnapshot"),
     ("cosmo_assets.incremental.declared", "SettingsView"),

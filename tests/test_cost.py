@@ -20,14 +20,15 @@ from cosmo_assets.pipeline.generation import completions
 from cosmo_assets.pipeline.graph import BY_NAME, TABLES
 from cosmo_assets.pipeline.project import load_snapshot
 from cosmo_assets.pipeline.topics import labels as topics
-from resources.generation.generator import Generator, open_generator
+from resources.generation.backends import open_generator
+from resources.generation.generator import Generator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from cosmo_assets.config import schema as config
-    from resources.generation.generator import Ask, OnReply
+    from resources.generation.types import Ask, OnReply
 
 TOPICS, STYLES = 100, 12
 CHEAP = [table for table in TABLES if not table.apart]

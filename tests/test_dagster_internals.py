@@ -45,11 +45,11 @@ from cosmo_assets.orchestration.dagster_internals.event_log import (
     instance_settings,
 )
 from cosmo_assets.orchestration.dagster_internals.step_events import StepEvents
+from cosmo_assets.orchestration.launch import launch
 from cosmo_assets.orchestration.partitions import PARTITIONS
-from cosmo_assets.orchestration.runner import launch
 from cosmo_assets.pipeline.code_boundary import project_codes
 from cosmo_assets.pipeline.graph import BY_NAME, GRAPH
-from resources.generation.generator import open_generator
+from resources.generation.backends import open_generator
 from resources.generation.monitor import hearing, watching
 from resources.project import find_lake
 

@@ -8,7 +8,8 @@ import sys
 import dagster as dg
 import pytest
 
-from cosmo_assets.definitions import ASSETS, defs
+from cosmo_assets.definitions import defs
+from cosmo_assets.orchestration.asset_graph import ASSETS
 from cosmo_assets.orchestration.assets import manifest_name
 from cosmo_assets.orchestration.observed_assets import OUTSIDE
 from cosmo_assets.orchestration.partitions import FAN_IN

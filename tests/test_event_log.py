@@ -18,7 +18,7 @@ from cosmo_assets.orchestration.dagster_internals.event_log import (
     KeptOpenEventLog,
     instance_settings,
 )
-from cosmo_assets.orchestration.runner import launch
+from cosmo_assets.orchestration.launch import launch
 from cosmo_assets.pipeline.graph import BY_NAME, GRAPH
 from resources.project import open_lake, read_config
 

@@ -15,7 +15,8 @@ import resources.models.evaluator
 from cosmo_assets.core.errors import ContractError
 from cosmo_assets.incremental.build import make
 from cosmo_assets.incremental.failures import read_failures
-from cosmo_assets.orchestration.runner import open_instance, run_graph
+from cosmo_assets.orchestration.instance import open_instance
+from cosmo_assets.orchestration.runner import run_graph
 from cosmo_assets.pipeline.code_boundary import project_codes
 from cosmo_assets.pipeline.graph import BY_NAME
 from cosmo_assets.pipeline.project import load_snapshot
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cosmo_assets.incremental.context import BuildContext
-    from cosmo_assets.incremental.table import Output
+    from cosmo_assets.incremental.output import Output
 
 
 def test_a_benchmark_without_choices_fails_only_its_own_scores(

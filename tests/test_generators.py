@@ -17,7 +17,8 @@ from cosmo_assets.algorithms.generation.rehearsal import rehearse
 from cosmo_assets.config import schema as config
 from cosmo_assets.core.errors import BadInputError, GeneratorError
 from resources.generation import endpoints as pool
-from resources.generation.generator import Completion, open_generator, prompt_seed
+from resources.generation.backends import open_generator
+from resources.generation.types import Completion, prompt_seed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -479,7 +480,7 @@ def test_the_rehearsal_keeps_to_the_token_limit() -> None:
 
 def test_choosing_a_generator_loads_no_heavy_library() -> None:
     program = (
-        "import sys, resources.generation.generator as g\n"
+        "import sys, resources.generation.backends as g\n"
         "from cosmo_assets.config import schema as config\n"
         "g.open_generator(config.Generator(), env={})\n"
         "print(sorted({'torch', 'transformers', 'aiohttp', 'text_generation'} & set(sys.modules)))"

@@ -24,8 +24,9 @@ from cosmo_assets.incremental import build as batch
 from cosmo_assets.incremental.run_history import by_run, read_history
 from cosmo_assets.incremental.run_record import SCHEMA
 from cosmo_assets.orchestration import assets as steps
+from cosmo_assets.orchestration.instance import open_instance
+from cosmo_assets.orchestration.launch import range_tags, run_config
 from cosmo_assets.orchestration.partitions import sync_partitions
-from cosmo_assets.orchestration.runner import open_instance, range_tags, run_config
 from cosmo_assets.pipeline.code_boundary import project_codes
 from cosmo_assets.pipeline.generation import completions
 from cosmo_assets.pipeline.graph import BY_NAME, GRAPH
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cosmo_assets.incremental.context import BuildContext
-    from cosmo_assets.incremental.table import Output, Table
+    from cosmo_assets.incremental.output import Output
+    from cosmo_assets.incremental.table import Table
 
 DOCUMENTS = ["-s", "completions", "-s", "documents", "--force"]
 BEFORE = 2  # partitions of documents that are made before something happens

@@ -17,8 +17,9 @@ import pytest
 from cosmo_assets.core.build_record import BuildRecord, Provenance
 from cosmo_assets.core.errors import BadInputError, ContractError
 from cosmo_assets.core.row_digest import rows_digest
+from resources.storage.atomic import write_atomically
 from resources.storage.catalog import Branch, Catalog
-from resources.storage.lake import Draft, Lake, write_atomically, write_rows
+from resources.storage.lake import Draft, Lake, write_rows
 from resources.storage.warehouse import open_warehouse
 
 if TYPE_CHECKING:

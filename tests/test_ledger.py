@@ -33,7 +33,9 @@ from cosmo_assets.algorithms.generation.completion_key import (
 )
 from cosmo_assets.config import schema as config
 from cosmo_assets.core.errors import BadInputError
-from resources.generation.generator import Completion, Generator, open_generator
+from resources.generation.backends import open_generator
+from resources.generation.generator import Generator
+from resources.generation.types import Completion
 from resources.ledger import compaction as ledger_upkeep
 from resources.ledger import ledger as ledgers
 from resources.ledger import repair as ledger_mend
@@ -44,7 +46,7 @@ from resources.ledger.ledger import Ledger
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from resources.generation.generator import Ask, OnReply
+    from resources.generation.types import Ask, OnReply
 
 KILLS = int(os.environ.get("COSMO_KILLS", "20"))  # 200 take five minutes
 PROMPTS = pl.Series("prompt", [f"Write about thing {number}." for number in range(40)])
@@ -895,7 +897,7 @@ RUNNER = """
 import json, os, sys
 import polars as pl
 from cosmo_assets.config import schema as config
-from resources.generation.generator import open_generator
+from resources.generation.backends import open_generator
 from resources.ledger.ledger import Ledger
 from resources.ledger.stream import Stream
 

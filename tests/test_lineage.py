@@ -15,9 +15,10 @@ from cosmo_assets.core.errors import ContractError
 from cosmo_assets.incremental.build import make
 from cosmo_assets.incremental.graph import Graph
 from cosmo_assets.incremental.lineage import Lineage, aggregated, derived, traced
+from cosmo_assets.incremental.output import Output
 from cosmo_assets.incremental.retraction.retract import retract
 from cosmo_assets.incremental.snapshot import Snapshot
-from cosmo_assets.incremental.table import Column, Output, Table, same
+from cosmo_assets.incremental.table import Column, Table, same
 from cosmo_assets.pipeline.dimensions import DIMENSIONS
 from cosmo_assets.pipeline.graph import GRAPH
 from cosmo_assets.pipeline.retraction import RETRACTION

@@ -25,7 +25,7 @@ from cosmo_assets.config import schema as config
 from cosmo_assets.core.errors import BadInputError
 from cosmo_assets.pipeline.generation.history import generations_told, read_generations
 from resources.generation import monitor as live
-from resources.generation.generator import open_generator
+from resources.generation.backends import open_generator
 from resources.generation.monitor import hearing, watching
 from resources.generation.progress_sample import Sample, public_url
 from resources.generation.usage import EndpointStats, Stats

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from cosmo_assets.cli.app import app
 from cosmo_assets.definitions import defs
 from cosmo_assets.orchestration.dagster_internals.asset_versions import stale_partitions
+from cosmo_assets.orchestration.instance import open_instance
 from cosmo_assets.orchestration.partitions import FAN_IN
-from cosmo_assets.orchestration.runner import open_instance
 from cosmo_assets.pipeline.project import load_snapshot
 
 if TYPE_CHECKING:

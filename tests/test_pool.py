@@ -15,12 +15,15 @@ from cosmo_assets.config import schema as config
 from cosmo_assets.core.errors import GeneratorError
 from resources.generation import endpoints as pool
 from resources.generation import http as http_generators
-from resources.generation.generator import Ask, Completion, Generator, open_generator
+from resources.generation.backends import open_generator
+from resources.generation.types import Ask, Completion
 from resources.generation.usage import BudgetReachedError
-from resources.storage.signals import heeding_signals
+from resources.storage.signals import forward_signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from resources.generation.generator import Generator
 
 HTTP = ("openai", "tgi")
 MANY = [f"prompt number {n} of many" for n in range(400)]
@@ -592,7 +595,7 @@ def test_sigterm_unwinds_where_it_would_have_ended_the_process_at_once() -> None
     before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     numbers: list[int] = []
     try:
-        with pytest.raises(SystemExit) as ended, heeding_signals(numbers.append):
+        with pytest.raises(SystemExit) as ended, forward_signals(numbers.append):
             signal.raise_signal(signal.SIGTERM)
         assert (numbers, ended.value.code) == ([1], 128 + signal.SIGTERM)
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

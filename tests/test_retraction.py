@@ -57,8 +57,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from cosmo_assets.incremental.context import BuildContext
+    from cosmo_assets.incremental.output import Output
     from cosmo_assets.incremental.snapshot import Snapshot
-    from cosmo_assets.incremental.table import Output, Table
+    from cosmo_assets.incremental.table import Table
 
 COURSES = {"courses:algebra", "courses:botany"}
 ALGEBRA, BOTANY = "curated-algebra:unit_college", "curated-botany:unit_college"

@@ -12,7 +12,8 @@ from tiny import ground_courses, page, write_lines, write_project
 
 from cosmo_assets.core.errors import ChangedInputError
 from cosmo_assets.incremental.build import make
-from cosmo_assets.orchestration.runner import open_instance, run_graph
+from cosmo_assets.orchestration.instance import open_instance
+from cosmo_assets.orchestration.runner import run_graph
 from cosmo_assets.pipeline.graph import BY_NAME
 from cosmo_assets.pipeline.project import load_snapshot
 from resources.inputs import rows as inputs

@@ -13,7 +13,9 @@ from fake_endpoint import PROBE, FakeEndpoint, Fault
 from cosmo_assets.config import schema as config
 from cosmo_assets.core.errors import GeneratorError
 from resources.generation import endpoints as pool
-from resources.generation.generator import Completion, Generator, open_generator
+from resources.generation.backends import open_generator
+from resources.generation.generator import Generator
+from resources.generation.types import Completion
 from resources.ledger import stream as streams
 from resources.ledger.ledger import Ledger
 from resources.ledger.stream import Stream
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from resources.generation.generator import Ask, OnReply
+    from resources.generation.types import Ask, OnReply
 
 SETTINGS = config.Generator()
 

@@ -87,7 +87,7 @@ def run(
         from cosmo_assets.orchestration.runner import run_graph  # noqa: PLC0415
         from cosmo_assets.pipeline.graph import GRAPH  # noqa: PLC0415
         from cosmo_assets.pipeline.project import load_snapshot  # noqa: PLC0415
-        from resources.storage.signals import ending_as_ctrl_c_does  # noqa: PLC0415
+        from resources.storage.signals import sigterm_as_interrupt  # noqa: PLC0415
 
         instance = _instance()
         assert isinstance(instance, dg.DagsterInstance)
@@ -108,7 +108,7 @@ def run(
         )
         selection = tell_selection(select or (), partitions or (), force=force)
         with (
-            ending_as_ctrl_c_does(),
+            sigterm_as_interrupt(),
             recording(snapshot, plans, selection=selection, by="cosmo run") as record,
         ):
             results = watch(record.follow(running), quiet=as_json)
@@ -375,7 +375,7 @@ def ui(
 
 
 def _instance() -> dg.DagsterInstance:
-    from cosmo_assets.orchestration.runner import open_instance  # noqa: PLC0415
+    from cosmo_assets.orchestration.instance import open_instance  # noqa: PLC0415
     from resources.project import open_lake, read_config  # noqa: PLC0415
 
     return open_instance(open_lake(read_config()))

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
-    from cosmo_assets.incremental.snapshot import Snapshot
+    from cosmo_assets.incremental.protocols import SnapshotView
     from resources.storage.catalog import Catalog
 
 FREE = Prices()
@@ -47,9 +47,9 @@ class SpentBy(Protocol):
 class Accounts:
     """What a unit costs, what may be spent unasked, and what was spent."""
 
-    prices: Callable[[Snapshot], Prices] = lambda _snapshot: FREE
+    prices: Callable[[SnapshotView], Prices] = lambda _snapshot: FREE
     # what one edit may lead to, and what a day may cost
-    limits: Callable[[Snapshot], tuple[Limit, Limit]] = lambda _snapshot: (
+    limits: Callable[[SnapshotView], tuple[Limit, Limit]] = lambda _snapshot: (
         Limit("edit"),
         Limit("day"),
     )

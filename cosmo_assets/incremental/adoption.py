@@ -16,7 +16,7 @@ from cosmo_assets.core.digest import digest_bytes, share_of
 from cosmo_assets.core.errors import BadInputError, ContractError, CosmoError
 from cosmo_assets.core.row_digest import rows_digest
 from cosmo_assets.incremental.build import facets_of, version_of
-from cosmo_assets.incremental.context import BuildContext, beside, open_context
+from cosmo_assets.incremental.context import DeclaredContext, beside, open_context
 from cosmo_assets.incremental.failures import note_failures
 from cosmo_assets.incremental.plan import Planned, TablePlan
 from cosmo_assets.incremental.run_record import recording, tell_selection
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     import polars as pl
 
     from cosmo_assets.core.build_record import BuildRecord, Provenance
+    from cosmo_assets.incremental.output import Output
     from cosmo_assets.incremental.snapshot import Snapshot
-    from cosmo_assets.incremental.table import Output, Table
+    from cosmo_assets.incremental.table import Table
 
 KEYS_TOLD = 3
 NOTHING_ASKED = "an answer is not in the ledger, and an adoption asks for none"
@@ -165,7 +166,7 @@ def _compare(
     return None
 
 
-def _made(context: BuildContext) -> Iterator[tuple[str, Output]]:
+def _made(context: DeclaredContext) -> Iterator[tuple[str, Output]]:
     """Make partitions; the files of each lie there until the next is made."""
     for name, thunk in context.table.build(context):
         made = thunk()

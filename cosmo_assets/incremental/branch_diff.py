@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import polars as pl
 import yaml
@@ -13,8 +13,8 @@ from resources.storage.branches import find_branch
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from cosmo_assets.incremental.branches import SettingsOf
     from cosmo_assets.incremental.graph import Graph
+    from resources.storage.catalog import Branch
     from resources.storage.lake import Lake
 
 CONFIGURATION = "configuration"
@@ -32,6 +32,22 @@ SETTINGS = {
     "b": pl.String,
     "partitions": pl.Int64,
 }
+
+
+class SettingsOf(Protocol):
+    """Lists the settings in use on a branch as ``{dotted name: YAML}``."""
+
+    def __call__(self, branch: Branch | None, *, variables: bool) -> dict[str, str]:
+        """List them.
+
+        Args:
+            branch: None: the main one.
+            variables: as the environment changes what files say.
+
+        Raises:
+            BadInputError: they are not valid.
+        """
+        ...
 
 
 class Diff(NamedTuple):

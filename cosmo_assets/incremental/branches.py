@@ -2,38 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from cosmo_assets.core.errors import BadInputError
 from cosmo_assets.incremental.branch_diff import changes, count_differing, pointers
 from resources.storage.branches import find_branch, read_branch, write_branch
 from resources.storage.catalog import MAIN, Branch
-from resources.storage.lake import BRANCH_LOCK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     import polars as pl
 
+    from cosmo_assets.incremental.branch_diff import SettingsOf
     from cosmo_assets.incremental.graph import Graph
     from resources.storage.lake import Lake
-
-
-class SettingsOf(Protocol):
-    """Lists the settings in use on a branch as ``{dotted name: YAML}``."""
-
-    def __call__(self, branch: Branch | None, *, variables: bool) -> dict[str, str]:
-        """List them.
-
-        Args:
-            branch: None: the main one.
-            variables: as the environment changes what files say.
-
-        Raises:
-            BadInputError: they are not valid.
-        """
-        ...
 
 
 class Line(NamedTuple):
@@ -80,7 +63,7 @@ class Branches:
             BadInputError: there is none such, its settings are no longer valid, or a run is at
                 work.
         """
-        with _alone(self.lake, f"switch to {name}"):
+        with self.lake.exclusive(f"switch to {name}"):
             self.settings_of(find_branch(self.lake, name), variables=True)
             write_branch(self.lake.root, name)
 
@@ -94,7 +77,7 @@ class Branches:
             BadInputError: there is none such, the configuration file does not say what it sets, or
                 a run is at work.
         """
-        with _alone(self.lake, f"promote {name}"):
+        with self.lake.exclusive(f"promote {name}"):
             branch = _find_other(self.lake, name, "promoted")
             if unwritten := self._unwritten(branch):
                 lines = "\n".join(
@@ -117,7 +100,7 @@ class Branches:
         Raises:
             BadInputError: there is none such, the lake is switched to it, or a run is at work.
         """
-        with _alone(self.lake, f"delete {name}"):
+        with self.lake.exclusive(f"delete {name}"):
             _find_other(self.lake, name, "deleted")
             if read_branch(self.lake.root) == name:
                 msg = f"branch {name} is the one switched to; `cosmo branch switch {MAIN}` first"
@@ -160,18 +143,6 @@ def read_settings(given: Iterable[str]) -> dict[str, str]:
             raise BadInputError(msg)
         settings[key] = value
     return settings
-
-
-@contextlib.contextmanager
-def _alone(lake: Lake, what: str) -> Iterator[None]:
-    """Keep runs away meanwhile. Raises BadInputError where one is at work."""
-    with contextlib.ExitStack() as held:
-        try:
-            held.enter_context(lake.lock(BRANCH_LOCK, wait=False))
-        except BlockingIOError as error:
-            msg = f"cannot {what}: a run is at work on {lake.root}; try again when it has ended"
-            raise BadInputError(msg) from error
-        yield
 
 
 def _find_other(lake: Lake, name: str, done: str) -> Branch:

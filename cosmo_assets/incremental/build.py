@@ -22,17 +22,18 @@ from cosmo_assets.incremental.checks import CheckResult, run_checks
 from cosmo_assets.incremental.context import beside, open_context
 from cosmo_assets.incremental.failures import Failure, note_failures
 from cosmo_assets.incremental.reasons import FORCED, StaleReasons
-from resources.storage.interrupts import interrupts_later
 from resources.storage.lake import BRANCH_LOCK, Draft, write_rows
+from resources.storage.signals import defer_signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from cosmo_assets.incremental.context import BuildContext
+    from cosmo_assets.incremental.context import DeclaredContext
+    from cosmo_assets.incremental.output import Output
     from cosmo_assets.incremental.removals import Reasons
     from cosmo_assets.incremental.snapshot import Snapshot
-    from cosmo_assets.incremental.table import Output, Table
+    from cosmo_assets.incremental.table import Table
 
 # Checks and publishing are shared by this many partitions, or this many rows, or seconds.
 CHUNK, CHUNK_ROWS, CHUNK_S = 256, 100_000, 2.0
@@ -162,7 +163,7 @@ def _make(
 
 
 def _carry_out(
-    context: BuildContext, wanted: dict[str, Provenance], why: dict[str, Why], snapshot: Snapshot
+    context: DeclaredContext, wanted: dict[str, Provenance], why: dict[str, Why], snapshot: Snapshot
 ) -> Iterator[Outcome]:
     """Run the table's work and publish what it makes, also where it is interrupted."""
     pending: list[tuple[str, Output, float]] = []
@@ -184,7 +185,7 @@ def _carry_out(
 
 
 def _work(
-    context: BuildContext,
+    context: DeclaredContext,
     wanted: dict[str, Provenance],
     pending: list[tuple[str, Output, float]],
     publish: Callable[[], Iterator[Outcome]],
@@ -227,7 +228,7 @@ def _work(
         raise ContractError(msg)
 
 
-def _begin(context: BuildContext) -> Iterator[tuple[str, Callable[[], Output]]]:
+def _begin(context: DeclaredContext) -> Iterator[tuple[str, Callable[[], Output]]]:
     """Begin a table's build, if it may begin."""
     context.gate()
     yield from context.table.build(context)
@@ -252,7 +253,7 @@ def _publish(
         return
     drafts: list[Draft] = []
     outcomes: list[Outcome] = []
-    with interrupts_later():
+    with defer_signals():
         check_results = run_checks(
             table, {partition: made.rows for partition, made, _ in pending}, snapshot
         )
@@ -343,10 +344,10 @@ def facets_of(table: Table, rows: pl.DataFrame) -> dict[str, str]:
 def sample_of(rows: pl.DataFrame) -> str:
     """Write the first rows as a Markdown table, long cells cut."""
     head = [" | ".join(rows.columns), " | ".join("---" for _ in rows.columns)]
-    cells = [
+    lines = [
         " | ".join(_cell(value) for value in row) for row in rows.head(SAMPLE_ROWS).iter_rows()
     ]
-    return "\n".join(f"| {line} |" for line in (*head, *cells))
+    return "\n".join(f"| {line} |" for line in (*head, *lines))
 
 
 def _cell(value: object) -> str:

@@ -73,8 +73,8 @@ def _offenders(
     table: Table, chunk: pl.DataFrame, snapshot: Snapshot
 ) -> Iterator[tuple[str, pl.DataFrame]]:
     """Yield each rule with the rows that break it, ``partition`` among their columns."""
-    if models := checks_of(snapshot.graph).get(table.name):
-        yield from offenders_of_sql(table.name, models, chunk, snapshot)
+    if checks := checks_of(snapshot.graph).get(table.name):
+        yield from offenders_of_sql(table.name, checks, chunk, snapshot)
     if suite := suites_of(snapshot.graph).get(table.name):
         yield SUITE, offenders_of_suite(suite, chunk)
 

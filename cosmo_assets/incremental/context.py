@@ -15,13 +15,14 @@ if TYPE_CHECKING:
     import polars as pl
 
     from cosmo_assets.core.build_record import Provenance
+    from cosmo_assets.incremental.protocols import SnapshotView
     from cosmo_assets.incremental.snapshot import Snapshot
     from cosmo_assets.incremental.table import Table
     from resources.storage.lake import Lake
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class BuildContext:
+class DeclaredContext:
     """What a table's build is given. Made by ``open_step``."""
 
     table: Table
@@ -56,7 +57,7 @@ def open_context(
     snapshot: Snapshot,
     wanted: Mapping[str, Provenance],
     say: Callable[[int, int], None] = lambda _done, _of: None,
-) -> BuildContext:
+) -> DeclaredContext:
     """Let a table build partitions from what they declare.
 
     Args:
@@ -69,17 +70,19 @@ def open_context(
     inputs = {name for provenance in wanted.values() for name in provenance.inputs}
     declared = Declared(table, settings, inputs)
     gate = partial(table.gate, snapshot) if table.gate else (lambda: None)
-    return BuildContext(
+    return DeclaredContext(
         table, DeclaredSnapshot(snapshot, declared), tuple(wanted), say, declared, gate
     )
 
 
-def open_preview(table: Table, snapshot: Snapshot, partitions: Iterable[str]) -> BuildContext:
+def open_preview(
+    table: Table, snapshot: SnapshotView, partitions: Iterable[str]
+) -> DeclaredContext:
     """Let a plan read as the build of a table will, whatever partitions it will build."""
     names = tuple(partitions)
     settings = {name for entry in names for name in snapshot.settings(table, entry)}
     declared = Declared(table, settings, None)
-    return BuildContext(
+    return DeclaredContext(
         table, DeclaredSnapshot(snapshot, declared), names, lambda _done, _of: None, declared
     )
 

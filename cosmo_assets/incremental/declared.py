@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from cosmo_assets.core.build_record import BuildRecord
+    from cosmo_assets.incremental.protocols import SnapshotView
     from cosmo_assets.incremental.table import Table
 
 HOW = "how"  # settings under it change no byte, so they are in no provenance
@@ -175,7 +176,7 @@ def _has_fields(value: Any) -> bool:
 class DeclaredSnapshot(Snapshot):
     """A snapshot, of which only what a table declares can be read."""
 
-    def __init__(self, snapshot: Snapshot, declared: Declared) -> None:
+    def __init__(self, snapshot: SnapshotView, declared: Declared) -> None:
         self._snapshot = snapshot
         self._declared = declared
         self.graph = snapshot.graph

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from cosmo_assets.incremental.planned_snapshot import PlannedSnapshot
+    from cosmo_assets.incremental.protocols import PlannedView, SnapshotView
     from cosmo_assets.incremental.removals import Reasons, RemovalReasons
-    from cosmo_assets.incremental.snapshot import Snapshot
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -19,7 +18,7 @@ class Dimension:
 
     name: str
     # all keys there are, in a fixed order
-    keys: Callable[[Snapshot], Iterable[str]]
+    keys: Callable[[SnapshotView], Iterable[str]]
     # the edits that took a key; nothing where nobody can say
     why_removed: Callable[[RemovalReasons, str], Reasons] = lambda _reasons, _key: ()
     # tables whose rows say which keys there are
@@ -27,6 +26,6 @@ class Dimension:
     # another dimension that has all of these keys: an edge between the two is from key to key
     subset_of: str | None = None
     # keys that are gone now and may be back once what is planned is built
-    may_return: Callable[[PlannedSnapshot], Iterable[str]] = lambda _planned: ()
+    may_return: Callable[[PlannedView], Iterable[str]] = lambda _planned: ()
     # stands for keys that what is planned may bring, and that nobody can name yet
-    to_come: Callable[[PlannedSnapshot], Iterable[str]] | None = None
+    to_come: Callable[[PlannedView], Iterable[str]] | None = None

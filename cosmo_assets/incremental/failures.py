@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, NamedTuple
 
-from resources.storage.lake import write_atomically
+from resources.storage.atomic import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cosmo_assets.incremental.dimension import Dimension
+    from cosmo_assets.incremental.protocols import SnapshotView
     from cosmo_assets.incremental.quiet import Young
-    from cosmo_assets.incremental.snapshot import Snapshot
     from cosmo_assets.incremental.table import Table
     from dbt_like_sql.model import Model
 
 # What is left of the outside once (kind, name) pairs are retracted: (outside, settings, pairs) → it
 Without = Callable[[Any, Any, frozenset[tuple[str, str]]], Any]
 # (snapshot, seconds since 1970) → {table: {partition: the youngest file it reads}}
-Unsettled = Callable[["Snapshot", float], dict[str, dict[str, "Young"]]]
+Unsettled = Callable[["SnapshotView", float], dict[str, dict[str, "Young"]]]
 
 
 def own_codes(_root: Path) -> Codes:

@@ -10,18 +10,18 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from cosmo_assets.incremental.retraction.descendants import Traced
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     import polars as pl
 
     from cosmo_assets.core.build_record import BuildRecord
-    from cosmo_assets.incremental.retraction.search import Found
-    from cosmo_assets.incremental.snapshot import Snapshot
-    from cosmo_assets.incremental.table import Output, Table
+    from cosmo_assets.incremental.output import Output
+    from cosmo_assets.incremental.protocols import SnapshotView
+    from cosmo_assets.incremental.retraction.descendants import Descendants, Location, Target
 
-Target = tuple[str, str]  # kind, name
-Location = tuple[str, str, str]  # table, partition, version
 # cut: rows are taken out, the rest stays as it was made. rebuilt: rebuilt from what stays.
 # flagged: it stays, and people are told what it is built on. untouched: nothing descends.
 Handling = Literal["cut", "rebuilt", "flagged", "untouched"]
@@ -30,9 +30,9 @@ Handling = Literal["cut", "rebuilt", "flagged", "untouched"]
 class Recut(NamedTuple):
     """What a table is given that takes its rows out itself."""
 
-    table: Table
-    after: Snapshot  # as it will be, all tables before this one cut
-    found: Found
+    table: str
+    after: SnapshotView  # as it will be, all tables before this one cut
+    descendants: Descendants
     stay: Mapping[str, BuildRecord]  # partitions that stay, with the records they had
 
 
@@ -85,16 +85,7 @@ def untouched() -> Lineage:
     return Lineage("untouched")
 
 
-class Traced(NamedTuple):
-    """What a graph's ``Retraction`` found in all versions of all traced tables."""
-
-    rows: dict[str, pl.DataFrame]  # table → partition, version and the columns that tell
-    gone: set[Location]  # more versions that go: by files beside their rows
-    whole: set[Location]  # versions of which no row stays
-    detail: Any  # for the graph's own hooks
-
-
-def _nothing(_snapshot: Snapshot, _targets: Any, _scan: Any) -> Traced:
+def _nothing(_snapshot: SnapshotView, _targets: Any, _scan: Any) -> Traced:
     return Traced({}, set(), set(), None)
 
 
@@ -105,19 +96,17 @@ class Retraction:
     kinds: tuple[str, ...] = ()
     traces: frozenset[str] = frozenset()  # tables whose rows ``trace`` finds
     # names of a kind that the settings or the lake know; of some only whether ``name`` is one
-    known: Callable[[Snapshot, str, str], set[str]] = lambda _snapshot, _kind, _name: set()
+    known: Callable[[SnapshotView, str, str], set[str]] = lambda _snapshot, _kind, _name: set()
     mend: Callable[[str], str] = lambda _kind: ""  # what to give where a name of a kind is unknown
     tell: Callable[[str, str], str] = lambda kind, name: f"{kind} {name} was retracted"
     # descending rows: (world, targets, scan of all versions of a table)
-    trace: Callable[[Snapshot, list[Target], Callable[[str], pl.LazyFrame]], Traced] = _nothing
+    trace: Callable[[SnapshotView, list[Target], Callable[[str], pl.LazyFrame]], Traced] = _nothing
     # whether a whole partition goes by its key: (found, dimension, key)
     goes: Callable[[Any, str, str], bool] = lambda _detail, _by, _key: False
     # versions of flagged tables that are built on what goes
-    flags: Callable[[Snapshot, Collection[Location]], set[Location]] = lambda _snapshot, _gone: (
-        set()
-    )
+    flags: Callable[[SnapshotView, Collection[Location]], set[Location]] = lambda *_: set()
     # words that name what goes, to look for where no column tells
     ids: Callable[[Traced], set[str]] = lambda _traced: set()
     # what else is to be forgotten, as JSON, and how: returns how much was
-    note: Callable[[Snapshot, Traced], dict[str, Any]] = lambda _snapshot, _traced: {}
-    forget: Callable[[Snapshot, Mapping[str, Any]], int] = lambda _snapshot, _work: 0
+    note: Callable[[SnapshotView, Traced], dict[str, Any]] = lambda _snapshot, _traced: {}
+    forget: Callable[[SnapshotView, Mapping[str, Any]], int] = lambda _snapshot, _work: 0

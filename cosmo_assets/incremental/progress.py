@@ -7,7 +7,7 @@ import json
 import time
 from typing import TYPE_CHECKING
 
-from resources.storage.lake import write_atomically
+from resources.storage.atomic import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

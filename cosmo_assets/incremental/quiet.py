@@ -6,13 +6,15 @@ The clock decides only when something is made, never what: no version knows of i
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from cosmo_assets.incremental.snapshot import Snapshot
+    from cosmo_assets.incremental.protocols import SnapshotView
     from cosmo_assets.incremental.table import Table
+
+Seen = TypeVar("Seen", bound="SnapshotView")
 
 
 class Young(NamedTuple):
@@ -33,7 +35,7 @@ class Young(NamedTuple):
 
 
 def waiting_for(
-    snapshot: Snapshot, now: float, *, tables: Collection[Table], wanted: Callable[[str], bool]
+    snapshot: SnapshotView, now: float, *, tables: Collection[Table], wanted: Callable[[str], bool]
 ) -> list[Young]:
     """List young files of which some of these partitions are to be made, the youngest first."""
     names = {table.name for table in tables}
@@ -49,14 +51,14 @@ def waiting_for(
 
 
 def wait_until_quiet(
-    look: Callable[[], Snapshot],
+    look: Callable[[], Seen],
     say: Callable[[str], None],
     *,
     tables: Collection[Table],
     wanted: Callable[[str], bool],
     clock: Callable[[], float] = time.time,
     sleep: Callable[[float], None] = time.sleep,
-) -> Snapshot:
+) -> Seen:
     """Look until no file is young that these partitions are to be made of; return the last look."""
     while True:
         snapshot = look()

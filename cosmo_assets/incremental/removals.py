@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from cosmo_assets.core.build_record import BuildRecord
-    from cosmo_assets.incremental.snapshot import Snapshot
+    from cosmo_assets.incremental.protocols import SnapshotView
     from resources.storage.catalog import Dropped
 
 Reasons = tuple[str, ...]
@@ -23,7 +23,7 @@ class RemovalReasons:
 
     def __init__(
         self,
-        snapshot: Snapshot,
+        snapshot: SnapshotView,
         planned: Callable[[str, str], Reasons],
         dropped: Callable[[str], Mapping[str, Dropped]],
     ) -> None:

@@ -9,7 +9,7 @@ import polars as pl
 
 from cosmo_assets.incremental.run_record import HEAD, SCHEMA, folder_of
 from resources.storage.catalog import MAIN
-from resources.storage.lake import is_alive
+from resources.storage.processes import is_alive
 
 if TYPE_CHECKING:
     from cosmo_assets.incremental.graph import Graph

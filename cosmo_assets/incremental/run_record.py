@@ -11,8 +11,9 @@ import polars as pl
 
 from cosmo_assets.incremental.cost import Spent
 from cosmo_assets.incremental.plan import MAKE
-from resources.storage.interrupts import interrupts_later
-from resources.storage.lake import this_process, write_atomically
+from resources.storage.atomic import write_atomically
+from resources.storage.processes import this_process
+from resources.storage.signals import defer_signals
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -169,7 +170,7 @@ class Record:
 
     def _write(self) -> None:
         tree = {**self._head, "process": self._process, "tables": list(self._rows.values())}
-        with interrupts_later():
+        with defer_signals():
             write_atomically(
                 folder_of(self._snapshot.lake) / f"{self._name}.json", json.dumps(tree)
             )

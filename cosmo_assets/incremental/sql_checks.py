@@ -51,7 +51,7 @@ def checks_of(graph: Graph) -> dict[str, dict[str, Model]]:
 
 
 def accept_checks(
-    models: Iterable[Model], tables: Mapping[str, Table]
+    checks: Iterable[Model], tables: Mapping[str, Table]
 ) -> dict[str, dict[str, Model]]:
     """Sort checks by table and rule, and bind each to empty tables before it is needed.
 
@@ -62,7 +62,7 @@ def accept_checks(
     with duckdb.connect() as db:
         for each in tables.values():
             _create_empty(db, each)
-        for model in models:
+        for model in checks:
             file = f"dbt_like_sql/checks/{model.name}.sql"
             table, _, rule = model.name.partition("__")
             require_known(table, tables, what="table", where=f"{file}: name it TABLE__RULE.sql")
@@ -129,19 +129,19 @@ def _to_arrow(rows: pl.DataFrame) -> pa.Table:
 
 
 def offenders_of_sql(
-    table: str, models: dict[str, Model], chunk: pl.DataFrame, snapshot: Snapshot
+    table: str, checks: dict[str, Model], chunk: pl.DataFrame, snapshot: Snapshot
 ) -> Iterator[tuple[str, pl.DataFrame]]:
     """Run all checks over the chunk; other tables they name are read as the lake has them."""
     with duckdb.connect() as db:
         db.register(table, _to_arrow(chunk))
-        for other in sorted({name for model in models.values() for name in model.inputs} - {table}):
+        for other in sorted({name for model in checks.values() for name in model.inputs} - {table}):
             records = snapshot.records(other).items()
             rows = [str(snapshot.lake.rows_file(other, p, record.version)) for p, record in records]
             if rows:
                 db.read_parquet(rows).create_view(other)
             else:
                 _create_empty(db, snapshot.graph.by_name[other])
-        for rule, model in models.items():
+        for rule, model in checks.items():
             try:
                 offenders = db.sql(model.sql).pl()
             except duckdb.Error as error:

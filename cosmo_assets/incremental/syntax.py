@@ -335,8 +335,8 @@ class _Writer:
         first = node.generators[0]
         self.node(first.iter)
         names: set[str] = set()
-        for generator in node.generators:
-            names |= {n.id for n in ast.walk(generator.target) if isinstance(n, ast.Name)}
+        for loop in node.generators:
+            names |= {n.id for n in ast.walk(loop.target) if isinstance(n, ast.Name)}
         self._push(Scope("comprehension", names, set(), {}))
         for item in node.generators:
             self.out.append("async" if item.is_async else "for")

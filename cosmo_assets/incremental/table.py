@@ -6,18 +6,16 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from cosmo_assets.incremental.output import Output
 
+if TYPE_CHECKING:
     import polars as pl
 
     from cosmo_assets.core.build_record import BuildRecord
-    from cosmo_assets.incremental.context import BuildContext
     from cosmo_assets.incremental.cost import Estimate
     from cosmo_assets.incremental.difference import Difference
     from cosmo_assets.incremental.lineage import Lineage
-    from cosmo_assets.incremental.planned_snapshot import PlannedSnapshot
-    from cosmo_assets.incremental.snapshot import Snapshot
+    from cosmo_assets.incremental.protocols import BuildContext, PlannedView, SnapshotView
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,21 +40,9 @@ class Parent:
     """
 
     table: str
-    read: Callable[[Snapshot, str], Mapping[str, str] | None]
+    read: Callable[[SnapshotView, str], Mapping[str, str] | None]
     manifest: bool = False
     many: bool = False
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Output:
-    """What a step made for one partition: its rows, and files that lie beside them."""
-
-    rows: pl.DataFrame
-    files: Path | None = None  # a folder whose files move in beside the rows
-    files_digest: str = ""  # names the content of the files
-    metadata: dict[str, Any] = dataclasses.field(default_factory=dict)  # shown, never versioned
-    facts: dict[str, Any] = dataclasses.field(default_factory=dict)  # small, read by planning
-    cost: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 Build = Callable[["BuildContext"], Iterator[tuple[str, Callable[[], Output]]]]
@@ -67,11 +53,11 @@ class Calls:
     """How a table asks a service that is paid by the call."""
 
     # of partitions: what making them asks for. A call for several of them counts once
-    estimate: Callable[[Snapshot, Sequence[str]], Mapping[str, Estimate]]
+    estimate: Callable[[SnapshotView, Sequence[str]], Mapping[str, Estimate]]
     # tokens that a call reads and writes at most, where none was counted yet
-    most_tokens: Callable[[Snapshot], tuple[float, float]]
+    most_tokens: Callable[[SnapshotView], tuple[float, float]]
     # the facts in which records keep what a call read and wrote in the mean
-    tokens: tuple[str, str] = ("prompt_tokens", "completion_tokens")
+    tokens: tuple[str, str]
 
 
 class Preview(NamedTuple):
@@ -101,19 +87,21 @@ class Table:
     # ids are in the key
     by_id: tuple[str, ...] = ()
     # raises where nothing may be made now, whatever it would be; may read anything
-    gate: Callable[[Snapshot], None] | None = None
+    gate: Callable[[SnapshotView], None] | None = None
     # {label: version} of files outside the lake that a partition reads
-    outside: Callable[[Snapshot, str], Mapping[str, str] | None] = lambda _snapshot, _partition: {}
+    outside: Callable[[SnapshotView, str], Mapping[str, str] | None] = (
+        lambda _snapshot, _partition: {}
+    )
     facet: str | None = None  # a column whose values children depend on apart
     # what a partition and a value of the facet column must have in common to go together
-    facet_scope: Callable[[Snapshot, str], str] = lambda _snapshot, _partition: ""
+    facet_scope: Callable[[SnapshotView, str], str] = lambda _snapshot, _partition: ""
     value_scope: Callable[[str], str] = lambda _value: ""
     calls: Calls | None = None  # such a table costs money
     # what a partition will be, where reading a file or a setting tells
-    preview: Callable[[PlannedSnapshot, str], Preview | None] | None = None
+    preview: Callable[[PlannedView, str], Preview | None] | None = None
     # the edits behind a difference in words of the table's own; None: the usual ones; none at all
     # where it goes back to something else that is told of
-    tell_difference: Callable[[Snapshot, str, Difference], tuple[str, ...] | None] | None = None
+    tell_difference: Callable[[SnapshotView, str, Difference], tuple[str, ...] | None] | None = None
     query: str = ""  # the version of what is no Python and decides rows
     libraries: tuple[str, ...] = ()  # as installed, whose releases may decide bytes
     lineage: Lineage | None = None  # what goes of it with a retraction; a graph refuses None
@@ -135,7 +123,7 @@ def same(table: str) -> Parent:
 def keyed(table: str, to: Callable[[str], str]) -> Parent:
     """The child reads the one partition of the parent that its own name gives."""
 
-    def read(snapshot: Snapshot, partition: str) -> dict[str, str] | None:
+    def read(snapshot: SnapshotView, partition: str) -> dict[str, str] | None:
         name = to(partition)
         version = snapshot.version(table, name)
         return None if version is None else {f"{table}[{name}]": version}
@@ -144,7 +132,7 @@ def keyed(table: str, to: Callable[[str], str]) -> Parent:
 
 
 def every(
-    table: str, *, among: Callable[[Snapshot, str], tuple[str, ...]], manifest: bool = False
+    table: str, *, among: Callable[[SnapshotView, str], tuple[str, ...]], manifest: bool = False
 ) -> Parent:
     """The child reads all partitions of the parent in ``among(world, partition)`` that exist.
 
@@ -152,7 +140,7 @@ def every(
     once (``Snapshot.manifest``).
     """
 
-    def read(snapshot: Snapshot, partition: str) -> dict[str, str] | None:
+    def read(snapshot: SnapshotView, partition: str) -> dict[str, str] | None:
         names = among(snapshot, partition)
         if not names:  # there is nothing to wait for
             return {}

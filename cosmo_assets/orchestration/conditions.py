@@ -9,7 +9,7 @@ import dagster as dg
 
 from cosmo_assets.incremental.due import Due, find_due
 from cosmo_assets.orchestration.dagster_internals.asset_versions import subset_of
-from cosmo_assets.orchestration.runner import busy_tables
+from cosmo_assets.orchestration.launch import busy_tables
 from cosmo_assets.pipeline.project import load_snapshot
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ import dagster as dg
 from cosmo_assets.incremental.planner import plan_tables
 from cosmo_assets.incremental.run_record import recording
 from cosmo_assets.incremental.table_result import TableResult
-from cosmo_assets.orchestration.runner import REGENERATE, run_due
+from cosmo_assets.orchestration.launch import REGENERATE
+from cosmo_assets.orchestration.runner import run_due
 from cosmo_assets.pipeline.project import load_snapshot
 
 FAILURES_TOLD = 20

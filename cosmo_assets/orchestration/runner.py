@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dagster as dg
-import yaml
 
-from cosmo_assets.core.errors import BadInputError, ContractError
+from cosmo_assets.core.errors import ContractError
 from cosmo_assets.incremental.due import drop_removed, find_due
 from cosmo_assets.incremental.selection import matches
 from cosmo_assets.incremental.snapshot import drop_orphans, states
@@ -20,58 +18,21 @@ from cosmo_assets.orchestration.dagster_internals.asset_versions import (
     latest_storage_id,
     latest_versions,
 )
-from cosmo_assets.orchestration.dagster_internals.event_log import (
-    ASSET_PARTITION_RANGE_END_TAG,
-    ASSET_PARTITION_RANGE_START_TAG,
-    PROCESS_TAG,
-    instance_settings,
-)
 from cosmo_assets.orchestration.events import take_fates
+from cosmo_assets.orchestration.launch import busy_tables, launch, settle_dead_runs, was_interrupted
 from cosmo_assets.orchestration.observed_assets import report_outside
 from cosmo_assets.orchestration.partitions import sync_partitions
 from cosmo_assets.pipeline.graph import BY_NAME
 from cosmo_assets.pipeline.project import load_snapshot
 from resources.project import find_lake
-from resources.storage.interrupts import interrupts_later
-from resources.storage.lake import BRANCH_LOCK, Lake, is_alive, this_process, write_atomically
+from resources.storage.lake import BRANCH_LOCK
+from resources.storage.signals import defer_signals
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from cosmo_assets.incremental.snapshot import Snapshot
     from cosmo_assets.incremental.table import Table
-
-ACTIVE = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
-REGENERATE = "regenerate"  # the job that runs whatever is due
-INSTANCE = {
-    "telemetry": {"enabled": False},
-    "nux": {"enabled": False},
-    "run_coordinator": {
-        "module": "dagster.core.run_coordinator",
-        "class": "QueuedRunCoordinator",
-        "config": {"dequeue_interval_seconds": 1},
-    },
-    "concurrency": {"runs": {"max_concurrent_runs": 2}},
-}
-
-
-def open_instance(lake: Lake) -> dg.DagsterInstance:
-    """Open the Dagster instance that lies with the lake; what starts from here finds it too."""
-    home = lake.root / "dagster"
-    home.mkdir(parents=True, exist_ok=True)
-    settings = home / "dagster.yaml"
-    text = yaml.safe_dump(INSTANCE | instance_settings(home))
-    if not settings.exists() or settings.read_text() != text:  # the lake may have moved
-        write_atomically(settings, text)
-    os.environ["DAGSTER_HOME"] = str(home)
-    os.environ["DAGSTER_DISABLE_TELEMETRY"] = "1"
-    return dg.DagsterInstance.get()
 
 
 def run_graph(
@@ -93,7 +54,7 @@ def run_graph(
         force: make partitions even where nothing changed.
         per_run: partitions of one Dagster run; all of a table's where it is None.
     """
-    from cosmo_assets.definitions import defs  # noqa: PLC0415  # a second, for runs only
+    from cosmo_assets.orchestration.asset_graph import defs  # noqa: PLC0415  # a second, for runs only
 
     settle_dead_runs(instance)
     with find_lake().lock(BRANCH_LOCK, shared=True):  # one branch from end to end
@@ -117,7 +78,7 @@ def run_due(
         instance: Dagster's.
         run_id: of the run that this is part of, which does not make its tables busy.
     """
-    from cosmo_assets.definitions import defs  # noqa: PLC0415  # a second, for runs only
+    from cosmo_assets.orchestration.asset_graph import defs  # noqa: PLC0415  # a second, for runs only
 
     tried: set[tuple[str, str, str]] = set()  # table, partition, provenance: never twice
     with find_lake().lock(BRANCH_LOCK, shared=True):
@@ -201,7 +162,7 @@ def _carry_out(
             some = asked[at : at + per_run] if per_run else asked
             _launch_some(instance, defs, table, some, did, force=force)
     except BaseException:
-        with interrupts_later():  # a second Ctrl-C loses nothing
+        with defer_signals():  # a second Ctrl-C loses nothing
             now = load_snapshot()
             did.note_published(asked, snapshot.records(table.name), now.records(table.name))
             reached = set(asked) & did.fates.keys()
@@ -261,81 +222,3 @@ def _failure(table: Table, result: dg.ExecuteInProcessResult) -> str:
     errors = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
     message = "; ".join(str(error.message).strip() for error in errors if error) or "no step failed"
     return f"{table.name}: Dagster run {result.run_id} failed: {message}"
-
-
-def launch(
-    instance: dg.DagsterInstance,
-    defs: dg.Definitions,
-    table: Table,
-    partitions: list[str],
-    *,
-    force: bool = False,
-    run_id: str | None = None,
-) -> dg.ExecuteInProcessResult:
-    """Start one Dagster run over ``partitions``, however scattered, and wait for it.
-
-    Args:
-        instance: Dagster's.
-        defs: where the table's job is.
-        table: whose partitions.
-        partitions: of them which.
-        force: make them even where nothing changed.
-        run_id: a UUID that names the run; None: Dagster draws one.
-    """
-    job = defs.resolve_implicit_job_def_def_for_assets([dg.AssetKey(table.name)])
-    if job is None:
-        msg = f"Dagster has no job for {table.name}"
-        raise BadInputError(msg)
-    config = run_config(table, partitions, force=force)
-    return job.execute_in_process(
-        instance=instance,
-        asset_selection=[dg.AssetKey(table.name)],
-        tags=range_tags(instance, table, partitions) | {PROCESS_TAG: this_process()},
-        run_config=config | {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        raise_on_error=False,
-        run_id=run_id,
-    )
-
-
-def was_interrupted(result: dg.ExecuteInProcessResult) -> bool:
-    """Whether Ctrl-C ended a run: Dagster takes the signal and tells of a failed step."""
-    sources = [e.step_failure_data.error_source for e in result.all_events if e.is_step_failure]
-    return any(source is not None and source.value == "INTERRUPT" for source in sources)
-
-
-def range_tags(
-    instance: dg.DagsterInstance, table: Table, partitions: Sequence[str]
-) -> dict[str, str]:
-    """Tag a run with the range that holds ``partitions``; its config says which are wanted."""
-    order = {name: at for at, name in enumerate(instance.get_dynamic_partitions(table.by))}
-    names = sorted(partitions, key=order.__getitem__)
-    return {
-        ASSET_PARTITION_RANGE_START_TAG: names[0],
-        ASSET_PARTITION_RANGE_END_TAG: names[-1],
-    }
-
-
-def run_config(table: Table, partitions: Sequence[str], *, force: bool = False) -> dict[str, Any]:
-    """Tell a table's step which partitions of its range are wanted."""
-    return {"ops": {table.name: {"config": {"partitions": list(partitions), "force": force}}}}
-
-
-def busy_tables(instance: dg.DagsterInstance, *, but: str | None = None) -> set[str]:
-    """Name the tables that a run is at work on or queued for; ``but``: other than this run.
-
-    A run that brings up to date whatever is due may come to any of them.
-    """
-    settle_dead_runs(instance)
-    runs = [run for run in instance.get_runs(dg.RunsFilter(statuses=ACTIVE)) if run.run_id != but]
-    if any(run.job_name == REGENERATE for run in runs):
-        return set(BY_NAME)
-    return {key.to_user_string() for run in runs for key in run.asset_selection or ()}
-
-
-def settle_dead_runs(instance: dg.DagsterInstance) -> None:
-    """End the runs of command lines that were killed: Dagster waits for them for ever."""
-    for run in instance.get_runs(dg.RunsFilter(statuses=ACTIVE)):
-        process = run.tags.get(PROCESS_TAG)
-        if process and not is_alive(process):
-            literal = "the process of this run is gone; what it published is kept"
-            instance.report_run_failed(run, literal)

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 from cosmo_assets.incremental.accounts import Accounts
 from cosmo_assets.incremental.cost import Limit, Prices, Spent
 from resources.generation import usage_log
-from resources.generation.generator import no_generators
+from resources.generation.backends import no_generators
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cosmo_assets.incremental.snapshot import Snapshot
+    from cosmo_assets.incremental.protocols import SnapshotView
     from resources.storage.catalog import Catalog
 
 
-def _prices(snapshot: Snapshot) -> Prices:
+def _prices(snapshot: SnapshotView) -> Prices:
     how = snapshot.config.generator.how
     return Prices(
         how.currency,
@@ -26,7 +26,7 @@ def _prices(snapshot: Snapshot) -> Prices:
     )
 
 
-def _limits(snapshot: Snapshot) -> tuple[Limit, Limit]:
+def _limits(snapshot: SnapshotView) -> tuple[Limit, Limit]:
     edit, day = snapshot.config.how.budget_edit, snapshot.config.how.budget_day
     return (
         Limit("how.budget_edit", edit.tokens, edit.money),

@@ -50,7 +50,7 @@ RULES = Rules(
 
 PLUMBING = (
     Plumbing("cosmo_assets.core.errors", "what is raised is no row"),
-    Plumbing("cosmo_assets.incremental.table:Output", "how a step hands its rows over"),
+    Plumbing("cosmo_assets.incremental.output:Output", "how a step hands its rows over"),
     Plumbing("cosmo_assets.incremental.table:Table", "how a table is described to the engine"),
     Plumbing("cosmo_assets.incremental.table:Column", "how a column is described"),
     Plumbing("cosmo_assets.algorithms.reports.plots", "pictures beside a partition, in no version"),
@@ -65,7 +65,7 @@ PLUMBING = (
 _WIRES = "resources.generation.protocols"
 LEADS = (
     Lead(
-        "resources.generation.generator:open_generator",
+        "resources.generation.backends:open_generator",
         (
             f"{_WIRES}:OpenAIWire._body",
             f"{_WIRES}:OpenAIWire._chat",

@@ -9,11 +9,10 @@ from cosmo_assets.pipeline import removals
 from cosmo_assets.pipeline.keys import corpora_in_use, corpora_of, group_of
 
 if TYPE_CHECKING:
-    from cosmo_assets.incremental.planned_snapshot import PlannedSnapshot
-    from cosmo_assets.incremental.snapshot import Snapshot
+    from cosmo_assets.incremental.protocols import PlannedView, SnapshotView
 
 
-def _source_shards(snapshot: Snapshot) -> list[str]:
+def _source_shards(snapshot: SnapshotView) -> list[str]:
     return [
         f"{source}:{shard}"
         for source, shards in snapshot.outside.shards.items()
@@ -21,7 +20,7 @@ def _source_shards(snapshot: Snapshot) -> list[str]:
     ]
 
 
-def _taxonomies(snapshot: Snapshot) -> list[str]:
+def _taxonomies(snapshot: SnapshotView) -> list[str]:
     used = {snapshot.config.sources[source].group for source in snapshot.outside.shards}
     return [
         name
@@ -30,7 +29,7 @@ def _taxonomies(snapshot: Snapshot) -> list[str]:
     ]
 
 
-def _topics(snapshot: Snapshot) -> list[str]:
+def _topics(snapshot: SnapshotView) -> list[str]:
     live = set(snapshot.partitions("source_shards"))
     return sorted(
         {
@@ -43,7 +42,7 @@ def _topics(snapshot: Snapshot) -> list[str]:
     )
 
 
-def _topics_back(planned: PlannedSnapshot) -> set[str]:
+def _topics_back(planned: PlannedView) -> set[str]:
     """Name the topics that had documents once, in groups whose documents may be others."""
     return {
         record
@@ -52,11 +51,11 @@ def _topics_back(planned: PlannedSnapshot) -> set[str]:
     }
 
 
-def _styles(snapshot: Snapshot) -> list[str]:
+def _styles(snapshot: SnapshotView) -> list[str]:
     return sorted(snapshot.outside.templates)
 
 
-def _cells(snapshot: Snapshot) -> list[str]:
+def _cells(snapshot: SnapshotView) -> list[str]:
     styles = {
         style: set(record.facts["kinds"])
         for style, record in snapshot.records("prompt_templates").items()
@@ -73,7 +72,7 @@ def _cells(snapshot: Snapshot) -> list[str]:
     )
 
 
-def _cells_to_come(planned: PlannedSnapshot) -> set[str]:
+def _cells_to_come(planned: PlannedView) -> set[str]:
     """Stand for all cells of a group that nobody can name yet."""
     decided = planned.decided.get("topics", set())
     undecided = planned.to_build.get("topics", set()) - decided
@@ -81,13 +80,13 @@ def _cells_to_come(planned: PlannedSnapshot) -> set[str]:
     return {f"{group}-?:?" for group in groups}
 
 
-def _grounded_cells(snapshot: Snapshot) -> list[str]:
+def _grounded_cells(snapshot: SnapshotView) -> list[str]:
     styles = snapshot.records("prompt_templates")
     grounded = {style for style in styles if corpora_of(snapshot, style)}
     return [cell for cell in snapshot.partitions("cells") if cell.split(":")[1] in grounded]
 
 
-def _recipe_benchmarks(snapshot: Snapshot) -> list[str]:
+def _recipe_benchmarks(snapshot: SnapshotView) -> list[str]:
     asked = [
         name for name, benchmark in sorted(snapshot.config.benchmarks.items()) if benchmark.evaluate
     ]

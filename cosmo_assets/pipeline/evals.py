@@ -11,13 +11,14 @@ from cosmo_assets.algorithms.reports.plots import bar_chart
 from cosmo_assets.core.digest import digest
 from cosmo_assets.core.errors import ContractError
 from cosmo_assets.incremental.lineage import flagged
-from cosmo_assets.incremental.table import Column, Output, Table, key_part, keyed
+from cosmo_assets.incremental.output import Output
+from cosmo_assets.incremental.table import Column, Table, key_part, keyed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from cosmo_assets.config.schema import Config
-    from cosmo_assets.incremental.context import BuildContext
+    from cosmo_assets.incremental.protocols import BuildContext
 
 
 def _make(context: BuildContext) -> Iterator[tuple[str, Callable[[], Output]]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cosmo_assets.incremental.snapshot import Snapshot
+    from cosmo_assets.incremental.protocols import SnapshotView
 
 
 def group_of(name: str) -> str:
@@ -13,7 +13,7 @@ def group_of(name: str) -> str:
     return name.split("-", 1)[0]
 
 
-def shards_of(snapshot: Snapshot, group: str) -> tuple[str, ...]:
+def shards_of(snapshot: SnapshotView, group: str) -> tuple[str, ...]:
     """List the source shards of one dataset group: the same tuple each time."""
     sources = snapshot.config.sources
     return snapshot.subset(
@@ -21,17 +21,17 @@ def shards_of(snapshot: Snapshot, group: str) -> tuple[str, ...]:
     )
 
 
-def cells_of(snapshot: Snapshot, group: str) -> tuple[str, ...]:
+def cells_of(snapshot: SnapshotView, group: str) -> tuple[str, ...]:
     """List the cells of one dataset group: the same tuple each time."""
     return snapshot.subset("cells", group, lambda cell: group_of(cell) == group)
 
 
-def corpora_in_use(snapshot: Snapshot) -> tuple[str, ...]:
+def corpora_in_use(snapshot: SnapshotView) -> tuple[str, ...]:
     """Name the reference corpora that are not retracted."""
     return tuple(sorted(snapshot.outside.corpora))
 
 
-def corpora_of(snapshot: Snapshot, style: str) -> tuple[str, ...] | None:
+def corpora_of(snapshot: SnapshotView, style: str) -> tuple[str, ...] | None:
     """Name the reference corpora that a style takes passages from; None where it asks for none.
 
     One that a template names and nobody knows is among them, one that was retracted is not.

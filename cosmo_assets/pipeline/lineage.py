@@ -38,7 +38,7 @@ LICENSED = ("seed_documents", "passages")
 HEAD_CHARS = 50  # of an extract; labelling.extract_chars is no less
 
 
-class Descendants(NamedTuple):
+class DescendingRows(NamedTuple):
     """Every row of every version that descends from what is retracted."""
 
     rows: dict[str, pl.DataFrame]  # table → partition, version and the columns that tell and key
@@ -54,7 +54,7 @@ def find_descendants(
     *,
     wrote: Mapping[str, pl.DataFrame],
     quoting: Mapping[str, pl.DataFrame],
-) -> Descendants:
+) -> DescendingRows:
     """Find descendants among all versions of all tables.
 
     Args:
@@ -113,7 +113,7 @@ def find_descendants(
     quoted = rows["prompts"].filter(_quotes_one(_passages(rows["passages"], target))).collect()
     asked = pl.concat([descendants["prompts"], quoted]).unique(maintain_order=True)
     _add_versions(descendants, rows, quoting)
-    return Descendants({name: descendants[name] for name in TRACED}, quotes, docs, asked)
+    return DescendingRows({name: descendants[name] for name in TRACED}, quotes, docs, asked)
 
 
 def _add_versions(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from cosmo_assets.config.schema import Config
-    from cosmo_assets.incremental.snapshot import Snapshot
+    from cosmo_assets.incremental.protocols import SnapshotView
     from resources.inputs.rows import File
 
 
@@ -47,7 +47,7 @@ def without(outside: Outside, config: Config, retracted: frozenset[tuple[str, st
     )
 
 
-def fingerprint(snapshot: Snapshot) -> str:
+def fingerprint(snapshot: SnapshotView) -> str:
     """Name all that lies outside the lake: settings, files, overrides."""
     outside = snapshot.outside
     return digest(

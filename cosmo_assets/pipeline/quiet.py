@@ -9,13 +9,13 @@ from cosmo_assets.incremental.quiet import Young
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from cosmo_assets.incremental.snapshot import Snapshot
+    from cosmo_assets.incremental.protocols import SnapshotView
     from resources.inputs.rows import File
 
 SETTING = "how.quiet_seconds"
 
 
-def find_young(snapshot: Snapshot, now: float) -> dict[str, dict[str, Young]]:
+def find_young(snapshot: SnapshotView, now: float) -> dict[str, dict[str, Young]]:
     """Say what waits for a file to be quiet: ``{table: {partition: the youngest file}}``.
 
     A file from the future, of a clock that goes wrong, is young only by so much.

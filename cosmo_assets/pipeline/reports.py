@@ -12,7 +12,7 @@ from cosmo_assets.pipeline.graph import TABLES
 from resources.storage.warehouse import open_warehouse
 
 if TYPE_CHECKING:
-    from cosmo_assets.incremental.snapshot import Snapshot
+    from cosmo_assets.incremental.protocols import SnapshotView
 
 # name → (the table it needs, title, query)
 REPORTS = {
@@ -55,7 +55,7 @@ REPORTS = {
 }
 
 
-def read_reports(snapshot: Snapshot, name: str) -> dict[str, pl.DataFrame]:
+def read_reports(snapshot: SnapshotView, name: str) -> dict[str, pl.DataFrame]:
     """Return ``{title: rows}`` of one report, or of ``all``.
 
     Raises:
@@ -81,7 +81,7 @@ def read_reports(snapshot: Snapshot, name: str) -> dict[str, pl.DataFrame]:
     return reports
 
 
-def _marked(snapshot: Snapshot, table: str, rows: pl.DataFrame) -> pl.DataFrame:
+def _marked(snapshot: SnapshotView, table: str, rows: pl.DataFrame) -> pl.DataFrame:
     """Say beside scores which are of data that was retracted since; no column where none is."""
     marks = read_marks(snapshot, table)
     if not marks:

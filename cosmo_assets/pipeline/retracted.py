@@ -9,7 +9,7 @@ from cosmo_assets.core.errors import BadInputError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from cosmo_assets.incremental.snapshot import Snapshot
+    from cosmo_assets.incremental.protocols import SnapshotView
 
 KINDS = ("source", "doc", "licence", "template", "model", "corpus")
 
@@ -38,7 +38,7 @@ class Retracted(NamedTuple):
         )
 
 
-def require_generator(snapshot: Snapshot) -> None:
+def require_generator(snapshot: SnapshotView) -> None:
     """Raise BadInputError if the generator in use is one that was retracted."""
     model = snapshot.config.generator.model
     if model in snapshot.outside.retracted.models:

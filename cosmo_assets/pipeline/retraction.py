@@ -20,7 +20,7 @@ from cosmo_assets.incremental.retraction.versions import (
 from cosmo_assets.incremental.table import key_part
 from cosmo_assets.pipeline.lineage import (
     TRACED,
-    Descendants,
+    DescendingRows,
     find_descendants,
     versions_of_licences,
     versions_of_models,
@@ -36,19 +36,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     from cosmo_assets.config.schema import Corpus, Source
-    from cosmo_assets.incremental.lineage import Location, Target
-    from cosmo_assets.incremental.snapshot import Snapshot
+    from cosmo_assets.incremental.protocols import SnapshotView
+    from cosmo_assets.incremental.retraction.descendants import Location, Target
 
 
 class Detail(NamedTuple):
     """What the pipeline's tables need to know of a retraction."""
 
     target: Retracted  # licences as the sources and corpora that are set to them, too
-    descent: Descendants
+    descent: DescendingRows
 
 
 def _trace(
-    snapshot: Snapshot, targets: list[Target], scan: Callable[[str], pl.LazyFrame]
+    snapshot: SnapshotView, targets: list[Target], scan: Callable[[str], pl.LazyFrame]
 ) -> Traced:
     """Find what descends, in all versions of all tables whose rows are traced."""
     rows = {name: scan(name) for name in TRACED}
@@ -72,7 +72,7 @@ def _trace(
     return Traced(descent.rows, gone, whole, Detail(target, descent))
 
 
-def _known(snapshot: Snapshot, kind: str, name: str) -> set[str]:
+def _known(snapshot: SnapshotView, kind: str, name: str) -> set[str]:
     """List the names of a kind that the configuration or any version in the lake has.
 
     Of documents there are too many: only ``name`` is looked for.
@@ -100,7 +100,7 @@ def _known(snapshot: Snapshot, kind: str, name: str) -> set[str]:
     return known
 
 
-def resolve(snapshot: Snapshot, target: Retracted) -> Retracted:
+def resolve(snapshot: SnapshotView, target: Retracted) -> Retracted:
     """Add the sources and corpora that are set to a licence; of others its rows go."""
     sources = _set_to(snapshot.config.sources, target.licences)
     corpora = _set_to(snapshot.config.corpora, target.licences)
@@ -111,7 +111,7 @@ def _set_to(named: Mapping[str, Source | Corpus], licences: frozenset[str]) -> s
     return {name for name, source in named.items() if source.licence in licences}
 
 
-def prompt_texts(snapshot: Snapshot, descent: Descendants) -> pl.Series:
+def prompt_texts(snapshot: SnapshotView, descent: DescendingRows) -> pl.Series:
     """Read what was sent of every prompt whose answers go, in whatever version."""
     rows = descent.asked
     files = {
@@ -123,7 +123,7 @@ def prompt_texts(snapshot: Snapshot, descent: Descendants) -> pl.Series:
     return mine.select(pl.col("prompt").unique()).collect()["prompt"]
 
 
-def _maps(snapshot: Snapshot, docs: pl.Series) -> set[Location]:
+def _maps(snapshot: SnapshotView, docs: pl.Series) -> set[Location]:
     """Name the clusterings whose map shows one of ``docs``."""
     places = list_versions(snapshot)["topic_model"]
     files = {str(snapshot.lake.folder("topic_model", *place) / MAP): place for place in places}
@@ -144,7 +144,7 @@ def _goes(detail: Detail, by: str, key: str) -> bool:
     return by in styles and key_part(key, styles[by]) in target.templates
 
 
-def _checkpoints(snapshot: Snapshot, gone: Collection[Location]) -> set[Location]:
+def _checkpoints(snapshot: SnapshotView, gone: Collection[Location]) -> set[Location]:
     """Name the checkpoints trained on a shard that goes, or on shards that nobody noted."""
     places = list_versions(snapshot)["checkpoints"]
     files = {snapshot.lake.folder("checkpoints", *at) / MIXTURE: at for at in places}
@@ -183,7 +183,7 @@ def _ids(traced: Traced) -> set[str]:
     return {*target.docs, *descent.docs, *prompts, *target.models, *target.licences}
 
 
-def _note(snapshot: Snapshot, traced: Traced) -> dict[str, Any]:
+def _note(snapshot: SnapshotView, traced: Traced) -> dict[str, Any]:
     """Name what the ledger is to forget."""
     texts = prompt_texts(snapshot, traced.detail.descent)
     return {
@@ -192,7 +192,7 @@ def _note(snapshot: Snapshot, traced: Traced) -> dict[str, Any]:
     }
 
 
-def _forget(snapshot: Snapshot, work: Mapping[str, Any]) -> int:
+def _forget(snapshot: SnapshotView, work: Mapping[str, Any]) -> int:
     """Take out what descending prompts ever got, whoever asked, and what retracted models wrote."""
     with open_ledger(snapshot.config, snapshot.lake) as ledger:
         keys = pl.Series(work["prompts"], dtype=pl.String)

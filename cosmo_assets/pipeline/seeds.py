@@ -11,7 +11,8 @@ from cosmo_assets.algorithms.seeds import check_duplicates, keep_sample, seed_do
 from cosmo_assets.core.digest import digest
 from cosmo_assets.incremental.difference import ABSENT
 from cosmo_assets.incremental.lineage import traced
-from cosmo_assets.incremental.table import Column, Output, Table, key_part
+from cosmo_assets.incremental.output import Output
+from cosmo_assets.incremental.table import Column, Table, key_part
 from cosmo_assets.pipeline.retracted import tell_retracted
 from resources.inputs.interpreter import read_code, read_docs
 from resources.inputs.rows import read_named
@@ -21,10 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from cosmo_assets.config.schema import Config
-    from cosmo_assets.incremental.context import BuildContext
     from cosmo_assets.incremental.difference import Difference
+    from cosmo_assets.incremental.protocols import BuildContext, SnapshotView
     from cosmo_assets.incremental.removals import Reasons
-    from cosmo_assets.incremental.snapshot import Snapshot
     from resources.inputs.rows import File
 
 RETRACTED_DOCUMENTS = "retracted documents"  # an input of every shard, where there are some
@@ -63,7 +63,7 @@ def _read(file: File, config: str | None, split: str, revision: str) -> pl.DataF
     return read_named(file, hub=(config, split, revision))
 
 
-def _files(snapshot: Snapshot, partition: str) -> dict[str, str] | None:
+def _files(snapshot: SnapshotView, partition: str) -> dict[str, str] | None:
     source = key_part(partition, 0)
     if source not in snapshot.outside.shards:  # it was retracted meanwhile
         return None
@@ -83,7 +83,9 @@ def _settings(config: Config, partition: str) -> dict[str, Any]:
     }
 
 
-def _tell_difference(snapshot: Snapshot, partition: str, difference: Difference) -> Reasons | None:
+def _tell_difference(
+    snapshot: SnapshotView, partition: str, difference: Difference
+) -> Reasons | None:
     """Name the documents that were retracted since a shard was made."""
     if difference.name != RETRACTED_DOCUMENTS:
         return None

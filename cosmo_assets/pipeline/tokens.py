@@ -9,14 +9,15 @@ import polars as pl
 
 from cosmo_assets.core.digest import digest, digest_bytes
 from cosmo_assets.incremental.lineage import traced
-from cosmo_assets.incremental.table import Column, Output, Table, same
+from cosmo_assets.incremental.output import Output
+from cosmo_assets.incremental.table import Column, Table, same
 from cosmo_assets.pipeline.keys import group_of
 from cosmo_assets.pipeline.quality.tables import by_cell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from cosmo_assets.incremental.context import BuildContext
+    from cosmo_assets.incremental.protocols import BuildContext
     from resources.models.tokenizer import Tokenizer
 
 

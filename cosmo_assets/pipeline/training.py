@@ -10,7 +10,8 @@ import polars as pl
 from cosmo_assets.algorithms.reports.plots import line_chart
 from cosmo_assets.core.digest import digest, digest_bytes
 from cosmo_assets.incremental.lineage import flagged
-from cosmo_assets.incremental.table import Column, Output, Table, every
+from cosmo_assets.incremental.output import Output
+from cosmo_assets.incremental.table import Column, Table, every
 from cosmo_assets.pipeline.keys import group_of
 
 if TYPE_CHECKING:
@@ -18,13 +19,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cosmo_assets.config.schema import Config
-    from cosmo_assets.incremental.context import BuildContext
-    from cosmo_assets.incremental.snapshot import Snapshot
+    from cosmo_assets.incremental.protocols import BuildContext, SnapshotView
 
 MIXTURE = "mixture.parquet"
 
 
-def mixture_cells(snapshot: Snapshot, recipe: str) -> tuple[str, ...]:
+def mixture_cells(snapshot: SnapshotView, recipe: str) -> tuple[str, ...]:
     """List the cells whose tokens a recipe reads: those of groups with weight."""
     weights = snapshot.config.recipes[recipe].weights
     return tuple(c for c in snapshot.partitions("cells") if weights.get(group_of(c), 0) > 0)

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from cosmo_assets.algorithms.generation.concurrency import Window
 from cosmo_assets.core.errors import GeneratorError
 from resources.generation.connection import MENDS, Trouble
-from resources.generation.generator import Ask
 from resources.generation.protocols import PROBE
+from resources.generation.types import Ask
 from resources.generation.usage import EndpointStats, State
 
 if TYPE_CHECKING:

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 from cosmo_assets.core.errors import BadInputError, GeneratorError
 from resources.generation.connection import Trouble
 from resources.generation.endpoints import FEW, Pool, backoff
-from resources.generation.generator import Completion, Generator
+from resources.generation.generator import Generator
 from resources.generation.protocols import OpenAIWire, TgiWire
 from resources.generation.request_queue import Call
+from resources.generation.types import Completion
 from resources.generation.usage import BudgetReachedError
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     from cosmo_assets.config import schema as config
     from resources.generation.connection import Kind
     from resources.generation.endpoints import Endpoint
-    from resources.generation.generator import Ask, OnReply
     from resources.generation.protocols import Wire
+    from resources.generation.types import Ask, OnReply
     from resources.generation.usage import Stats
 
 GRACE_S = 10.0  # for what is in flight when a call is interrupted or fails

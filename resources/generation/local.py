@@ -16,13 +16,14 @@ from transformers.generation.logits_process import (
 from transformers.generation.stopping_criteria import StoppingCriteria, StoppingCriteriaList
 
 from cosmo_assets.core.errors import GeneratorError
-from resources.generation.generator import Completion, Generator, prompt_seed
+from resources.generation.generator import Generator
+from resources.generation.types import Completion, prompt_seed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cosmo_assets.config import schema as config
-    from resources.generation.generator import Ask, OnReply
+    from resources.generation.types import Ask, OnReply
 
 AHEAD = 64  # batches that are sorted by length together
 

@@ -20,8 +20,8 @@ from resources.generation.progress_sample import Sample, endpoints_of, numbers_o
 from resources.generation.trackers import open_tracker
 from resources.generation.usage import RECENT_S, Stats
 from resources.generation.usage_log import keep_sample
-from resources.storage.interrupts import interrupts_later
-from resources.storage.lake import this_process
+from resources.storage.processes import this_process
+from resources.storage.signals import defer_signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -160,7 +160,7 @@ class Watch:
         if self._thread is None:
             return
         self._over.set()
-        with interrupts_later():
+        with defer_signals():
             self._thread.join()
             self._look(standing)
         if self._tracker:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 import pydantic
 
 from resources.generation.connection import Line, Trouble, shown
-from resources.generation.generator import Ask, Completion, FinishReason, prompt_seed
+from resources.generation.types import Ask, Completion, FinishReason, prompt_seed
 
 if TYPE_CHECKING:
     from cosmo_assets.config import schema as config

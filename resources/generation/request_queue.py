@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from resources.generation.generator import Ask, Completion, OnReply
+    from resources.generation.types import Ask, Completion, OnReply
 
 NARROW = 3  # bits: with each death, so many fewer rows under suspicion are asked at once
 

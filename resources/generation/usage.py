@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from cosmo_assets.config import schema as config
-    from resources.generation.generator import Ask, Completion
+    from resources.generation.types import Ask, Completion
 
 RECENT_S = 60  # rates are of so many seconds
 ENOUGH = 100  # answers, after which the longest tells how long others get

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
-from resources.storage.lake import is_alive
+from resources.storage.processes import is_alive
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -34,7 +34,7 @@ from resources.inputs.rows import (
     open_s3,
     read_bytes,
 )
-from resources.storage.lake import write_atomically
+from resources.storage.atomic import write_atomically
 
 if TYPE_CHECKING:
     from cosmo_assets.algorithms.topics.labelling import Override

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from cosmo_assets.config import schema as config
-    from resources.generation.generator import Completion, Generator
+    from resources.generation.generator import Generator
+    from resources.generation.types import Completion
     from resources.ledger.ledger import Ledger
 
 REPLY = {

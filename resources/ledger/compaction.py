@@ -17,7 +17,7 @@ from resources.ledger.index import OFFSET, Removed, Words, choose, lengths, move
 from resources.ledger.journal import LOG, draft_in, publish_index, seal
 from resources.ledger.locations import ABANDONED_S, Folder
 from resources.ledger.repair import read_texts, sound_index
-from resources.storage.lake import is_alive
+from resources.storage.processes import is_alive
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping

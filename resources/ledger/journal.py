@@ -22,7 +22,7 @@ from resources.ledger.index import (
     pack_entry,
 )
 from resources.ledger.locations import writing
-from resources.storage.lake import this_process
+from resources.storage.processes import this_process
 
 if TYPE_CHECKING:
     from pathlib import Path

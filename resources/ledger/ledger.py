@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from cosmo_assets.config.schema import Config
-    from resources.generation.generator import Completion
+    from resources.generation.types import Completion
     from resources.storage.lake import Lake
 
 JOURNAL_BYTES = 1 << 28  # then a journal is finished, and another begun

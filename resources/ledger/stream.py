@@ -14,9 +14,9 @@ from cosmo_assets.algorithms.generation.completion_key import (
     sampled_keys,
     sampled_otherwise,
 )
-from resources.generation.generator import Ask
+from resources.generation.types import Ask
 from resources.ledger.answers import REPLY, reply_rows, storable
-from resources.storage.signals import heeding_signals
+from resources.storage.signals import forward_signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from cosmo_assets.config import schema as config
     from cosmo_assets.config.schema import Sampling
-    from resources.generation.generator import Completion, Generator
+    from resources.generation.generator import Generator
+    from resources.generation.types import Completion
     from resources.ledger.ledger import Ledger
 
 HELD = 50_000  # answered rows that wait to be published; then no more prompts are drawn
@@ -111,7 +112,7 @@ class Stream:
         self._thread = threading.Thread(target=self._ask_all, name="asking", daemon=True)
 
     def __enter__(self) -> Self:
-        self._signals.enter_context(heeding_signals(self.interrupt))
+        self._signals.enter_context(forward_signals(self.interrupt))
         self._thread.start()
         return self
 

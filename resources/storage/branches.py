@@ -6,8 +6,8 @@ import difflib
 from typing import TYPE_CHECKING
 
 from cosmo_assets.core.errors import BadInputError
+from resources.storage.atomic import write_atomically
 from resources.storage.catalog import MAIN, Branch
-from resources.storage.lake import write_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path

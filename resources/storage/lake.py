@@ -10,20 +10,18 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import itertools
-import os
 import shutil
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
 from cosmo_assets.core.errors import BadInputError, ContractError
 from resources.storage.catalog import MAIN, MEND, Catalog, Dropped
+from resources.storage.processes import is_alive, this_process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from cosmo_assets.core.build_record import BuildRecord, Provenance
 
@@ -32,7 +30,6 @@ ROWS = "rows.parquet"
 ROW_GROUP = 65_536
 # The lock that runs and steps share, and that is held alone to turn to another branch.
 BRANCH_LOCK = "branch"
-_COUNT = itertools.count()
 
 
 class Draft(NamedTuple):
@@ -130,6 +127,17 @@ class Lake:
         return pl.scan_parquet(paths, glob=False, hive_partitioning=False)
 
     @contextlib.contextmanager
+    def exclusive(self, what: str) -> Iterator[None]:
+        """Keep runs away meanwhile. Raises BadInputError where one is at work."""
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(self.lock(BRANCH_LOCK, wait=False))
+            except BlockingIOError as error:
+                msg = f"cannot {what}: a run is at work on {self.root}; try again when it has ended"
+                raise BadInputError(msg) from error
+            yield
+
+    @contextlib.contextmanager
     def lock(self, name: str, *, shared: bool = False, wait: bool = True) -> Iterator[None]:
         """Hold ``name`` among the processes of this machine; killed holders let go.
 
@@ -153,41 +161,3 @@ def write_rows(folder: Path, rows: pl.DataFrame) -> None:
     except (OSError, pl.exceptions.ComputeError) as error:
         msg = f"{folder}: cannot be written: {error}; {MEND}"
         raise BadInputError(msg) from error
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a small file: readers see the old text or the new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # one a call: threads of one process may write the same file
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{next(_COUNT)}")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
-
-
-def this_process() -> str:
-    """Name this process among all that this machine will ever run until it starts anew."""
-    return _named(os.getpid())
-
-
-@cache
-def _named(pid: int) -> str:
-    return f"{pid}.{_birth(pid)}"
-
-
-def is_alive(process: str) -> bool:
-    """Whether the process of that name still runs."""
-    pid, birth = process.split(".")
-    return _birth(int(pid)) == birth
-
-
-def _birth(pid: int) -> str:
-    """Return when a process was started, in the kernel's ticks: "" where there is none such.
-
-    Where the kernel has no /proc every process looks alive, and drafts are left lying.
-    """
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
-    state, *rest = stat.rsplit(")", 1)[1].split()  # the name before it may hold anything
-    return "" if state in "ZX" else rest[18]

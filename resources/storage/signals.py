@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, told to what is under way, so that it can end well."""
+"""Ctrl-C and SIGTERM: put off, or passed on to what is under way, so that it can end well."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import FrameType
 
 
 @contextlib.contextmanager
-def ending_as_ctrl_c_does() -> Iterator[None]:
+def sigterm_as_interrupt() -> Iterator[None]:
     """Have SIGTERM raise KeyboardInterrupt where it would end the process at once."""
     before = signal.getsignal(signal.SIGTERM)
     main = threading.current_thread() is threading.main_thread()
@@ -27,7 +28,7 @@ def ending_as_ctrl_c_does() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def heeding_signals(note: Callable[[int], None]) -> Iterator[None]:
+def forward_signals(note: Callable[[int], None]) -> Iterator[None]:
     """Have Ctrl-C and SIGTERM told to ``note``, with their number; afterwards they do their work.
 
     Signals come to the main thread only, so elsewhere there is nothing to heed.
@@ -53,3 +54,23 @@ def heeding_signals(note: Callable[[int], None]) -> Iterator[None]:
             raise SystemExit(128 + got[0])
         if got:
             signal.raise_signal(got[0])
+
+
+@contextlib.contextmanager
+def defer_signals() -> Iterator[None]:
+    """Let Ctrl-C and a request to end wait until the block is through."""
+    if threading.current_thread() is not threading.main_thread():  # signals go to that one
+        yield
+        return
+    waiting: list[tuple[int, FrameType | None]] = []
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in signals}
+    for number in signals:
+        signal.signal(number, lambda got, frame: waiting.append((got, frame)))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for number, _ in waiting[:1]:
+        signal.raise_signal(number)

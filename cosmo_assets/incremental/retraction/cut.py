@@ -11,16 +11,16 @@ import polars as pl
 from cosmo_assets.core.row_digest import facet_digests, rows_digest
 from cosmo_assets.incremental.build import BECAUSE
 from cosmo_assets.incremental.lineage import Recut
+from cosmo_assets.incremental.output import Output
 from cosmo_assets.incremental.retraction.rows import rebase_provenance, without
 from cosmo_assets.incremental.snapshot import Snapshot
-from cosmo_assets.incremental.table import Output
 from resources.storage.lake import write_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from cosmo_assets.core.build_record import BuildRecord
-    from cosmo_assets.incremental.retraction.search import Found
+    from cosmo_assets.incremental.retraction.descendants import Descendants
     from cosmo_assets.incremental.table import Table
     from resources.storage.lake import Lake
 
@@ -43,7 +43,9 @@ class Done(NamedTuple):
     counts: dict[str, int]
 
 
-def cut_table(table: Table, before: Snapshot, after: RetractedSnapshot, descendants: Found) -> Done:
+def cut_table(
+    table: Table, before: Snapshot, after: RetractedSnapshot, descendants: Descendants
+) -> Done:
     """Write the partitions that lose rows, and say of the others that they are as wanted.
 
     Args:
@@ -88,13 +90,16 @@ def cut_table(table: Table, before: Snapshot, after: RetractedSnapshot, descenda
 
 
 def _cut_rows(
-    table: Table, after: RetractedSnapshot, descendants: Found, stay: Mapping[str, BuildRecord]
+    table: Table,
+    after: RetractedSnapshot,
+    descendants: Descendants,
+    stay: Mapping[str, BuildRecord],
 ) -> dict[str, Output]:
     """Return the partitions that are not as they were."""
     lineage = table.lineage
     assert lineage is not None
     if lineage.recut:
-        return lineage.recut(Recut(table, after, descendants, stay))
+        return lineage.recut(Recut(table.name, after, descendants, stay))
     touched = sorted(descendants.partitions(table.name) & stay.keys())
     if not touched:
         return {}

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from resources.storage.retractions import Retractions
 
 if TYPE_CHECKING:
-    from cosmo_assets.incremental.snapshot import Snapshot
+    from cosmo_assets.incremental.protocols import SnapshotView
 
 
-def read_marks(snapshot: Snapshot, table: str) -> dict[str, list[str]]:
+def read_marks(snapshot: SnapshotView, table: str) -> dict[str, list[str]]:
     """Return ``{partition: what it is built on and was retracted}``.
 
     What is flagged through another table is of the version of that one that its record names: equal

@@ -7,28 +7,28 @@ before it only the list of retractions is written, after it every step can be do
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import json
 import shutil
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from cosmo_assets.core.errors import BadInputError
 from cosmo_assets.incremental.build import make
 from cosmo_assets.incremental.context import beside
 from cosmo_assets.incremental.retraction.cut import RetractedSnapshot, cut_table, unreachable
 from cosmo_assets.incremental.retraction.flags import read_marks
-from cosmo_assets.incremental.retraction.search import Found, find
+from cosmo_assets.incremental.retraction.search import find
 from cosmo_assets.incremental.snapshot import Snapshot
-from resources.storage.lake import BRANCH_LOCK, Lake, write_atomically
+from resources.storage.atomic import write_atomically
 from resources.storage.retractions import Incision, Retractions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from cosmo_assets.core.build_record import BuildRecord
-    from cosmo_assets.incremental.lineage import Handling, Target
+    from cosmo_assets.incremental.lineage import Handling
+    from cosmo_assets.incremental.retraction.descendants import Descendants, Target
+    from resources.storage.lake import Lake
 
 
 class Redact(Protocol):
@@ -69,7 +69,7 @@ def retract(
         BadInputError: a run is at work on the lake.
     """
     at = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-    with alone(snapshot.lake):
+    with snapshot.lake.exclusive("retract"):
         Retractions(snapshot.lake.catalog).begin(targets, at=at)
         taken = _cut_and_sweep(snapshot, redact)
     return _remake_all(snapshot, taken)
@@ -83,21 +83,9 @@ def finish(snapshot: Snapshot, *, redact: Redact = keep) -> list[Report]:
     """
     if not Retractions(snapshot.lake.catalog).unfinished():
         return []
-    with alone(snapshot.lake):
+    with snapshot.lake.exclusive("retract"):
         taken = _cut_and_sweep(snapshot, redact)
     return _remake_all(snapshot, taken)
-
-
-@contextlib.contextmanager
-def alone(lake: Lake) -> Iterator[None]:
-    """Keep runs away meanwhile. Raises BadInputError where one is at work."""
-    with contextlib.ExitStack() as held:
-        try:
-            held.enter_context(lake.lock(BRANCH_LOCK, wait=False))
-        except BlockingIOError as error:
-            msg = f"cannot retract: a run is at work on {lake.root}; try again when it has ended"
-            raise BadInputError(msg) from error
-        yield
 
 
 def _cut_and_sweep(snapshot: Snapshot, redact: Redact) -> dict[int, int]:
@@ -164,7 +152,7 @@ def cut(snapshot: Snapshot, targets: list[Target]) -> None:
     retractions.cut(lake.branch, Incision(result.gone, current, marks, result.because), work=work)
 
 
-def _names(descendants: Found) -> dict[str, list[str]]:
+def _names(descendants: Descendants) -> dict[str, list[str]]:
     """List the partitions of each table of which some version goes."""
     names: dict[str, set[str]] = {}
     for table, partition, _ in descendants.gone:
@@ -172,7 +160,7 @@ def _names(descendants: Found) -> dict[str, list[str]]:
     return {table: sorted(parts) for table, parts in names.items()}
 
 
-def _to_remake(before: Snapshot, after: Snapshot, descendants: Found) -> dict[str, list[str]]:
+def _to_remake(before: Snapshot, after: Snapshot, descendants: Descendants) -> dict[str, list[str]]:
     """List what is to be made from what stays: what was fresh, or loses rows."""
     wanted: dict[str, list[str]] = {}
     for name in _handled(before, "rebuilt"):
@@ -279,7 +267,7 @@ def _handled(snapshot: Snapshot, handling: Handling) -> list[str]:
     ]
 
 
-def tell_listing(snapshot: Snapshot, descendants: Found) -> dict[str, Any]:
+def tell_listing(snapshot: Snapshot, descendants: Descendants) -> dict[str, Any]:
     """Say what a retraction would take: current rows by key, and how many others."""
     marked = {
         name: _flagged_now(snapshot, name, descendants) for name in _handled(snapshot, "flagged")
@@ -299,7 +287,7 @@ def tell_listing(snapshot: Snapshot, descendants: Found) -> dict[str, Any]:
     }
 
 
-def _flagged_now(snapshot: Snapshot, table: str, descendants: Found) -> list[str]:
+def _flagged_now(snapshot: Snapshot, table: str, descendants: Descendants) -> list[str]:
     """Name the current partitions of a flagged table that are built on what is found."""
     lineage = snapshot.graph.by_name[table].lineage
     assert lineage is not None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from cosmo_assets.core.errors import BadInputError
+from cosmo_assets.incremental.retraction.descendants import Descendants
 from cosmo_assets.incremental.retraction.rows import AT
 from cosmo_assets.incremental.retraction.versions import (
     list_versions,
@@ -22,45 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
-    from cosmo_assets.incremental.lineage import Location, Target, Traced
+    from cosmo_assets.incremental.retraction.descendants import Location, Target, Traced
     from cosmo_assets.incremental.snapshot import Snapshot
 
 
-@dataclasses.dataclass(frozen=True)
-class Found:
-    """All that descends from what is to be retracted."""
-
-    targets: tuple[Target, ...]
-    rows_of: dict[str, pl.DataFrame]  # table → descending rows of all versions
-    traced: Traced
-    gone: frozenset[Location]  # versions that hold such rows, in the lake or named by a record
-    whole: frozenset[Location]  # those of them of which no row stays
-    current: dict[str, dict[str, str]]  # table → partition → version, on the branch looked at
-    flagged: frozenset[Location]  # versions built on such rows that stay
-    folders: tuple[Path, ...]  # of those versions and of rejected rows, to be removed
-    because: tuple[str, ...]  # what is to be retracted, in the words of an edit
-
-    @property
-    def detail(self) -> Any:
-        """What the graph's own hooks found."""
-        return self.traced.detail
-
-    def rows(self, table: str, *, now: bool = True) -> pl.DataFrame:
-        """Return the descending rows of current versions, or of all other ones."""
-        current = self.current[table]
-        at = pl.DataFrame(
-            {"partition": list(current), "version": list(current.values())},
-            schema=dict.fromkeys(AT, pl.String),
-        )
-        return self.rows_of[table].join(at, on=AT, how="semi" if now else "anti")
-
-    def partitions(self, table: str) -> set[str]:
-        """Name the partitions whose current version holds a descending row."""
-        current = self.current[table]
-        return {p for t, p, v in self.gone if t == table and current.get(p) == v}
-
-
-def find(snapshot: Snapshot, targets: Iterable[Target]) -> Found:
+def find(snapshot: Snapshot, targets: Iterable[Target]) -> Descendants:
     """Look for all descendants of ``targets``. Changes nothing."""
     given, graph = list(targets), snapshot.graph
     places = list_versions(snapshot)
@@ -73,7 +39,7 @@ def find(snapshot: Snapshot, targets: Iterable[Target]) -> Found:
     named = {(entry.table, entry.partition, entry.version) for entry in stored}
     named |= {(name, *at) for name, place in places.items() for at in place}
     gone |= {pair for pair in named if _goes_by_name(snapshot, pair, traced.detail)}
-    return Found(
+    return Descendants(
         targets=tuple(given),
         rows_of=rows,
         traced=traced,

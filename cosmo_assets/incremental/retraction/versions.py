@@ -13,18 +13,18 @@ from resources.storage.lake import ROWS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from cosmo_assets.incremental.snapshot import Snapshot
+    from cosmo_assets.incremental.protocols import SnapshotView
     from resources.storage.retractions import Stored
 
 INPUT = re.compile(r"^([a-z_]+)\[([^*\]]+)\]$")  # table[partition]
 
 
-def snapshot_versions(snapshot: Snapshot, table: str) -> dict[str, str]:
+def snapshot_versions(snapshot: SnapshotView, table: str) -> dict[str, str]:
     """Return every current version of a table, orphans included."""
     return {name: record.version for name, record in snapshot.records(table).items()}
 
 
-def list_versions(snapshot: Snapshot) -> dict[str, list[tuple[str, str]]]:
+def list_versions(snapshot: SnapshotView) -> dict[str, list[tuple[str, str]]]:
     """List ``table → [(partition, version)]`` of all folders there are."""
     versions: dict[str, list[tuple[str, str]]] = {}
     root = snapshot.lake.root / "tables"
@@ -35,7 +35,7 @@ def list_versions(snapshot: Snapshot) -> dict[str, list[tuple[str, str]]]:
 
 
 def scan_versions(
-    snapshot: Snapshot, table: str, places: Iterable[tuple[str, str]]
+    snapshot: SnapshotView, table: str, places: Iterable[tuple[str, str]]
 ) -> pl.LazyFrame:
     """Open versions as one frame: ``partition, version``, the table's key and what is needed."""
     result = snapshot.graph.by_name[table]

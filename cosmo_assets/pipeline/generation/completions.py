@@ -15,13 +15,14 @@ from cosmo_assets.algorithms.generation.completion_key import sampled_keys, samp
 from cosmo_assets.algorithms.generation.text_flags import Mark, mark_text
 from cosmo_assets.incremental.cost import Estimate
 from cosmo_assets.incremental.lineage import traced
+from cosmo_assets.incremental.output import Output
 from cosmo_assets.incremental.planned_snapshot import PlannedSnapshot, is_known
-from cosmo_assets.incremental.table import Calls, Column, Output, Table, same
-from cosmo_assets.pipeline.calls import most_tokens
+from cosmo_assets.incremental.table import Calls, Column, Table, same
+from cosmo_assets.pipeline.calls import TOKENS, most_tokens
 from cosmo_assets.pipeline.prompts.mixture import check_mixture
 from cosmo_assets.pipeline.prompts.plan_ahead import count_prompts, foresee_prompts, foreseeable
 from cosmo_assets.pipeline.retracted import require_generator
-from resources.generation.generator import open_generator
+from resources.generation.backends import open_generator
 from resources.generation.monitor import watching
 from resources.ledger.ledger import open_ledger
 from resources.ledger.stream import Stream
@@ -30,8 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from cosmo_assets.config import schema as config
-    from cosmo_assets.incremental.context import BuildContext
-    from cosmo_assets.incremental.snapshot import Snapshot
+    from cosmo_assets.incremental.protocols import BuildContext, SnapshotView
     from resources.generation.generator import Generator
     from resources.generation.monitor import Watch
     from resources.ledger.ledger import Ledger
@@ -130,7 +130,7 @@ def _tokens(rows: pl.DataFrame) -> dict[str, int]:
     return {name: int(rows[name].sum()) for name in ("prompt_tokens", "completion_tokens")}
 
 
-def _estimate(snapshot: Snapshot, cells: Sequence[str]) -> dict[str, Estimate]:
+def _estimate(snapshot: SnapshotView, cells: Sequence[str]) -> dict[str, Estimate]:
     """Count what cells ask for. Where their prompts are known, what was answered is free."""
     if not isinstance(snapshot, PlannedSnapshot):
         return _count_unanswered(snapshot, cells, ())
@@ -147,7 +147,7 @@ def _estimate(snapshot: Snapshot, cells: Sequence[str]) -> dict[str, Estimate]:
 
 
 def _count_unanswered(
-    snapshot: Snapshot,
+    snapshot: SnapshotView,
     cells: Sequence[str],
     foreseen: Iterable[tuple[list[str], pl.DataFrame]],
 ) -> dict[str, Estimate]:
@@ -175,7 +175,9 @@ def _count_unanswered(
     return unanswereds
 
 
-def _written(snapshot: Snapshot, cells: Sequence[str]) -> Iterator[tuple[list[str], pl.DataFrame]]:
+def _written(
+    snapshot: SnapshotView, cells: Sequence[str]
+) -> Iterator[tuple[list[str], pl.DataFrame]]:
     """Read the prompts of cells, some cells at a time."""
     records = snapshot.records("prompts")
     for window in _windows({cell: records[cell].rows for cell in cells}):
@@ -192,7 +194,7 @@ def _tokens_of_some(known: pl.DataFrame, ledger: Ledger) -> dict[str, tuple[tupl
     return {str(cell): tuple(rows.iter_rows()) for (cell,), rows in cells.items()}
 
 
-def _refuse(snapshot: Snapshot) -> None:
+def _refuse(snapshot: SnapshotView) -> None:
     """Raise BadInputError where nothing may be asked: a retracted model, a broken cap."""
     require_generator(snapshot)
     check_mixture(snapshot)
@@ -220,7 +222,7 @@ COMPLETIONS = Table(
     build=_make,
     parents=(same("prompts"),),
     settings=lambda config, _: {f"generator.{k}": v for k, v in config.generator.key().items()},
-    calls=Calls(_estimate, most_tokens),
+    calls=Calls(_estimate, most_tokens, TOKENS),
     gate=_refuse,
     kinds=("openai", "parquet"),
     lineage=traced("model", handling="cut"),

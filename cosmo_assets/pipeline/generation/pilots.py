@@ -25,7 +25,7 @@ from cosmo_assets.incremental.table import key_part
 from cosmo_assets.pipeline.generation.completions import COMPLETIONS
 from cosmo_assets.pipeline.keys import corpora_in_use
 from cosmo_assets.pipeline.prompts.tables import PROMPTS, read_text
-from resources.generation.generator import open_generator
+from resources.generation.backends import open_generator
 from resources.generation.monitor import watching
 from resources.ledger.stream import Stream
 

@@ -16,7 +16,8 @@ from cosmo_assets.config.schema import Source
 from cosmo_assets.core.errors import BadInputError
 from cosmo_assets.incremental.difference import ABSENT
 from cosmo_assets.incremental.lineage import traced
-from cosmo_assets.incremental.table import Column, Output, Parent, Table, key_part, same
+from cosmo_assets.incremental.output import Output
+from cosmo_assets.incremental.table import Column, Parent, Table, key_part, same
 from cosmo_assets.pipeline.keys import corpora_in_use, corpora_of
 from cosmo_assets.pipeline.prompts.tables import cell_documents, style_template, with_passages
 from cosmo_assets.pipeline.quality.tables import by_cell
@@ -27,9 +28,8 @@ if TYPE_CHECKING:
 
     from cosmo_assets.algorithms.prompts.template import PromptTemplate
     from cosmo_assets.config.schema import Config
-    from cosmo_assets.incremental.context import BuildContext
     from cosmo_assets.incremental.difference import Difference
-    from cosmo_assets.incremental.snapshot import Snapshot
+    from cosmo_assets.incremental.protocols import BuildContext, SnapshotView
 
 QUERY_CHARS = 400  # of what is quoted of a document; with its title and its topic, the query
 
@@ -41,7 +41,7 @@ def _passages(context: BuildContext) -> Iterator[tuple[str, Callable[[], Output]
         yield corpus, partial(_corpus, context.snapshot, corpus)
 
 
-def _corpus(snapshot: Snapshot, name: str) -> Output:
+def _corpus(snapshot: SnapshotView, name: str) -> Output:
     """Read a corpus's files and cut them into passages."""
     corpus = snapshot.config.corpora[name]
     # its rows are read as those of any source are
@@ -89,7 +89,10 @@ def _groundings(context: BuildContext) -> Iterator[tuple[str, Callable[[], Outpu
 
 
 def ground(
-    snapshot: Snapshot, documents: pl.DataFrame, template: PromptTemplate, passages: pl.LazyFrame
+    snapshot: SnapshotView,
+    documents: pl.DataFrame,
+    template: PromptTemplate,
+    passages: pl.LazyFrame,
 ) -> pl.DataFrame:
     """Find the passages that go into the prompts of one style.
 
@@ -124,7 +127,7 @@ def ground(
 
 
 def ground_now(
-    snapshot: Snapshot, documents: pl.DataFrame, template: PromptTemplate
+    snapshot: SnapshotView, documents: pl.DataFrame, template: PromptTemplate
 ) -> pl.DataFrame:
     """Find passages for a look at a style, in corpora as their files are now.
 
@@ -142,14 +145,14 @@ def ground_now(
     return with_passages(documents, ground(snapshot, documents, template, passages))
 
 
-def _corpus_now(snapshot: Snapshot, name: str) -> pl.LazyFrame:
+def _corpus_now(snapshot: SnapshotView, name: str) -> pl.LazyFrame:
     """Read a corpus from the lake, where it is as wanted now, else from its files."""
     if snapshot.state(PASSAGES, name).status == "fresh":
         return snapshot.lake.scan("passages", snapshot.versions("passages", [name]))
     return _corpus(snapshot, name).rows.lazy()
 
 
-def _refuse(snapshot: Snapshot, style: str, corpus: str) -> Output:
+def _refuse(snapshot: SnapshotView, style: str, corpus: str) -> Output:
     if corpus in snapshot.config.corpora:
         msg = f"{style}.md: corpora: {corpus!r} was retracted; name another, or take the style out"
         raise BadInputError(msg)
@@ -165,7 +168,7 @@ def _found(rows: pl.DataFrame) -> Output:
     return Output(kept, metadata={"documents": kept["doc_id"].n_unique()})
 
 
-def _files(snapshot: Snapshot, corpus: str) -> dict[str, str]:
+def _files(snapshot: SnapshotView, corpus: str) -> dict[str, str]:
     return {
         f"corpus file {corpus}/{file.name}": file.version
         for file in snapshot.outside.corpora[corpus]
@@ -178,7 +181,7 @@ def _passage_settings(config: Config, corpus: str) -> dict[str, Any]:
     return {**settings, "grounding.words": config.grounding.words}
 
 
-def _corpora_read(snapshot: Snapshot, cell: str) -> dict[str, str] | None:
+def _corpora_read(snapshot: SnapshotView, cell: str) -> dict[str, str] | None:
     """Version the corpora of the cell's style. One that there is not is told by the step."""
     corpora_reads: dict[str, str] = {}
     for name in corpora_of(snapshot, key_part(cell, 1)) or ():
@@ -192,7 +195,9 @@ def _corpora_read(snapshot: Snapshot, cell: str) -> dict[str, str] | None:
     return corpora_reads
 
 
-def _tell_corpus(snapshot: Snapshot, cell: str, difference: Difference) -> tuple[str, ...] | None:
+def _tell_corpus(
+    snapshot: SnapshotView, cell: str, difference: Difference
+) -> tuple[str, ...] | None:
     """Say that a corpus was not set; one that is not is no news of a cell never made."""
     if NOT_SET not in (difference.old, difference.new):
         return None

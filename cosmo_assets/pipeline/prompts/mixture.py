@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from cosmo_assets.incremental.plan import TablePlan
-    from cosmo_assets.incremental.snapshot import Snapshot
+    from cosmo_assets.incremental.protocols import SnapshotView
 
 SCHEMA = {
     "by": pl.String,  # group, audience or format
@@ -35,7 +35,7 @@ COUNTS = {"group": pl.String, "style": pl.String, "prompts": pl.Int64, "planned"
 ROUNDING = 1e-9
 
 
-def read_mixture(snapshot: Snapshot) -> pl.DataFrame:
+def read_mixture(snapshot: SnapshotView) -> pl.DataFrame:
     """Count prompts by group, audience and format, those of the lake and those of the plan.
 
     Returns:
@@ -69,7 +69,7 @@ def read_mixture(snapshot: Snapshot) -> pl.DataFrame:
     ).select(pl.col(name).cast(dtype) for name, dtype in SCHEMA.items())
 
 
-def check_mixture(snapshot: Snapshot) -> None:
+def check_mixture(snapshot: SnapshotView) -> None:
     """Raise BadInputError if prompts break a cap of ``mixture.caps``: none is to be paid for."""
     rows = read_mixture(snapshot)
     capped = rows.filter(pl.col("cap").is_not_null())
@@ -82,7 +82,7 @@ def check_mixture(snapshot: Snapshot) -> None:
         raise BadInputError("\n".join(_tell(row, total) for row in over.to_dicts()))
 
 
-def is_asked_for(snapshot: Snapshot, plans: Iterable[TablePlan]) -> bool:
+def is_asked_for(snapshot: SnapshotView, plans: Iterable[TablePlan]) -> bool:
     """Whether people want to see the mixture: it is set, or completions are about to be made."""
     message = snapshot.config.mixture.model_dump(exclude_defaults=True)
     paid = any(plan.table == "completions" and plan.cost.calls for plan in plans)
@@ -107,7 +107,7 @@ def tell_mixture(rows: pl.DataFrame) -> pl.DataFrame:
     return frame.drop([shown for name, shown in unset.items() if not rows[name].count()])
 
 
-def _styles(snapshot: Snapshot) -> pl.DataFrame:
+def _styles(snapshot: SnapshotView) -> pl.DataFrame:
     """Read for whom and in what form the styles of the lake write, and how much."""
     versions = snapshot.versions("prompt_templates", snapshot.partitions("styles"))
     if not versions:
@@ -119,7 +119,7 @@ def _styles(snapshot: Snapshot) -> pl.DataFrame:
     return styles.drop("template").with_columns(pl.Series("weight", weights, pl.Float64))
 
 
-def _cells(snapshot: Snapshot, weights: dict[str, float]) -> pl.DataFrame:
+def _cells(snapshot: SnapshotView, weights: dict[str, float]) -> pl.DataFrame:
     """List the cells with the prompts they have and those they are to have."""
     prompts, cells = snapshot.records("prompts"), snapshot.records("cells")
     live = snapshot.partitions("cells")

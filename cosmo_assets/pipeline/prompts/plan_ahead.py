@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from cosmo_assets.algorithms.prompts.template import PromptTemplate
-    from cosmo_assets.incremental.context import BuildContext
-    from cosmo_assets.incremental.planned_snapshot import PlannedSnapshot
+    from cosmo_assets.incremental.protocols import BuildContext, PlannedView
 
 TOGETHER = 20_000  # prompts that are held at a time, about
 MEMBERS = ("partition", "doc_id", "shard", "topic")
@@ -38,7 +37,7 @@ WRITTEN = ("partition", "prompt", "sampling")
 DRAWN_BY = ("kinds", "weight")  # of a template: they decide which documents a cell holds
 
 
-def foreseeable(supposed: PlannedSnapshot, cells: Sequence[str]) -> list[str]:
+def foreseeable(supposed: PlannedView, cells: Sequence[str]) -> list[str]:
     """List the cells whose prompts can be written before anything runs."""
     styles = {
         style for style in {key_part(cell, 1) for cell in cells} if _is_known(supposed, style)
@@ -50,7 +49,7 @@ def foreseeable(supposed: PlannedSnapshot, cells: Sequence[str]) -> list[str]:
     ]
 
 
-def _is_known(supposed: PlannedSnapshot, style: str) -> bool:
+def _is_known(supposed: PlannedView, style: str) -> bool:
     """Whether a style's template can be read, and asks for no passages."""
     record = supposed.records("prompt_templates").get(style)
     to_build = style in supposed.to_build.get("prompt_templates", ())
@@ -58,7 +57,7 @@ def _is_known(supposed: PlannedSnapshot, style: str) -> bool:
 
 
 def foresee_prompts(
-    supposed: PlannedSnapshot, cells: Sequence[str]
+    supposed: PlannedView, cells: Sequence[str]
 ) -> Iterator[tuple[list[str], pl.DataFrame]]:
     """Write the prompts of cells that are foreseeable, some cells at a time.
 
@@ -77,7 +76,7 @@ def foresee_prompts(
             some, held = [], 0
 
 
-def _write(supposed: PlannedSnapshot, cells: list[str]) -> pl.DataFrame:
+def _write(supposed: PlannedView, cells: list[str]) -> pl.DataFrame:
     """Write the prompts of some cells, style by style."""
     templates = {style: _template(supposed, style) for style in {key_part(c, 1) for c in cells}}
     redrawn = [cell for cell in cells if is_redrawn(supposed, cell)]
@@ -91,19 +90,19 @@ def _write(supposed: PlannedSnapshot, cells: list[str]) -> pl.DataFrame:
     return pl.concat([empty, *(rows for each in iterators for rows in each)])
 
 
-def _step(supposed: PlannedSnapshot) -> BuildContext:
+def _step(supposed: PlannedView) -> BuildContext:
     """Read as a step of the run will."""
     return open_preview(PROMPTS, supposed, ())
 
 
-def _template(supposed: PlannedSnapshot, style: str) -> PromptTemplate:
+def _template(supposed: PlannedView, style: str) -> PromptTemplate:
     """Read a template as the run will have it: from its file, or the row that stays."""
     if style in supposed.previewed.get("prompt_templates", ()):
         return read_template(supposed, style)
     return style_template(_step(supposed), style)
 
 
-def _read(supposed: PlannedSnapshot, cells: list[str]) -> pl.DataFrame:
+def _read(supposed: PlannedView, cells: list[str]) -> pl.DataFrame:
     """Read the documents of cells that keep theirs; rebuilt, they say what a topic is called."""
     if not cells:
         return pl.DataFrame(schema=dict.fromkeys(MEMBERS, pl.String))
@@ -119,7 +118,7 @@ def _read(supposed: PlannedSnapshot, cells: list[str]) -> pl.DataFrame:
 
 
 def _draw(
-    supposed: PlannedSnapshot, cells: list[str], templates: Mapping[str, PromptTemplate]
+    supposed: PlannedView, cells: list[str], templates: Mapping[str, PromptTemplate]
 ) -> pl.DataFrame:
     """Draw the documents of cells, as the step of ``cells`` will."""
     if not cells:
@@ -136,7 +135,7 @@ def _of_style(documents: pl.DataFrame, template: PromptTemplate) -> Iterator[pl.
     return (rows.select(WRITTEN) for rows in write_prompts(whole, template))
 
 
-def label_of(supposed: PlannedSnapshot, topic: str) -> str | None:
+def label_of(supposed: PlannedView, topic: str) -> str | None:
     """Return what prompts will call a topic; None where nobody knows, or of which texts."""
     undecided = supposed.to_build.get("topics", set()) - supposed.decided.get("topics", set())
     if topic in undecided or is_open(supposed, topic):
@@ -147,7 +146,7 @@ def label_of(supposed: PlannedSnapshot, topic: str) -> str | None:
     return supposed.records("topics")[topic].facts["label"]
 
 
-def count_prompts(supposed: PlannedSnapshot, cells: Iterable[str]) -> dict[str, int]:
+def count_prompts(supposed: PlannedView, cells: Iterable[str]) -> dict[str, int]:
     """Say how many prompts cells will hold, at most where their documents are drawn anew."""
     written = supposed.records("prompts")
     prompts: dict[str, int] = {}
@@ -161,7 +160,7 @@ def count_prompts(supposed: PlannedSnapshot, cells: Iterable[str]) -> dict[str, 
     return prompts | {cell: _most_prompts(supposed, cell, documents) for cell in drawn}
 
 
-def is_redrawn(supposed: PlannedSnapshot, cell: str) -> bool:
+def is_redrawn(supposed: PlannedView, cell: str) -> bool:
     """Whether a cell's documents may be others; the words of its template draw none."""
     if cell not in supposed.to_build.get("cells", ()):
         return False
@@ -180,7 +179,7 @@ def is_redrawn(supposed: PlannedSnapshot, cell: str) -> bool:
     return any(old.facts.get(name) != new.facts[name] for name in DRAWN_BY)
 
 
-def _documents(supposed: PlannedSnapshot, topics: set[str]) -> dict[str, int]:
+def _documents(supposed: PlannedView, topics: set[str]) -> dict[str, int]:
     """Count the documents of topics, as they were when the topics were made."""
     versions = supposed.now.versions("topics", sorted(topics))
     if not versions:
@@ -189,7 +188,7 @@ def _documents(supposed: PlannedSnapshot, topics: set[str]) -> dict[str, int]:
     return dict(rows.iter_rows())
 
 
-def _most_prompts(supposed: PlannedSnapshot, cell: str, documents: Mapping[str, int]) -> int:
+def _most_prompts(supposed: PlannedView, cell: str, documents: Mapping[str, int]) -> int:
     most = supposed.config.styles.max_prompts
     template = supposed.records("prompt_templates").get(key_part(cell, 1))
     count = documents.get(key_part(cell, 0), most or 0)

@@ -32,7 +32,7 @@ from cosmo_assets.pipeline.seeds import SEED_DOCUMENTS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from cosmo_assets.incremental.context import BuildContext
+    from cosmo_assets.incremental.protocols import BuildContext
     from cosmo_assets.incremental.snapshot import Snapshot
 
 MEMBER = {"partition": pl.String, "doc_id": pl.String}

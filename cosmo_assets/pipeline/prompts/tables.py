@@ -18,16 +18,8 @@ from cosmo_assets.core.digest import digest
 from cosmo_assets.core.errors import BadInputError, ContractError
 from cosmo_assets.core.row_digest import rows_digest
 from cosmo_assets.incremental.lineage import traced
-from cosmo_assets.incremental.table import (
-    Column,
-    Output,
-    Parent,
-    Preview,
-    Table,
-    key_part,
-    keyed,
-    same,
-)
+from cosmo_assets.incremental.output import Output
+from cosmo_assets.incremental.table import Column, Parent, Preview, Table, key_part, keyed, same
 from cosmo_assets.pipeline.keys import corpora_of, group_of
 from cosmo_assets.pipeline.quality.tables import by_cell
 from cosmo_assets.pipeline.seeds import SEED_DOCUMENTS
@@ -37,9 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from cosmo_assets.config.schema import Config
-    from cosmo_assets.incremental.context import BuildContext
-    from cosmo_assets.incremental.planned_snapshot import PlannedSnapshot
-    from cosmo_assets.incremental.snapshot import Snapshot
+    from cosmo_assets.incremental.protocols import BuildContext, PlannedView, SnapshotView
     from resources.inputs.rows import File
 
 
@@ -96,7 +86,7 @@ def template_facts(template: PromptTemplate) -> dict[str, Any]:
     return facts
 
 
-def read_template(snapshot: Snapshot, style: str) -> PromptTemplate:
+def read_template(snapshot: SnapshotView, style: str) -> PromptTemplate:
     """Read a template's file. Raises BadInputError if it is malformed."""
     file = snapshot.outside.templates[style]
     return PromptTemplate.parse(style, read_text(file), file=file.name)
@@ -237,7 +227,7 @@ def draw_documents(
         return db.sql(CELLS_SQL, params={"most": snapshot.config.styles.max_prompts}).pl()
 
 
-def _feeding(snapshot: Snapshot, cells: Iterable[str]) -> list[str]:
+def _feeding(snapshot: SnapshotView, cells: Iterable[str]) -> list[str]:
     """List the sources of the groups that cells are of."""
     groups = {group_of(cell) for cell in cells}
     return [name for name, source in snapshot.config.sources.items() if source.group in groups]
@@ -370,7 +360,7 @@ def _prompt_rows(rows: pl.DataFrame) -> Output:
     )
 
 
-def _topic_members(snapshot: Snapshot, cell: str) -> dict[str, str] | None:
+def _topic_members(snapshot: SnapshotView, cell: str) -> dict[str, str] | None:
     topic = key_part(cell, 0)
     topic_members = snapshot.facet("topic_assignments", topic)
     return {f"topic_assignments[*].{topic}": digest(topic_members)} if topic_members else None
@@ -386,7 +376,7 @@ def _kinds(config: Config, cell: str) -> dict[str, Any]:
     return {"styles.max_prompts": config.styles.max_prompts, **kinds}
 
 
-def _passages_shown(snapshot: Snapshot, cell: str) -> dict[str, str] | None:
+def _passages_shown(snapshot: SnapshotView, cell: str) -> dict[str, str] | None:
     """Version which passages stand where in a grounded cell; others read none."""
     if corpora_of(snapshot, key_part(cell, 1)) is None:
         return {}
@@ -394,12 +384,12 @@ def _passages_shown(snapshot: Snapshot, cell: str) -> dict[str, str] | None:
     return None if version is None else {f"groundings[{cell}]": version}
 
 
-def _files(snapshot: Snapshot, style: str) -> dict[str, str] | None:
+def _files(snapshot: SnapshotView, style: str) -> dict[str, str] | None:
     file = snapshot.outside.templates.get(style)
     return {f"template {file.name}": file.version} if file else None
 
 
-def _preview(planned: PlannedSnapshot, style: str) -> Preview | None:
+def _preview(planned: PlannedView, style: str) -> Preview | None:
     """Read a template's file: what is made of it is known, and where a note ends the matter.
 
     One that cannot be read fails in the run, which tells why.

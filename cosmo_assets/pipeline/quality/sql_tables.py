@@ -10,7 +10,8 @@ import polars as pl
 
 from cosmo_assets.core.errors import ContractError
 from cosmo_assets.incremental.lineage import aggregated
-from cosmo_assets.incremental.table import Column, Output, Parent, Table, every
+from cosmo_assets.incremental.output import Output
+from cosmo_assets.incremental.table import Column, Parent, Table, every
 from cosmo_assets.pipeline.keys import cells_of
 from cosmo_assets.pipeline.quality.tables import (
     BENCHMARK_INDEX,
@@ -23,7 +24,7 @@ from dbt_like_sql.model import Model, load_model
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from cosmo_assets.incremental.context import BuildContext
+    from cosmo_assets.incremental.protocols import BuildContext
 
 BIG = pl.Int64
 

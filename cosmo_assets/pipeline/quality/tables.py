@@ -12,7 +12,8 @@ from cosmo_assets.algorithms.quality.cleaning import clean
 from cosmo_assets.algorithms.quality.contamination import find_contamination, index_benchmark
 from cosmo_assets.algorithms.quality.duplicates import find_duplicates, signatures
 from cosmo_assets.incremental.lineage import traced, untouched
-from cosmo_assets.incremental.table import Column, Output, Table, every, key_part, same
+from cosmo_assets.incremental.output import Output
+from cosmo_assets.incremental.table import Column, Table, every, key_part, same
 from cosmo_assets.pipeline.keys import group_of
 from resources.inputs.rows import read_named
 
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from cosmo_assets.config.schema import Config
-    from cosmo_assets.incremental.context import BuildContext
-    from cosmo_assets.incremental.snapshot import Snapshot
+    from cosmo_assets.incremental.protocols import BuildContext, SnapshotView
 
 
 def by_cell(rows: pl.DataFrame, cells: tuple[str, ...]) -> Iterator[tuple[str, pl.DataFrame]]:
@@ -167,7 +167,7 @@ def _matches(rows: pl.DataFrame) -> Output:
     return Output(kept, metadata={"candidates": kept["prompt_id"].n_unique(), "removed": removed})
 
 
-def _benchmark_files(snapshot: Snapshot, benchmark: str) -> dict[str, str]:
+def _benchmark_files(snapshot: SnapshotView, benchmark: str) -> dict[str, str]:
     return {
         f"benchmark file {benchmark}/{file.name}": file.version
         for file in snapshot.outside.benchmarks[benchmark]

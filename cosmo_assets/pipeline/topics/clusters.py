@@ -14,7 +14,8 @@ from cosmo_assets.algorithms.topics.clustering import assign, fit_clusters, name
 from cosmo_assets.core.digest import digest, digest_bytes
 from cosmo_assets.core.errors import ContractError
 from cosmo_assets.incremental.lineage import traced
-from cosmo_assets.incremental.table import Column, Output, Parent, Table, every, key_part, same
+from cosmo_assets.incremental.output import Output
+from cosmo_assets.incremental.table import Column, Parent, Table, every, key_part, same
 from cosmo_assets.pipeline.keys import group_of, shards_of
 from cosmo_assets.pipeline.topics.recut import MAP, recut_model
 from resources.models.embedder import Embedder
@@ -24,10 +25,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cosmo_assets.config.schema import Config
-    from cosmo_assets.incremental.context import BuildContext
     from cosmo_assets.incremental.difference import Difference
+    from cosmo_assets.incremental.protocols import BuildContext, SnapshotView
     from cosmo_assets.incremental.removals import Reasons
-    from cosmo_assets.incremental.snapshot import Snapshot
 
 
 def _embed(context: BuildContext) -> Iterator[tuple[str, Callable[[], Output]]]:
@@ -161,13 +161,13 @@ def _no_distance() -> pl.Expr:
     return pl.lit(None, pl.Float32).alias("distance")
 
 
-def _embedded(snapshot: Snapshot, partition: str) -> Mapping[str, str] | None:
+def _embedded(snapshot: SnapshotView, partition: str) -> Mapping[str, str] | None:
     if not _embeds(snapshot.config, partition):
         return {}
     return same("embeddings").read(snapshot, partition)
 
 
-def _modelled(snapshot: Snapshot, partition: str) -> dict[str, str] | None:
+def _modelled(snapshot: SnapshotView, partition: str) -> dict[str, str] | None:
     if not _embeds(snapshot.config, partition):
         return {}
     group = snapshot.config.sources[key_part(partition, 0)].group
@@ -175,7 +175,9 @@ def _modelled(snapshot: Snapshot, partition: str) -> dict[str, str] | None:
     return None if version is None else {f"topic_model[{group}]": version}
 
 
-def _tell_difference(snapshot: Snapshot, partition: str, difference: Difference) -> Reasons | None:
+def _tell_difference(
+    snapshot: SnapshotView, partition: str, difference: Difference
+) -> Reasons | None:
     """Name a setting as the configuration does; assignments name two of their own.
 
     What another group says of its topics is no edit: that goes back to the group.

@@ -23,13 +23,14 @@ from cosmo_assets.core.digest import digest
 from cosmo_assets.core.errors import BadInputError, ContractError
 from cosmo_assets.incremental.cost import Estimate
 from cosmo_assets.incremental.lineage import traced
-from cosmo_assets.incremental.table import Calls, Column, Output, Parent, Preview, Table, same
-from cosmo_assets.pipeline.calls import most_tokens
+from cosmo_assets.incremental.output import Output
+from cosmo_assets.incremental.table import Calls, Column, Parent, Preview, Table, same
+from cosmo_assets.pipeline.calls import TOKENS, most_tokens
 from cosmo_assets.pipeline.keys import group_of
 from cosmo_assets.pipeline.retracted import require_generator
 from cosmo_assets.pipeline.topics.kinds import kinds_of
 from cosmo_assets.pipeline.topics.recut import recut_labels
-from resources.generation.generator import open_generator
+from resources.generation.backends import open_generator
 from resources.generation.monitor import watching
 from resources.ledger.answers import answer
 from resources.ledger.ledger import open_ledger
@@ -38,10 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from cosmo_assets.config.schema import Config, Generator
-    from cosmo_assets.incremental.context import BuildContext
     from cosmo_assets.incremental.difference import Difference
-    from cosmo_assets.incremental.planned_snapshot import PlannedSnapshot
-    from cosmo_assets.incremental.snapshot import Snapshot
+    from cosmo_assets.incremental.protocols import BuildContext, PlannedView, SnapshotView
     from resources.generation.generator import Generator as Writer
     from resources.generation.monitor import Watch
 
@@ -112,7 +111,7 @@ def _members(context: BuildContext) -> dict[str, pl.DataFrame]:
 
 
 def _ask(
-    snapshot: Snapshot, prompts: dict[str, str]
+    snapshot: SnapshotView, prompts: dict[str, str]
 ) -> tuple[dict[str, Label | str], dict[str, list[Reply]]]:
     """Ask for labels; a reply that is none is asked for again with another seed, a few times.
 
@@ -213,7 +212,7 @@ def _topics(context: BuildContext) -> Iterator[tuple[str, Callable[[], Output]]]
         yield topic, partial(_topic, context.snapshot, topic, rows[topic])
 
 
-def _topic(snapshot: Snapshot, topic: str, told: dict[str, Any]) -> Output:
+def _topic(snapshot: SnapshotView, topic: str, told: dict[str, Any]) -> Output:
     asked = _is_asked(snapshot.config, topic)
     least = snapshot.config.labelling.min_score if asked else 0.0  # curated topics have no score
     override = snapshot.outside.overrides.get(topic, NO_OVERRIDE)
@@ -258,13 +257,13 @@ def is_kept(score: float | None, override: Override, *, least: float) -> bool:
     return score is None or score >= least
 
 
-def _members_of(snapshot: Snapshot, topic: str) -> dict[str, str] | None:
+def _members_of(snapshot: SnapshotView, topic: str) -> dict[str, str] | None:
     """Version a topic's documents; which shards they lie in does not change a label."""
     members = snapshot.facet("topic_assignments", topic)
     return {f"topic_assignments[*].{topic}": digest(sorted(members.values()))} if members else None
 
 
-def _shards_of(snapshot: Snapshot, topic: str) -> dict[str, str]:
+def _shards_of(snapshot: SnapshotView, topic: str) -> dict[str, str]:
     shards = snapshot.facet("topic_assignments", topic)
     return {f"topic_assignments[*].{topic} shards": digest(sorted(shards))}
 
@@ -288,13 +287,13 @@ def _topic_settings(config: Config, topic: str) -> dict[str, Any]:
     return settings
 
 
-def _overrides(snapshot: Snapshot, topic: str) -> dict[str, str]:
+def _overrides(snapshot: SnapshotView, topic: str) -> dict[str, str]:
     override = snapshot.outside.overrides.get(topic, NO_OVERRIDE)
     return {f"override {topic}.{name}": str(value) for name, value in override.key().items()}
 
 
 def _tell_override(
-    _snapshot: Snapshot, _partition: str, difference: Difference
+    _snapshot: SnapshotView, _partition: str, difference: Difference
 ) -> tuple[str, ...] | None:
     """Say what an override was and is."""
     if not difference.name.startswith("override "):
@@ -302,12 +301,12 @@ def _tell_override(
     return (f"{difference.name} changed: {difference.old} → {difference.new}",)
 
 
-def _estimate(snapshot: Snapshot, topics: Sequence[str]) -> dict[str, Estimate]:
+def _estimate(snapshot: SnapshotView, topics: Sequence[str]) -> dict[str, Estimate]:
     """Count a call for each topic that the generator labels."""
     return {topic: Estimate(int(_is_asked(snapshot.config, topic))) for topic in topics}
 
 
-def _preview(planned: PlannedSnapshot, topic: str) -> Preview | None:
+def _preview(planned: PlannedView, topic: str) -> Preview | None:
     """Decide on a topic whose label and documents stay: whether it is kept, not its version."""
     label = planned.records("topic_labels").get(topic)
     record = planned.records("topics").get(topic)
@@ -322,7 +321,7 @@ def _preview(planned: PlannedSnapshot, topic: str) -> Preview | None:
     return Preview(dataclasses.replace(record, facts=facts), exact=False)
 
 
-def is_open(planned: PlannedSnapshot, topic: str) -> bool:
+def is_open(planned: PlannedView, topic: str) -> bool:
     """Whether a topic is to be labelled anew, or may get other documents."""
     return topic in planned.to_build.get("topic_labels", ()) or planned.may_gain(
         "topic_assignments", topic
@@ -349,7 +348,7 @@ TOPIC_LABELS = Table(
     settings=_label_settings,
     reads=("groups.*.topics",),
     by_id=("seed_documents",),
-    calls=Calls(_estimate, most_tokens),
+    calls=Calls(_estimate, most_tokens, TOKENS),
     lineage=traced("extracts", "model", handling="cut", recut=recut_labels),
     kinds=("openai", "parquet"),
     empty=False,

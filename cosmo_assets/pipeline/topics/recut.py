@@ -9,8 +9,8 @@ import polars as pl
 
 from cosmo_assets.core.digest import digest, digest_bytes
 from cosmo_assets.incremental.context import beside
+from cosmo_assets.incremental.output import Output
 from cosmo_assets.incremental.retraction.cut import by_partition
-from cosmo_assets.incremental.table import Output
 from cosmo_assets.pipeline.lineage import without_quotes
 from cosmo_assets.pipeline.topics.kinds import kinds_of
 from resources.storage.lake import ROWS
@@ -18,8 +18,8 @@ from resources.storage.lake import ROWS
 if TYPE_CHECKING:
     from cosmo_assets.core.build_record import BuildRecord
     from cosmo_assets.incremental.lineage import Recut
-    from cosmo_assets.incremental.retraction.search import Found
-    from cosmo_assets.incremental.snapshot import Snapshot
+    from cosmo_assets.incremental.protocols import SnapshotView
+    from cosmo_assets.incremental.retraction.descendants import Descendants
     from resources.storage.lake import Lake
 
 MAP = "map.parquet"  # of the documents that were clustered
@@ -27,22 +27,22 @@ MAP = "map.parquet"  # of the documents that were clustered
 
 def recut_model(given: Recut) -> dict[str, Output]:
     """Take documents off the maps of clusterings; the clusters stay as they were fitted."""
-    touched = sorted(given.found.partitions(given.table.name) & given.stay.keys())
+    touched = sorted(given.descendants.partitions(given.table) & given.stay.keys())
     lake = given.after.lake
-    return {name: _model(lake, name, given.stay[name], given.found) for name in touched}
+    return {name: _model(lake, name, given.stay[name], given.descendants) for name in touched}
 
 
 def recut_labels(given: Recut) -> dict[str, Output]:
     """Take quotes out of topics, and count their documents and kinds anew."""
     table, after, result, stay = given
     lost = set(result.rows("topic_assignments")["topic_id"].drop_nulls())
-    touched = sorted((result.partitions(table.name) | lost) & stay.keys())
+    touched = sorted((result.partitions(table) | lost) & stay.keys())
     if not touched:
         return {}
     versions = {name: stay[name].version for name in touched}
-    rows = after.lake.scan(table.name, versions).collect()
+    rows = after.lake.scan(table, versions).collect()
     places = pl.DataFrame({"partition": list(versions), "version": list(versions.values())})
-    quotes = result.detail.descent.quotes[table.name].join(
+    quotes = result.detail.descent.quotes[table].join(
         places, on=["partition", "version"], how="semi"
     )
     counts = _count_documents(after, touched)
@@ -63,7 +63,7 @@ def recut_labels(given: Recut) -> dict[str, Output]:
     return {name: Output(part, facts=facts[name]) for name, part in parts.items()}
 
 
-def _count_documents(after: Snapshot, topics: list[str]) -> pl.DataFrame:
+def _count_documents(after: SnapshotView, topics: list[str]) -> pl.DataFrame:
     shards = after.versions("topic_assignments", after.partitions("source_shards"))
     return (
         after.lake.scan("topic_assignments", shards)
@@ -76,7 +76,7 @@ def _count_documents(after: Snapshot, topics: list[str]) -> pl.DataFrame:
     )
 
 
-def _model(lake: Lake, name: str, record: BuildRecord, descendants: Found) -> Output:
+def _model(lake: Lake, name: str, record: BuildRecord, descendants: Descendants) -> Output:
     """Take documents off the map of a clustering; the clusters stay as they were fitted."""
     source = lake.folder("topic_model", name, record.version)
     folder = lake.draft(beside("topic_model"), name)
