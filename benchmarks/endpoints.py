@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import polars as pl
 
-from cosmo_assets.config.schema import Generator
+from cosmo_assets.config.generator import Generator
 from cosmo_assets.pipeline.generation.completions import WINDOW
 from resources.generation import endpoints as pool
 from resources.generation.backends import open_generator

@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 
 from cosmo_assets.algorithms.generation.completion_key import asked_with, completion_keys
-from cosmo_assets.config.schema import Generator
+from cosmo_assets.config.generator import Generator
 from resources.generation.types import Completion
 from resources.ledger.index import choose, entries_of
 from resources.ledger.journal import publish_index

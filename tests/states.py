@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from cosmo_assets.config import schema as config
+    from cosmo_assets.config import generator as config
     from cosmo_assets.incremental.code_fingerprint import Codes
     from cosmo_assets.incremental.snapshot import Snapshot
     from cosmo_assets.incremental.table import Table
@@ -73,7 +73,7 @@ QUALITY = "cosmo_assets/algorithms/quality"
 CODE = {
     "clean": (f"{QUALITY}/cleaning.py", "    return ", {"documents"}),
     "draw_documents": (
-        "cosmo_assets/pipeline/prompts/tables.py",
+        "cosmo_assets/pipeline/prompts/prompts.py",
         "    sources = pl.DataFrame(",
         {"cells"},
     ),

@@ -166,7 +166,7 @@ NOT_THAT = {
         "algorithms.prompts.retrieval",
         "algorithms.seeds",
         "algorithms.topics.clustering",
-        "pipeline.prompts.tables",
+        "pipeline.prompts.prompts",
     ),
     ("save", "numpy, tokenizers"): ("pipeline.topics.clusters", "models.tokenizer"),
     ("key", "Override, Table"): ("pipeline.topics.labels", "pipeline.quality.tables"),

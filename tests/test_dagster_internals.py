@@ -27,7 +27,7 @@ from dagster._daemon.backfill import execute_backfill_iteration
 from dagster._serdes import deserialize_value, serialize_value
 from dagster_graphql.test.utils import execute_dagster_graphql
 
-from cosmo_assets.config.schema import Generator
+from cosmo_assets.config.generator import Generator
 from cosmo_assets.definitions import defs
 from cosmo_assets.incremental.build import Outcome
 from cosmo_assets.incremental.checks import CheckResult, rules

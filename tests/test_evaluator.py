@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from cosmo_assets.algorithms.quality.benchmarks import SCHEMA, prompts
-from cosmo_assets.config.schema import TokenizerSettings
+from cosmo_assets.config.training import TokenizerSettings
 from cosmo_assets.core.errors import ContractError
 from resources.models.evaluator import evaluate
 from resources.models.tokenizer import open_tokenizer

@@ -14,7 +14,7 @@ import pytest
 from fake_endpoint import PROBE, FakeEndpoint, Fault
 
 from cosmo_assets.algorithms.generation.rehearsal import rehearse
-from cosmo_assets.config import schema as config
+from cosmo_assets.config import generator as config
 from cosmo_assets.core.errors import BadInputError, GeneratorError
 from resources.generation import endpoints as pool
 from resources.generation.backends import open_generator
@@ -481,7 +481,7 @@ def test_the_rehearsal_keeps_to_the_token_limit() -> None:
 def test_choosing_a_generator_loads_no_heavy_library() -> None:
     program = (
         "import sys, resources.generation.backends as g\n"
-        "from cosmo_assets.config import schema as config\n"
+        "from cosmo_assets.config import generator as config\n"
         "g.open_generator(config.Generator(), env={})\n"
         "print(sorted({'torch', 'transformers', 'aiohttp', 'text_generation'} & set(sys.modules)))"
     )

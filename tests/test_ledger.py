@@ -31,7 +31,7 @@ from cosmo_assets.algorithms.generation.completion_key import (
     completion_keys,
     prompt_keys,
 )
-from cosmo_assets.config import schema as config
+from cosmo_assets.config import generator as config
 from cosmo_assets.core.errors import BadInputError
 from resources.generation.backends import open_generator
 from resources.generation.generator import Generator
@@ -896,7 +896,7 @@ def server() -> Iterator[Server]:
 RUNNER = """
 import json, os, sys
 import polars as pl
-from cosmo_assets.config import schema as config
+from cosmo_assets.config import generator as config
 from resources.generation.backends import open_generator
 from resources.ledger.ledger import Ledger
 from resources.ledger.stream import Stream

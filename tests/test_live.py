@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from cosmo_assets.cli.app import app
 from cosmo_assets.cli.live_page import RunPage, panel_of
-from cosmo_assets.config import schema as config
+from cosmo_assets.config import generator as config
 from cosmo_assets.core.errors import BadInputError
 from cosmo_assets.pipeline.generation.history import generations_told, read_generations
 from resources.generation import monitor as live
@@ -276,7 +276,7 @@ def test_rows_are_kept_on_the_way_with_the_run_that_listens(lake: Lake) -> None:
 def test_a_generation_whose_process_is_gone_was_killed(lake: Lake) -> None:
     code = (
         "import os, pathlib, sys\n"
-        "from cosmo_assets.config import schema as config\n"
+        "from cosmo_assets.config import generator as config\n"
         "from resources.generation.generator import open_generator\n"
         "from resources.storage.lake import Lake\n"
         "from resources.generation.monitor import hearing, watching\n"

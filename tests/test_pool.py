@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from fake_endpoint import PROBE, FakeEndpoint, Fault
 
-from cosmo_assets.config import schema as config
+from cosmo_assets.config import generator as config
 from cosmo_assets.core.errors import GeneratorError
 from resources.generation import endpoints as pool
 from resources.generation import http as http_generators

@@ -13,7 +13,7 @@ from stand_ins import look_at, remake
 
 from cosmo_assets.core.errors import BadInputError
 from cosmo_assets.pipeline.prompts.previews import compare_templates, preview
-from cosmo_assets.pipeline.prompts.tables import PROMPT_TEMPLATES
+from cosmo_assets.pipeline.prompts.templates import PROMPT_TEMPLATES
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # typer imports what click deprecates

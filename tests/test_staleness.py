@@ -27,7 +27,8 @@ from stand_ins import (
     standing,
 )
 
-from cosmo_assets.config.schema import Config, How
+from cosmo_assets.config.schema import Config
+from cosmo_assets.config.settings import How
 from cosmo_assets.core.build_record import Provenance
 from cosmo_assets.incremental.difference import differences
 from cosmo_assets.pipeline.graph import BY_NAME

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from fake_endpoint import PROBE, FakeEndpoint, Fault
 
-from cosmo_assets.config import schema as config
+from cosmo_assets.config import generator as config
 from cosmo_assets.core.errors import GeneratorError
 from resources.generation import endpoints as pool
 from resources.generation.backends import open_generator

@@ -29,7 +29,7 @@ from cosmo_assets.algorithms.reports.style_report import (
     sum_styles,
 )
 from cosmo_assets.core.errors import BadInputError
-from cosmo_assets.pipeline.prompts.tables import canonical
+from cosmo_assets.pipeline.prompts.templates import canonical
 
 REFUSAL = "I'm sorry, but I can't help with that."
 LOOP = "round and round it goes " * 40

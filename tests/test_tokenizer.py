@@ -12,7 +12,7 @@ from datatrove.utils.dataset import DatatroveFolderDataset
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 from transformers import AutoTokenizer
 
-from cosmo_assets.config.schema import TokenizerSettings
+from cosmo_assets.config.training import TokenizerSettings
 from cosmo_assets.core.errors import BadInputError
 from resources.models.tokenizer import Tokenizer, open_tokenizer, write_token_shard
 

@@ -13,7 +13,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from cosmo_assets.config.schema import Provenance, RecipeHow, Shape, TokenizerSettings
+from cosmo_assets.config.schema import Provenance
+from cosmo_assets.config.training import RecipeHow, Shape, TokenizerSettings
 from cosmo_assets.core.errors import BadInputError, ContractError
 from resources.models.tokenizer import Tokenizer, open_tokenizer
 from resources.models.trainer import NextToken, Stream, plan_windows, train

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -12,6 +11,7 @@ from cosmo_assets.cli import branch as branch_commands
 from cosmo_assets.cli import pilot as pilot_commands
 from cosmo_assets.cli import prompts as prompt_commands
 from cosmo_assets.cli import retract as retract_command
+from cosmo_assets.cli import ui as ui_command
 from cosmo_assets.cli.console import (
     FAILED,
     CellsOption,
@@ -51,9 +51,7 @@ app.command(epilog=pilot_commands.PILOT_EXAMPLES)(pilot_commands.pilot)
 app.command(epilog=pilot_commands.COMPARE_EXAMPLES)(pilot_commands.compare)
 app.command(epilog=adopt_command.ADOPT_EXAMPLES)(adopt_command.adopt)
 app.command(epilog=retract_command.RETRACT_EXAMPLES)(retract_command.retract)
-
-# Of Dagster's about itself, which its own command prints at every start.
-OWN_WARNINGS = "ignore:Function `dev_command`,ignore:Parameter `include_sources`"
+app.command(epilog=ui_command.UI_EXAMPLE)(ui_command.ui)
 
 ForceOption = Annotated[bool, typer.Option(help="Make partitions even where nothing changed.")]
 
@@ -347,29 +345,6 @@ def history(
             tell_branch(lake.branch)
             show_history(runs_told(by_run(rows)), Screen(wide=wide))
         return 0
-
-    guard(config, body)
-
-
-@app.command(epilog="Example:\n\n`cosmo ui --port 3000`")
-def ui(
-    *,
-    config: ConfigOption = None,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 3000,
-) -> None:
-    """Open Dagster's UI, with its daemon, on the same lake and instance."""
-
-    def body() -> int:
-        import os  # noqa: PLC0415
-
-        _instance()
-        command = [sys.executable, "-m", "dagster", "dev", "-m", "cosmo_assets.definitions"]
-        typer.echo(f"Dagster's UI opens on http://{host}:{port} (Ctrl-C ends it)")
-        sys.stdout.flush()
-        os.environ.setdefault("PYTHONWARNINGS", OWN_WARNINGS)
-        # In this process's place, so that whatever ends the command ends what it started.
-        os.execv(sys.executable, [*command, "-h", host, "-p", str(port)])  # noqa: S606
 
     guard(config, body)
 

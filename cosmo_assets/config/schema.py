@@ -8,53 +8,26 @@ devices, batch sizes, endpoints, retries) cannot, and no version ever sees it.
 from __future__ import annotations
 
 import string
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     ValidationError,
     field_validator,
     model_validator,
 )
 
+from cosmo_assets.config.generator import Generator
+from cosmo_assets.config.settings import How, Name, Settings
+from cosmo_assets.config.training import Recipe, TokenizerSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 Kind = Literal["web", "outline", "math", "instruction", "code"]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
+
+
 DocumentColumn = Literal["title", "text", "category", "covered", "siblings"]
-# Infinite numbers have no JSON, so no version could name them.
-MODEL_CONFIG = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class How(BaseModel):
-    """Settings that only change how a thing is made: never part of a version."""
-
-    model_config = MODEL_CONFIG
-
-
-class Settings(BaseModel):
-    """Settings that change what is made: part of every version they reach."""
-
-    model_config = MODEL_CONFIG
-
-    def key(self) -> dict[str, Any]:
-        """List what can change bytes: every field but the ``How`` ones and the notes."""
-        return {
-            name: _plain(value)
-            for name, value in self
-            if not isinstance(value, How) and name != "note"
-        }
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Settings):
-        return value.key()
-    if isinstance(value, Mapping):
-        return {str(name): _plain(inner) for name, inner in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(inner) for inner in value]
-    return value
 
 
 def check_formats(columns: dict[Any, str]) -> dict[Any, str]:
@@ -202,62 +175,6 @@ class Styles(Settings):
     how: StylesHow = StylesHow()
 
 
-class Sampling(Settings):
-    """Every parameter that shapes a completion."""
-
-    temperature: float = Field(default=0.6, ge=0)
-    top_p: float = Field(default=0.95, gt=0, le=1)
-    top_k: int = Field(default=50, ge=0)
-    repetition_penalty: float = Field(default=1.2, gt=0)
-    max_new_tokens: int = Field(default=2500, ge=1)
-    stop: tuple[str, ...] = ()
-    seed: int = 0
-
-    def over(self, overrides: Mapping[str, Any]) -> Sampling:
-        """Return the same with some parameters replaced, as a style's template gives them."""
-        return Sampling.model_validate({**self.model_dump(), **overrides})
-
-
-class GeneratorHow(How):
-    """Where a generator answers, and how hard it is asked."""
-
-    endpoints: tuple[str, ...] = ()
-    api_key_env: str | None = None  # the name of an environment variable, never the key
-    concurrency: int = Field(default=512, ge=1)  # open requests at an endpoint, at most
-    concurrency_start: int = Field(default=64, ge=1)  # where the search for the best number starts
-    timeout_s: float = Field(default=600.0, gt=0)
-    attempts: int = Field(default=6, ge=1)  # at a prompt that fails while others are answered
-    outage_s: float = Field(default=900.0, gt=0)  # how long to wait with every endpoint down
-    max_tokens_run: int | None = Field(default=None, ge=1)  # read and written, of one generator
-    max_money_run: float | None = Field(default=None, gt=0)
-    max_seconds_run: float | None = Field(default=None, gt=0)  # of asking
-    device: str = "auto"
-    batch_size: int = Field(default=8, ge=1)
-    # where every completion is kept that was ever paid for: a folder, or s3://…
-    ledger: str = Field(default="{lake}/ledger", min_length=1)
-    price_prompt_million: float = Field(default=0.0, ge=0)  # money for a million tokens read
-    price_completion_million: float = Field(default=0.0, ge=0)  # and for a million written
-    currency: str = "$"
-    track: Literal["trackio", "wandb"] | None = None  # what draws the curves of a generation
-
-
-class Generator(Settings):
-    """Which model writes."""
-
-    backend: Literal["rehearsal", "openai", "tgi", "transformers"] = "rehearsal"
-    model: str = "rehearsal"  # as the endpoint names it; a path or hub id for transformers
-    revision: str = ""
-    sampling: Sampling = Sampling()
-    how: GeneratorHow = GeneratorHow()
-
-    @model_validator(mode="after")
-    def _endpoints(self) -> Generator:
-        if self.backend in {"openai", "tgi"} and not self.how.endpoints:
-            msg = f"backend {self.backend} needs how.endpoints, a list of URLs"
-            raise ValueError(msg)
-        return self
-
-
 class Quality(Settings):
     """Which documents survive."""
 
@@ -289,52 +206,6 @@ class Benchmark(Settings):
     how: BenchmarkHow
 
 
-class TokenizerSettings(Settings):
-    """The tokenizer of shards and checkpoints."""
-
-    name: str = "mistral-v1"  # from mistral-common; or a path or hub id
-    revision: str = ""
-
-
-class Shape(Settings):
-    """A Llama's shape."""
-
-    hidden: int = Field(default=96, ge=8)
-    layers: int = Field(default=2, ge=1)
-    heads: int = Field(default=4, ge=1)
-    kv_heads: int = Field(default=4, ge=1)
-    intermediate: int = Field(default=256, ge=8)
-    context: int = Field(default=256, ge=16)
-
-    @model_validator(mode="after")
-    def _divides(self) -> Shape:
-        if self.hidden % self.heads or self.heads % self.kv_heads:
-            msg = "hidden must be a multiple of heads, heads a multiple of kv_heads"
-            raise ValueError(msg)
-        return self
-
-
-class RecipeHow(How):
-    """How a recipe is trained."""
-
-    device: str = "auto"
-    threads: int = Field(default=2, ge=1)
-
-
-class Recipe(Settings):
-    """One training run: a mixture and a model."""
-
-    weights: dict[Name, Annotated[float, Field(ge=0)]]  # dataset group → share of tokens
-    shape: Shape = Shape()
-    steps: int = Field(default=100, ge=1)
-    batch_size: int = Field(default=8, ge=1)
-    learning_rate: float = Field(default=3e-3, gt=0)
-    warmup_share: float = Field(default=0.1, ge=0, le=1)
-    seed: int = 42
-    note: str = ""
-    how: RecipeHow = RecipeHow()
-
-
 class Budget(How):
     """What may be spent without asking a person: nothing, unless at least one limit is given."""
 
@@ -343,6 +214,8 @@ class Budget(How):
 
 
 Part = Literal["group", "audience", "format"]  # the fields of Shares
+
+
 Share = Annotated[float, Field(gt=0, le=1)]
 
 

@@ -10,7 +10,7 @@ import functools
 from typing import TYPE_CHECKING, NamedTuple
 
 from cosmo_assets.incremental.module_facts import Definition
-from cosmo_assets.incremental.syntax import WHOLE
+from cosmo_assets.incremental.written import WHOLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cosmo_assets.incremental.code_rules import Boundary
     from cosmo_assets.incremental.module_facts import ModuleFacts
     from cosmo_assets.incremental.source_tree import SourceTree
-    from cosmo_assets.incremental.syntax import Written
+    from cosmo_assets.incremental.written import Written
 
 STATEMENTS = "(statements)"  # of a module: what runs on import and defines nothing by name
 

@@ -16,7 +16,8 @@ from cosmo_assets.incremental.scopes import (
     is_for_types,
     last_of,
 )
-from cosmo_assets.incremental.syntax import WHOLE, Written, write
+from cosmo_assets.incremental.syntax import write
+from cosmo_assets.incremental.written import WHOLE, Written
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

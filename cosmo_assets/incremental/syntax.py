@@ -8,7 +8,6 @@ What a definition refers to is listed beside it.
 from __future__ import annotations
 
 import ast
-import dataclasses
 import hashlib
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from cosmo_assets.incremental.scopes import (
     is_for_types,
     last_of,
 )
+from cosmo_assets.incremental.written import EVERYTHING, WHOLE, Written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -30,23 +30,11 @@ if TYPE_CHECKING:
 
     Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
-WHOLE = "*"  # of a module: all of it
 # Decorators under which annotations decide what a function does.
 READ_ANNOTATIONS = {"register", "validate_call"}
 # In a dataclass these annotations decide what a field is.
 MARKERS = ("ClassVar", "InitVar", "KW_ONLY")
 RUN_TEXT = {"eval", "exec", "__import__"}
-EVERYTHING = f"={WHOLE}:{WHOLE}"  # code that names its modules or words at run time
-
-
-@dataclasses.dataclass(slots=True)
-class Written:
-    """A definition as it was written down."""
-
-    digest: str
-    refs: list[str]  # "name.attribute" in its own module, "=module:name.attribute" elsewhere
-    attributes: list[str]  # every name behind a dot
-    libraries: list[str]  # modules that are not ours, by their first name
 
 
 def write(

@@ -54,7 +54,7 @@ PLUMBING = (
     Plumbing("cosmo_assets.incremental.table:Table", "how a table is described to the engine"),
     Plumbing("cosmo_assets.incremental.table:Column", "how a column is described"),
     Plumbing("cosmo_assets.algorithms.reports.plots", "pictures beside a partition, in no version"),
-    Plumbing("cosmo_assets.config.schema", "what a setting says is in the provenance, by value"),
+    Plumbing("cosmo_assets.config", "what a setting says is in the provenance, by value"),
     Plumbing("resources.storage", "where rows lie, not what they are"),
     Plumbing("resources.ledger.ledger", "gives back by key what it was given"),
     Plumbing("resources.generation.http", "which endpoint answers, and when, reaches no byte"),
@@ -77,27 +77,27 @@ LEADS = (
     ),
     Lead(
         "cosmo_assets.algorithms.generation.completion_key:sampled_otherwise",
-        ("cosmo_assets.config.schema:Sampling.over",),
+        ("cosmo_assets.config.generator:Sampling.over",),
         "what a template says of sampling, over the settings",
     ),
     Lead(
         "cosmo_assets.algorithms.generation.completion_key:asked_with",
-        ("cosmo_assets.config.schema:Settings.key",),
+        ("cosmo_assets.config.settings:Settings.key",),
         "what a completion is known by",
     ),
     Lead(
         "cosmo_assets.pipeline.generation.completions:_cell",
-        ("cosmo_assets.config.schema:Settings.key",),
+        ("cosmo_assets.config.settings:Settings.key",),
         "the column sampling",
     ),
     Lead(
         "cosmo_assets.algorithms.topics.labelling:Override",
-        ("cosmo_assets.config.schema:Settings.key",),
+        ("cosmo_assets.config.settings:Settings.key",),
         "what people say of a topic",
     ),
     Lead(
         "resources.models.trainer:_card",
-        ("cosmo_assets.config.schema:Settings.key",),
+        ("cosmo_assets.config.settings:Settings.key",),
         "the settings on a model card",
     ),
     Lead(

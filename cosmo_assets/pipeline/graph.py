@@ -12,8 +12,10 @@ from cosmo_assets.pipeline.dimensions import DIMENSIONS
 from cosmo_assets.pipeline.evals import EVAL_SCORES
 from cosmo_assets.pipeline.generation.completions import COMPLETIONS
 from cosmo_assets.pipeline.outside import without
+from cosmo_assets.pipeline.prompts.cells import CELLS
 from cosmo_assets.pipeline.prompts.grounding import GROUNDINGS, PASSAGES
-from cosmo_assets.pipeline.prompts.tables import CELLS, PROMPT_TEMPLATES, PROMPTS
+from cosmo_assets.pipeline.prompts.prompts import PROMPTS
+from cosmo_assets.pipeline.prompts.templates import PROMPT_TEMPLATES
 from cosmo_assets.pipeline.quality.sql_tables import CONTAMINATION_REPORT, CORPUS_PROFILE
 from cosmo_assets.pipeline.quality.tables import (
     BENCHMARK_INDEX,

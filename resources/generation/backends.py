@@ -11,7 +11,7 @@ from resources.generation.rehearsal_backend import RehearsalGenerator
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from cosmo_assets.config import schema as config
+    from cosmo_assets.config import generator as config
     from resources.generation.generator import Generator
 
 _CLOSED: list[str] = []  # why no generator may be opened, in any thread of this process

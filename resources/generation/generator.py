@@ -12,7 +12,7 @@ from resources.storage.signals import forward_signals
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from cosmo_assets.config import schema as config
+    from cosmo_assets.config import generator as config
     from resources.generation.types import Completion, OnProgress, OnReply
 
 

@@ -25,7 +25,7 @@ from resources.generation.usage import BudgetReachedError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from cosmo_assets.config import schema as config
+    from cosmo_assets.config import generator as config
     from resources.generation.connection import Kind
     from resources.generation.endpoints import Endpoint
     from resources.generation.protocols import Wire

@@ -22,7 +22,7 @@ from resources.generation.types import Completion, prompt_seed
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cosmo_assets.config import schema as config
+    from cosmo_assets.config import generator as config
     from resources.generation.types import Ask, OnReply
 
 AHEAD = 64  # batches that are sorted by length together

@@ -26,7 +26,7 @@ from resources.storage.signals import defer_signals
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from cosmo_assets.config import schema as config
+    from cosmo_assets.config import generator as config
     from resources.generation.generator import Generator
     from resources.generation.progress_sample import Standing
     from resources.generation.trackers import Tracker

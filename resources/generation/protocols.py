@@ -11,7 +11,7 @@ from resources.generation.connection import Line, Trouble, shown
 from resources.generation.types import Ask, Completion, FinishReason, prompt_seed
 
 if TYPE_CHECKING:
-    from cosmo_assets.config import schema as config
+    from cosmo_assets.config import generator as config
 
 PROBE = "Answer with the word yes."
 

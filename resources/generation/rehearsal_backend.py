@@ -11,7 +11,7 @@ from resources.generation.types import Completion
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cosmo_assets.config import schema as config
+    from cosmo_assets.config import generator as config
     from resources.generation.types import Ask, OnReply
 
 

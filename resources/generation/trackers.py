@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import ModuleType
 
-    from cosmo_assets.config import schema as config
+    from cosmo_assets.config import generator as config
 
 PROJECT = "cosmo_assets"
 # Where requests go, and the name of the key: nobody else's business.

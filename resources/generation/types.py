@@ -10,7 +10,7 @@ from cosmo_assets.algorithms.generation.text_flags import Mark, mark_text
 from cosmo_assets.core.digest import digest
 
 if TYPE_CHECKING:
-    from cosmo_assets.config import schema as config
+    from cosmo_assets.config import generator as config
 
 FinishReason = Literal["stop", "length"]
 OnReply = Callable[[int, "Completion"], None]

@@ -13,7 +13,7 @@ from cosmo_assets.core.errors import GeneratorError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from cosmo_assets.config import schema as config
+    from cosmo_assets.config import generator as config
     from resources.generation.types import Ask, Completion
 
 RECENT_S = 60  # rates are of so many seconds

@@ -12,7 +12,7 @@ from cosmo_assets.algorithms.generation.completion_key import asked_with, comple
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from cosmo_assets.config import schema as config
+    from cosmo_assets.config import generator as config
     from resources.generation.generator import Generator
     from resources.generation.types import Completion
     from resources.ledger.ledger import Ledger

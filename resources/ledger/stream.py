@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-    from cosmo_assets.config import schema as config
-    from cosmo_assets.config.schema import Sampling
+    from cosmo_assets.config import generator as config
+    from cosmo_assets.config.generator import Sampling
     from resources.generation.generator import Generator
     from resources.generation.types import Completion
     from resources.ledger.ledger import Ledger

@@ -24,7 +24,7 @@ from cosmo_assets.core.errors import BadInputError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from cosmo_assets.config.schema import TokenizerSettings
+    from cosmo_assets.config.training import TokenizerSettings
 
 SHARD = "shard.ds"
 CONVERSION = "1"  # bump when the same source would be written as another folder

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from cosmo_assets.config.schema import Recipe, Shape
+    from cosmo_assets.config.training import Recipe, Shape
 
 SCHEMA = pl.Schema(
     {"step": pl.Int64, "loss": pl.Float64, "learning_rate": pl.Float64, "tokens": pl.Int64}

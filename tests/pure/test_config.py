@@ -9,7 +9,8 @@ import yaml
 from pydantic import BaseModel
 
 from cosmo_assets.config.loading import BranchSettings, load_config, parse_config
-from cosmo_assets.config.schema import Config, How, Settings
+from cosmo_assets.config.schema import Config
+from cosmo_assets.config.settings import How, Settings
 from cosmo_assets.core.digest import digest
 from cosmo_assets.core.errors import BadInputError
 

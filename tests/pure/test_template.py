@@ -11,7 +11,8 @@ import pytest
 
 import cosmo_assets
 from cosmo_assets.algorithms.prompts.template import Piece, PromptTemplate, load_templates
-from cosmo_assets.config.schema import Kind, Sampling
+from cosmo_assets.config.generator import Sampling
+from cosmo_assets.config.schema import Kind
 from cosmo_assets.core.errors import BadInputError
 
 FRONT = {

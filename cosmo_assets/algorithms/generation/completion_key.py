@@ -15,7 +15,7 @@ import polars as pl
 from cosmo_assets.core.digest import digest
 
 if TYPE_CHECKING:
-    from cosmo_assets.config.schema import Generator
+    from cosmo_assets.config.generator import Generator
 
 PROMPT_DIGITS = 32
 # What a backend makes of a prompt: one message of the user, and whose chat template is put around

@@ -19,8 +19,9 @@ from pydantic import (
     model_validator,
 )
 
+from cosmo_assets.config.generator import Sampling
 from cosmo_assets.config.loading import read_yaml
-from cosmo_assets.config.schema import Kind, Sampling
+from cosmo_assets.config.schema import Kind
 from cosmo_assets.core.digest import digest
 from cosmo_assets.core.errors import BadInputError
 

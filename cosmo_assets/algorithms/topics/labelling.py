@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, ValidationError
 
 from cosmo_assets.config.loading import read_yaml
-from cosmo_assets.config.schema import Settings
+from cosmo_assets.config.settings import Settings
 from cosmo_assets.core.errors import BadInputError, ContractError
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ from resources.ledger.stream import Stream
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from cosmo_assets.config import schema as config
+    from cosmo_assets.config import generator as config
     from cosmo_assets.incremental.protocols import BuildContext, SnapshotView
     from resources.generation.generator import Generator
     from resources.generation.monitor import Watch

@@ -24,7 +24,8 @@ from cosmo_assets.incremental.planner import plan_tables
 from cosmo_assets.incremental.table import key_part
 from cosmo_assets.pipeline.generation.completions import COMPLETIONS
 from cosmo_assets.pipeline.keys import corpora_in_use
-from cosmo_assets.pipeline.prompts.tables import PROMPTS, read_text
+from cosmo_assets.pipeline.prompts.prompts import PROMPTS
+from cosmo_assets.pipeline.prompts.templates import read_text
 from resources.generation.backends import open_generator
 from resources.generation.monitor import watching
 from resources.ledger.stream import Stream
@@ -32,7 +33,7 @@ from resources.ledger.stream import Stream
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from cosmo_assets.config.schema import Generator
+    from cosmo_assets.config.generator import Generator
     from cosmo_assets.incremental.snapshot import Snapshot
     from resources.generation import generator
     from resources.ledger.ledger import Ledger

@@ -19,7 +19,7 @@ from cosmo_assets.incremental.lineage import traced
 from cosmo_assets.incremental.output import Output
 from cosmo_assets.incremental.table import Column, Parent, Table, key_part, same
 from cosmo_assets.pipeline.keys import corpora_in_use, corpora_of
-from cosmo_assets.pipeline.prompts.tables import cell_documents, style_template, with_passages
+from cosmo_assets.pipeline.prompts.prompts import cell_documents, style_template, with_passages
 from cosmo_assets.pipeline.quality.tables import by_cell
 from resources.inputs.rows import read_named
 

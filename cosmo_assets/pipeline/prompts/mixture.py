@@ -12,7 +12,7 @@ from cosmo_assets.config.schema import Part
 from cosmo_assets.core.errors import BadInputError
 from cosmo_assets.incremental.table import key_part
 from cosmo_assets.pipeline.keys import group_of
-from cosmo_assets.pipeline.prompts.tables import most_prompts, weight_of
+from cosmo_assets.pipeline.prompts.cells import most_prompts, weight_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -13,16 +13,9 @@ import polars as pl
 from cosmo_assets.algorithms.prompts.rendering import leaves_hole
 from cosmo_assets.incremental.context import open_preview
 from cosmo_assets.incremental.table import key_part
-from cosmo_assets.pipeline.prompts.tables import (
-    CELLS,
-    PROMPTS,
-    draw_documents,
-    most_prompts,
-    read_template,
-    style_template,
-    with_texts,
-    write_prompts,
-)
+from cosmo_assets.pipeline.prompts.cells import CELLS, draw_documents, most_prompts
+from cosmo_assets.pipeline.prompts.prompts import PROMPTS, style_template, with_texts, write_prompts
+from cosmo_assets.pipeline.prompts.templates import read_template
 from cosmo_assets.pipeline.topics.labels import is_open
 
 if TYPE_CHECKING:

@@ -15,18 +15,15 @@ from cosmo_assets.core.errors import BadInputError
 from cosmo_assets.incremental.context import open_preview
 from cosmo_assets.incremental.table import key_part
 from cosmo_assets.pipeline.keys import corpora_in_use
+from cosmo_assets.pipeline.prompts.cells import CELLS, draw_documents
 from cosmo_assets.pipeline.prompts.grounding import ground_now
-from cosmo_assets.pipeline.prompts.tables import (
-    CELLS,
+from cosmo_assets.pipeline.prompts.prompts import (
     PROMPTS,
-    canonical,
     cell_documents,
     document_columns,
-    draw_documents,
     named_prompts,
-    read_template,
-    read_text,
 )
+from cosmo_assets.pipeline.prompts.templates import canonical, read_template, read_text
 from cosmo_assets.pipeline.seeds import SEED_DOCUMENTS
 
 if TYPE_CHECKING:

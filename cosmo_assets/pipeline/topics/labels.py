@@ -38,7 +38,8 @@ from resources.ledger.ledger import open_ledger
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from cosmo_assets.config.schema import Config, Generator
+    from cosmo_assets.config.generator import Generator
+    from cosmo_assets.config.schema import Config
     from cosmo_assets.incremental.difference import Difference
     from cosmo_assets.incremental.protocols import BuildContext, PlannedView, SnapshotView
     from resources.generation.generator import Generator as Writer
