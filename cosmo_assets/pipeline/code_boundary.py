@@ -1,8 +1,8 @@
 """Where the code of a table ends: what steps reach and what decides no byte, with the reason.
 
 Whatever a step reaches and is not named here is part of its table's version
-(docs/decisions/0018-code-is-an-input.md). tests/test_code_fingerprint.py holds that each entry is
-there and is reached.
+(docs/decisions/0018-code-is-an-input.md). tests/incremental/test_code_fingerprint.py holds that
+each entry is there and is reached.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from resources.storage.lake import Lake
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-FILE = Path(__file__).parents[1] / "examples" / "other_graph.py"
+FILE = Path(__file__).parents[2] / "examples" / "other_graph.py"
 SPEC = importlib.util.spec_from_file_location("other_graph", FILE)
 assert SPEC
 assert SPEC.loader

@@ -25,7 +25,7 @@ from resources.storage.warehouse import open_warehouse
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 ROWS = pl.DataFrame({"id": [1, 2], "text": ["a", "b"]})
 needs_proc = pytest.mark.skipif(
     not Path("/proc/self/stat").exists(), reason="processes are told apart by /proc"

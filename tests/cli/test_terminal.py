@@ -32,7 +32,7 @@ from cosmo_assets.cli.tables import (
     wrap,
 )
 from cosmo_assets.incremental.run_record import SCHEMA
-from cosmo_assets.incremental.table_result import Layer
+from cosmo_assets.incremental.table_result import TableResult
 from cosmo_assets.pipeline.reports import REPORTS
 
 if TYPE_CHECKING:
@@ -286,7 +286,9 @@ def long_tables(patch: pytest.MonkeyPatch) -> list[TextTable]:
     for sheet in long_sheets():
         show_sheet(sheet, screen)
     error = {f"cell {number}": "an error" for number in range(1_234)}
-    layer = Layer("contamination_report", 99_999, 123_456_789, ("a",) * 9, 8, error, 1, 2, 3, 4.0)
+    layer = TableResult(
+        "contamination_report", 99_999, 123_456_789, ("a",) * 9, 8, error, 1, 2, 3, 4.0
+    )
     row = {**dict.fromkeys(SCHEMA, 12_345.0), "table": layer.table, "planned": 12_345}
     show_run([layer], pl.DataFrame([row]), screen, currency="$")
     return [text_table for text_table in noted if isinstance(text_table, TextTable)]
@@ -312,7 +314,7 @@ def test_every_report_declares_its_columns() -> None:
 
 
 def test_only_one_module_draws_tables() -> None:
-    folder = Path(__file__).parents[1] / "cosmo_assets/cli"
+    folder = Path(__file__).parents[2] / "cosmo_assets/cli"
     drawn_by: set[str] = set()
     for path in folder.glob("*.py"):
         calls = (

@@ -17,7 +17,7 @@ from cosmo_assets.pipeline.graph import GRAPH
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 ENGINE = sorted((ROOT / "cosmo_assets" / "incremental").rglob("*.py"))
 # Words of the pipeline that are the engine's own in another sense, with the sense.
 SHARED = {

@@ -29,7 +29,7 @@ from cosmo_assets.algorithms.quality.contamination import (
 )
 from cosmo_assets.core.errors import ContractError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SHARED = Path(os.environ.get("COSMO_SHARED", ROOT.parent / "shared")) / "data"
 
 LETTERS = random.Random(0)

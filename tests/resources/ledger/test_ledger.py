@@ -973,7 +973,7 @@ def runner() -> Iterator[Runner]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        cwd=Path(__file__).parents[1],
+        cwd=Path(__file__).parents[3],
     ) as process:
         started = Runner(process)
         assert started.read() == "ready"

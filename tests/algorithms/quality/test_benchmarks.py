@@ -189,7 +189,7 @@ def test_a_blank_with_nothing_before_it_stays() -> None:
 
 
 def test_real_benchmarks_are_read_unchanged() -> None:
-    shared = Path(os.environ.get("COSMO_SHARED", Path(__file__).parents[3] / "shared"))
+    shared = Path(os.environ.get("COSMO_SHARED", Path(__file__).parents[4] / "shared"))
     files = sorted(shared.glob("data/benchmarks/*.parquet"))
     if not files:
         pytest.skip(f"no benchmarks under {shared}; set COSMO_SHARED")

@@ -7,7 +7,8 @@ After each run, against an oracle that knows neither recipes nor versions (oracl
 - after a run that came to its end the lake holds what a rebuild from nothing holds, byte for
   byte, and all of it is fresh.
 
-``COSMO_SEQUENCES=2000 pytest tests/test_any_edits.py -k histor`` takes as many others, at random.
+``COSMO_SEQUENCES=2000 pytest tests/incremental/test_any_edits.py -k histor`` takes as many others,
+at random.
 """
 
 from __future__ import annotations

@@ -13,8 +13,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from cosmo_assets.config.schema import Provenance
-from cosmo_assets.config.training import RecipeHow, Shape, TokenizerSettings
+from cosmo_assets.config.training import Recipe, RecipeHow, Shape, TokenizerSettings
 from cosmo_assets.core.errors import BadInputError, ContractError
 from resources.models.tokenizer import Tokenizer, open_tokenizer
 from resources.models.trainer import NextToken, Stream, plan_windows, train
@@ -22,7 +21,7 @@ from resources.models.trainer import NextToken, Stream, plan_windows, train
 Shards = list[tuple[str, Path]]
 Trained = tuple[list[Path], list[pl.DataFrame]]
 SHAPE = Shape(hidden=16, layers=1, heads=2, kv_heads=1, intermediate=32, context=16)
-RECIPE = Provenance(
+RECIPE = Recipe(
     weights={"web": 3, "math": 1}, shape=SHAPE, steps=6, batch_size=4, note="not for the card"
 )
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import polars as pl
 import pytest
+from edit_cases import CASES
 from edits import course, put, rename, replaced, settle, template
 from stand_ins import STAND_INS, chosen, copy_of, let_stand_for, look_at, partitions
-from test_edits import CASES
 
 from cosmo_assets.core.errors import BadInputError
 from cosmo_assets.definitions import AUTOMATION

@@ -21,9 +21,10 @@ from cosmo_assets.core.errors import BadInputError
 from cosmo_assets.incremental.branch_diff import count_differing, pointers
 from cosmo_assets.incremental.build import make
 from cosmo_assets.incremental.planner import plan_tables
-from cosmo_assets.incremental.snapshot import drop_orphans, run_graph
+from cosmo_assets.incremental.snapshot import drop_orphans
 from cosmo_assets.orchestration.dagster_internals.asset_versions import latest_versions
 from cosmo_assets.orchestration.instance import open_instance
+from cosmo_assets.orchestration.runner import run_graph
 from cosmo_assets.pipeline.branches import compare, compare_scores, open_branches
 from cosmo_assets.pipeline.graph import BY_NAME, GRAPH
 from cosmo_assets.pipeline.project import load_snapshot
@@ -504,7 +505,7 @@ def test_a_what_if_on_the_command_line(project: Path) -> None:
 
 
 def test_the_readme_has_a_row_for_every_branch_command_with_all_its_options() -> None:
-    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `cosmo branch (\w+)( [A-Z ]+)?` \|.*\| (.*) \|$", readme, re.MULTILINE)
     pairs = {
         name: (words.split(), set(re.findall(r"`(--\w+)`", cell))) for name, words, cell in rows
