@@ -8,7 +8,7 @@ devices, batch sizes, endpoints, retries) cannot, and no version ever sees it.
 from __future__ import annotations
 
 import string
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import (
     Field,
@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from cosmo_assets.config.generator import Generator
-from cosmo_assets.config.settings import How, Name, Settings
+from cosmo_assets.config.settings import How, Name, Settings, refuse_moved
 from cosmo_assets.config.training import Recipe, TokenizerSettings
 
 if TYPE_CHECKING:
@@ -84,7 +84,11 @@ class EmbeddingHow(How):
     """How vectors are computed."""
 
     device: str = "auto"
-    batch_size: int = Field(default=64, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _moved(cls, values: Any) -> Any:
+        return refuse_moved(values, "batch_size", to="embedding.batch_size")
 
 
 class Embedding(Settings):
@@ -94,6 +98,10 @@ class Embedding(Settings):
     revision: str = ""
     max_tokens: int = Field(default=128, ge=8)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    # Sums come out otherwise in the last bits with these, so they are part of the version.
+    batch_size: int = Field(default=64, ge=1)
+    threads: int = Field(default=2, ge=1)  # of the CPU
+    formerly_how: ClassVar[Mapping[str, Any]] = {"batch_size": 64, "threads": 2}
     how: EmbeddingHow = EmbeddingHow()
 
 

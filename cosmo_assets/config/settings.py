@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import (
     BaseModel,
@@ -24,17 +24,29 @@ class How(BaseModel):
     model_config = MODEL_CONFIG
 
 
+def refuse_moved(values: Any, name: str, *, to: str) -> Any:
+    """Refuse a setting under ``how`` that decides bytes, and say where it stands now."""
+    if isinstance(values, Mapping) and name in values:
+        msg = f"{name} decides bytes, so it is no how: write it as {to}"
+        raise ValueError(msg)
+    return values
+
+
 class Settings(BaseModel):
     """Settings that change what is made: part of every version they reach."""
 
     model_config = MODEL_CONFIG
+    # Fields that older records do not name, with the values by which those were made.
+    formerly_how: ClassVar[Mapping[str, Any]] = {}
 
     def key(self) -> dict[str, Any]:
         """List what can change bytes: every field but the ``How`` ones and the notes."""
         return {
             name: _plain(value)
             for name, value in self
-            if not isinstance(value, How) and name != "note"
+            if not isinstance(value, How)
+            and name != "note"
+            and (name not in self.formerly_how or value != self.formerly_how[name])
         }
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import (
     Field,
     model_validator,
 )
 
-from cosmo_assets.config.settings import How, Name, Settings
+from cosmo_assets.config.settings import How, Name, Settings, refuse_moved
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class TokenizerSettings(Settings):
@@ -41,7 +44,11 @@ class RecipeHow(How):
     """How a recipe is trained."""
 
     device: str = "auto"
-    threads: int = Field(default=2, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _moved(cls, values: Any) -> Any:
+        return refuse_moved(values, "threads", to="recipes.NAME.threads")
 
 
 class Recipe(Settings):
@@ -54,5 +61,7 @@ class Recipe(Settings):
     learning_rate: float = Field(default=3e-3, gt=0)
     warmup_share: float = Field(default=0.1, ge=0, le=1)
     seed: int = 42
+    threads: int = Field(default=2, ge=1)  # of the CPU: sums come out otherwise in the last bits
     note: str = ""
+    formerly_how: ClassVar[Mapping[str, Any]] = {"threads": 2}
     how: RecipeHow = RecipeHow()

@@ -123,6 +123,7 @@ CHECKPOINTS = Table(
     build=_make,
     parents=(every("token_shards", among=mixture_cells, manifest=True),),
     settings=_settings,
+    reads=("recipes.*.threads",),  # in the key unless it is as it was
     libraries=("torch", "transformers", "tokenizers", "sentencepiece", "datatrove"),
     kinds=("huggingface", "pytorch"),
     apart=True,

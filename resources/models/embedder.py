@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from cosmo_assets.core.errors import BadInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from cosmo_assets.config.schema import Embedding
 
@@ -39,7 +40,8 @@ class Embedder:
             msg = f"embedding.model {settings.model!r}: {error}; give a path, or a hub id"
             raise BadInputError(msg) from error
         self._model.max_seq_length = settings.max_tokens
-        self._batch = settings.how.batch_size
+        self._batch = settings.batch_size
+        self._threads = settings.threads
         self.dimensions = int(self._model.get_embedding_dimension())
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
@@ -48,14 +50,28 @@ class Embedder:
         Texts that are compared to the bit must come in the same company: batches are cut from the
         given order, so one call is one partition.
         """
-        vectors = self._model.encode(
-            list(texts),
-            batch_size=self._batch,
-            normalize_embeddings=True,
-            convert_to_numpy=True,
-            show_progress_bar=False,
-        )
+        with _threads(self._threads):
+            vectors = self._model.encode(
+                list(texts),
+                batch_size=self._batch,
+                normalize_embeddings=True,
+                convert_to_numpy=True,
+                show_progress_bar=False,
+            )
         return np.asarray(vectors, dtype=np.float16)
+
+
+@contextlib.contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Sum in so many threads, whatever the environment says: more of them sum in other order."""
+    import torch  # noqa: PLC0415
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _precision(wanted: str) -> str:

