@@ -118,6 +118,7 @@ BOUNDARY = Boundary(RULES, PLUMBING, LEADS)
 HARMLESS = {
     "polars": "joins, filters and casts whose results its releases keep",
     "duckdb": "the same; sums are of whole numbers or in one thread",
+    "threadpoolctl": "sets how many threads others sum in",
     "numpy": "arithmetic on arrays whose results its releases keep",
     "pydantic": "reads values that are versions themselves, or answers that the ledger keeps",
     "yaml": "reads YAML 1.1",

@@ -73,6 +73,20 @@ for _ in range(3):
     torch.optim.SGD(layer.parameters(), lr=1e-6).step()
 print(hashlib.sha256(layer.weight.detach().numpy().tobytes()).hexdigest())
 """
+CLUSTER = """
+import hashlib
+import numpy as np
+from cosmo_assets.algorithms.topics.clustering import assign, fit_clusters
+from cosmo_assets.config.schema import Clustering
+chance = np.random.default_rng(5)
+middles = chance.normal(size=(25, 384))
+rows = middles[chance.integers(0, 25, 700)] + 1.1 * chance.normal(size=(700, 384))
+vectors = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+fitted = fit_clusters(vectors, Clustering())
+near = assign(vectors, fitted.centroids, fitted.rims)
+parts = (fitted.labels.tobytes(), fitted.centroids.tobytes(), near.write_csv().encode())
+print(hashlib.sha256(b"".join(parts)).hexdigest())
+"""
 
 
 def fields() -> set[tuple[str, str]]:
@@ -93,7 +107,9 @@ def test_of_every_how_it_is_known_why_it_changes_no_byte() -> None:
     assert set(known) == fields()
 
 
-@pytest.mark.parametrize("code", [EMBED, TRAIN], ids=["embeddings", "weights"])
+@pytest.mark.parametrize(
+    "code", [EMBED, TRAIN, CLUSTER], ids=["embeddings", "weights", "topic model"]
+)
 def test_the_threads_of_the_environment_change_no_byte(code: str) -> None:
     prints = set()
     for threads in ("1", "2", "3"):

@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
+from threadpoolctl import threadpool_limits
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from cosmo_assets.config.schema import Clustering
 
 # Members further from their centroid than this share of their cluster mark its rim.
 RIM = 0.95
 TERMS = 3
+BLAS_THREADS = 2  # one gives other clusters; three and more give those of two
 STOP = re.findall(
     "[a-z]+",
     "the a an and or of to in is are was were be been it its this that these those for on with as "
@@ -57,25 +61,27 @@ def fit_clusters(vectors: np.ndarray, settings: Clustering) -> Clusters:
         plane = np.zeros((len(vectors), 2), dtype=np.float32)
         return Clusters(*_centroids(vectors, labels), labels, plane)
     neighbours = min(settings.neighbours, len(vectors) - 1)
-    reduced, plane = (
-        UMAP(
-            n_neighbors=neighbours,
-            n_components=dimensions,
-            min_dist=min_dist,
-            metric="cosine",
-            random_state=settings.seed,
-            n_jobs=1,  # more threads would change the layout from run to run
-            init="random" if len(vectors) < 4 * settings.dimensions else "pca",
-        ).fit_transform(vectors)
-        for dimensions, min_dist in ((settings.dimensions, 0.0), (2, 0.1))
-    )
-    labels = HDBSCAN(
-        min_cluster_size=settings.min_cluster,
-        min_samples=min(settings.min_samples, neighbours),
-        core_dist_n_jobs=1,
-    ).fit_predict(np.asarray(reduced, dtype=np.float64))
+    with _blas_threads():
+        reduced, plane = (
+            UMAP(
+                n_neighbors=neighbours,
+                n_components=dimensions,
+                min_dist=min_dist,
+                metric="cosine",
+                random_state=settings.seed,
+                n_jobs=1,  # more threads would change the layout from run to run
+                init="random" if len(vectors) < 4 * settings.dimensions else "pca",
+            ).fit_transform(vectors)
+            for dimensions, min_dist in ((settings.dimensions, 0.0), (2, 0.1))
+        )
+        labels = HDBSCAN(
+            min_cluster_size=settings.min_cluster,
+            min_samples=min(settings.min_samples, neighbours),
+            core_dist_n_jobs=1,
+        ).fit_predict(np.asarray(reduced, dtype=np.float64))
     labels = _by_size(np.asarray(labels))
-    centroids, rims = _centroids(vectors, labels)
+    with _blas_threads():
+        centroids, rims = _centroids(vectors, labels)
     return Clusters(centroids, rims, labels, np.asarray(plane, dtype=np.float32))
 
 
@@ -90,7 +96,8 @@ def assign(vectors: np.ndarray, centroids: np.ndarray, rims: np.ndarray) -> pl.D
         return pl.DataFrame(
             {"cluster": nothing.cast(pl.Int64), "distance": nothing.cast(pl.Float32)}
         )
-    distance = 1.0 - vectors @ centroids.T
+    with _blas_threads():
+        distance = 1.0 - vectors @ centroids.T
     nearest = distance.argmin(axis=1)
     least = distance[np.arange(len(vectors)), nearest]
     frame = pl.DataFrame({"cluster": nearest, "distance": least.astype(np.float32)})
@@ -142,6 +149,11 @@ def slug(text: str) -> str:
     """Return ``text`` as lower-case ASCII words joined by underscores."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", "_", plain).strip("_")[:60].rstrip("_") or "none"
+
+
+def _blas_threads() -> AbstractContextManager[object]:
+    """Multiply matrices in so many threads, whatever the environment says: more sum otherwise."""
+    return threadpool_limits(BLAS_THREADS, user_api="blas")
 
 
 def _by_size(labels: np.ndarray) -> np.ndarray:
