@@ -67,7 +67,7 @@ ALGEBRA, BOTANY = "curated-algebra:unit_college", "curated-botany:unit_college"
 
 def _train(context: BuildContext) -> Iterator[tuple[str, Callable[[], Output]]]:
     """Do as the stand-in does, and note the mixture as the real step does."""
-    for name, thunk in STAND_INS[TRAINING].work(context):
+    for name, thunk in STAND_INS[TRAINING].build(context):
         yield name, partial(_noted, context, name, thunk)
 
 
@@ -81,7 +81,7 @@ def _noted(context: BuildContext, name: str, thunk: Callable[[], Output]) -> Out
 
 def _fit(context: BuildContext) -> Iterator[tuple[str, Callable[[], Output]]]:
     """Do as the stand-in does, and draw a map as the real step does."""
-    for name, thunk in STAND_INS[FITTING].work(context):
+    for name, thunk in STAND_INS[FITTING].build(context):
         yield name, partial(_mapped, context, name, thunk)
 
 
@@ -392,7 +392,7 @@ def test_a_model_goes_with_its_labels_and_completions_and_is_not_asked_again(
 
 def _same(context: BuildContext) -> Iterator[tuple[str, Callable[[], Output]]]:
     """Let the generator write the same text for all curated documents."""
-    for name, thunk in BY_NAME["completions"].work(context):
+    for name, thunk in BY_NAME["completions"].build(context):
         yield name, partial(_repeated, thunk) if name.startswith("curated") else thunk
 
 

@@ -277,7 +277,7 @@ def test_a_generation_whose_process_is_gone_was_killed(lake: Lake) -> None:
     code = (
         "import os, pathlib, sys\n"
         "from cosmo_assets.config import generator as config\n"
-        "from resources.generation.generator import open_generator\n"
+        "from resources.generation.backends import open_generator\n"
         "from resources.storage.lake import Lake\n"
         "from resources.generation.monitor import hearing, watching\n"
         "lake, settings = Lake(pathlib.Path(sys.argv[1])), config.Generator()\n"
