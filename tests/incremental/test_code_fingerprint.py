@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from cosmo_assets.incremental.table import Table
 
 ALGORITHMS = "cosmo_assets/algorithms"
-SCHEMA = "cosmo_assets/config/schema.py"
+SCHEMA = "cosmo_assets/config/generator.py"
 QUALITY = "cosmo_assets/pipeline/quality/tables.py"
 PHRASES = f"{ALGORITHMS}/generation/rehearsal_phrases.py"
 REHEARSAL = f"{ALGORITHMS}/generation/rehearsal.py"

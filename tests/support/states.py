@@ -73,7 +73,7 @@ QUALITY = "cosmo_assets/algorithms/quality"
 CODE = {
     "clean": (f"{QUALITY}/cleaning.py", "    return ", {"documents"}),
     "draw_documents": (
-        "cosmo_assets/pipeline/prompts/prompts.py",
+        "cosmo_assets/pipeline/prompts/cells.py",
         "    sources = pl.DataFrame(",
         {"cells"},
     ),
