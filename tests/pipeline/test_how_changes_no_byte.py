@@ -80,7 +80,7 @@ from cosmo_assets.algorithms.topics.clustering import assign, fit_clusters
 from cosmo_assets.config.schema import Clustering
 chance = np.random.default_rng(5)
 middles = chance.normal(size=(25, 384))
-rows = middles[chance.integers(0, 25, 700)] + 1.1 * chance.normal(size=(700, 384))
+rows = middles[chance.integers(0, 25, 900)] + 3.0 * chance.normal(size=(900, 384))
 vectors = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 fitted = fit_clusters(vectors, Clustering())
 near = assign(vectors, fitted.centroids, fitted.rims)
