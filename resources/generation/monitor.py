@@ -17,6 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from resources.generation.progress_sample import Sample, endpoints_of, numbers_of
+from resources.generation.time_left import seconds_left
 from resources.generation.trackers import open_tracker
 from resources.generation.usage import RECENT_S, Stats
 from resources.generation.usage_log import keep_sample
@@ -228,7 +229,14 @@ class Watch:
         done = self._known + asked
         total = max(self._known + sum(one.total for one in all_), self._total or 0)
         rows_s = (asked - asked_then) / seconds
-        left = (total - done) / rows_s if rows_s else None
+        endpoints = endpoints_of(all_)
+        left = seconds_left(
+            total - done,
+            answered=asked,
+            seconds=max(now - self._begun, 1e-3),
+            lately=rows_s,
+            in_flight=sum(each.in_flight for each in endpoints),
+        )
         return Stats(
             done=done,
             total=total,
@@ -238,10 +246,10 @@ class Watch:
             tokens_s=(written - written_then) / seconds,
             failures=sum((collections.Counter(one.failures) for one in all_), start=_none()),
             elapsed_s=now - self._begun,
-            eta_s=0.0 if done >= total else left,
+            eta_s=left,
             money=sum(one.money for one in all_),
             currency=self._settings.how.currency,
-            endpoints=endpoints_of(all_),
+            endpoints=endpoints,
         )
 
     def _try(self, what: str, work: Callable[[], T]) -> T | None:
