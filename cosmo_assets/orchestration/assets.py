@@ -281,8 +281,8 @@ def _apart(
     )
     allow_no_output(context)
     for message in done.get_custom_messages():
-        check_results = tuple(CheckResult(**item) for item in message["verdicts"])
-        yield Outcome(**{**message, "verdicts": check_results})
+        check_results = tuple(CheckResult(**item) for item in message["check_results"])
+        yield Outcome(**{**message, "check_results": check_results})
 
 
 def _report_manifests(instance: dg.DagsterInstance, table: str, snapshot: Snapshot) -> None:

@@ -79,7 +79,7 @@ class Generator(abc.ABC):
                 on_progress(len(answers))
 
         with forward_signals(self.interrupt):
-            self.answer(iter([Ask(one, self.sampling) for one in prompts]), on_reply=keep)
+            self.answer(iter([Ask(prompt, self.sampling) for prompt in prompts]), on_reply=keep)
         return [answers[row] for row in range(len(prompts))]
 
     def __enter__(self) -> Self:

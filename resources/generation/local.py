@@ -85,7 +85,7 @@ class LocalGenerator(Generator):
             else:
                 groups.setdefault(ask.sampling, []).append((row, ask, tokens))
         for group in groups.values():
-            group.sort(key=lambda one: len(one[2]))
+            group.sort(key=lambda pair: len(pair[2]))
             for start in range(0, len(group), self._batch_size):
                 yield group[start : start + self._batch_size]
 
@@ -252,5 +252,5 @@ def _load(settings: config.Generator, device: torch.device) -> tuple[Any, Any]:
 def _end_tokens(tokenizer: Any, network: Any) -> list[int]:
     """List the tokens that end a text: the model's, and the tokenizer's."""
     ends = network.generation_config.eos_token_id
-    found = ends if isinstance(ends, list) else [ends]
-    return list(dict.fromkeys(e for e in [*found, tokenizer.eos_token_id] if e is not None))
+    end_tokens = ends if isinstance(ends, list) else [ends]
+    return list(dict.fromkeys(e for e in [*end_tokens, tokenizer.eos_token_id] if e is not None))

@@ -196,7 +196,7 @@ class Watch:
 
     def _listeners(self) -> list[_Listener]:
         with _LOCK:
-            return [one for one in _LISTENERS if one.table in {None, self._table}]
+            return [listener for listener in _LISTENERS if listener.table in {None, self._table}]
 
     def _sample(self, standing: Standing) -> Sample:
         with self._lock:
@@ -207,7 +207,7 @@ class Watch:
         return Sample(
             generation=self._generation,
             at=_now(),
-            run=next((one.run for one in self._listeners() if one.run), ""),
+            run=next((listener.run for listener in self._listeners() if listener.run), ""),
             table=self._table,
             branch=self._lake.branch,
             model=self._settings.model,
@@ -219,15 +219,15 @@ class Watch:
 
     def _sum(self, all_: Sequence[Stats], now: float, *, over: bool) -> Stats:
         """Sum generators, and say how fast they are together: lately, or in the mean."""
-        asked = sum(one.done for one in all_)
-        written = sum(one.completion_tokens for one in all_)
+        asked = sum(stats.done for stats in all_)
+        written = sum(stats.completion_tokens for stats in all_)
         self._paces.append((now, asked, written))
         while len(self._paces) > 2 and now - self._paces[1][0] >= RECENT_S:  # noqa: PLR2004 - ends
             self._paces.popleft()
         since, asked_then, written_then = (self._begun, 0, 0) if over else self._paces[0]
         seconds = max(now - since, 1e-3)
         done = self._known + asked
-        total = max(self._known + sum(one.total for one in all_), self._total or 0)
+        total = max(self._known + sum(stats.total for stats in all_), self._total or 0)
         rows_s = (asked - asked_then) / seconds
         endpoints = endpoints_of(all_)
         left = seconds_left(
@@ -240,14 +240,14 @@ class Watch:
         return Stats(
             done=done,
             total=total,
-            failed=sum(one.failed for one in all_),
-            prompt_tokens=sum(one.prompt_tokens for one in all_),
+            failed=sum(stats.failed for stats in all_),
+            prompt_tokens=sum(stats.prompt_tokens for stats in all_),
             completion_tokens=written,
             tokens_s=(written - written_then) / seconds,
-            failures=sum((collections.Counter(one.failures) for one in all_), start=_none()),
+            failures=sum((collections.Counter(stats.failures) for stats in all_), start=_none()),
             elapsed_s=now - self._begun,
             eta_s=left,
-            money=sum(one.money for one in all_),
+            money=sum(stats.money for stats in all_),
             currency=self._settings.how.currency,
             endpoints=endpoints,
         )
@@ -258,9 +258,9 @@ class Watch:
             return work()
         except Exception as error:  # noqa: BLE001 - whatever it is, what is paid for goes on
             if what not in self._troubles:
-                told = f"{self._table}: {what} failed, and generation goes on: {error!r}"
-                self._troubles[what] = told
-                LOG.warning(told)
+                message = f"{self._table}: {what} failed, and generation goes on: {error!r}"
+                self._troubles[what] = message
+                LOG.warning(message)
             return None
 
 

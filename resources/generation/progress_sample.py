@@ -59,7 +59,7 @@ class Sample:
     def facts(self) -> dict[str, int | float | str]:
         """List its numbers by name; what it has several of as Markdown."""
         now = self.stats
-        found: dict[str, int | float | str] = {
+        numbers: dict[str, int | float | str] = {
             "generation": self.standing,
             "model": self.model,
             "prompts done": now.done,
@@ -74,18 +74,18 @@ class Sample:
         }
         if now.failures:
             rows = [f"| {name} | {count:,} |" for name, count in sorted(now.failures.items())]
-            found["troubles"] = "\n".join(["| trouble | requests |", "|---|---|", *rows])
+            numbers["troubles"] = "\n".join(["| trouble | requests |", "|---|---|", *rows])
         if now.endpoints:
             rows = [f"| {e.url} | {e.state} | {e.limit} | {e.answered:,} |" for e in now.endpoints]
             head = "| endpoint | state | limit in flight | answered |"
-            found["endpoints"] = "\n".join([head, "|---|---|---|---|", *rows])
-        return found
+            numbers["endpoints"] = "\n".join([head, "|---|---|---|---|", *rows])
+        return numbers
 
 
 def told_failures(failures: Mapping[str, int]) -> str:
     """List troubles with their counts, the most frequent first."""
-    found = sorted(failures.items(), key=lambda one: (-one[1], one[0]))
-    return ", ".join(f"{name} {count:,}" for name, count in found)
+    pairs = sorted(failures.items(), key=lambda pair: (-pair[1], pair[0]))
+    return ", ".join(f"{name} {count:,}" for name, count in pairs)
 
 
 def _clock(seconds: float | None) -> str:
@@ -123,10 +123,11 @@ def endpoints_of(all_: Sequence[Stats]) -> tuple[EndpointStats, ...]:
     return tuple(
         EndpointStats(
             url=url,
-            state=max(reversed(same), key=lambda one: one.in_flight).state,
-            in_flight=sum(one.in_flight for one in same),
-            limit=sum(one.limit for one in same if one.in_flight) or max(o.limit for o in same),
-            answered=sum(one.answered for one in same),
+            state=max(reversed(same), key=lambda stats: stats.in_flight).state,
+            in_flight=sum(stats.in_flight for stats in same),
+            limit=sum(stats.limit for stats in same if stats.in_flight)
+            or max(o.limit for o in same),
+            answered=sum(stats.answered for stats in same),
         )
         for url, same in by_url.items()
     )

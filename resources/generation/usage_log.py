@@ -130,8 +130,8 @@ def read_samples(catalog: Catalog) -> pl.DataFrame:
         return pl.DataFrame(schema=SCHEMA)
     with catalog.transaction() as db:
         query = f"select {', '.join(SCHEMA)} from generation order by rowid"  # noqa: S608
-        found = db.execute(query).fetchall()
-    return pl.DataFrame(found, schema=SCHEMA, orient="row")
+        samples = db.execute(query).fetchall()
+    return pl.DataFrame(samples, schema=SCHEMA, orient="row")
 
 
 def last_of_each(samples: pl.DataFrame) -> pl.DataFrame:

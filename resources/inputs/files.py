@@ -78,8 +78,8 @@ def observe(config: Config, *, memory: Path) -> Outside:
     for name, source in config.sources.items():
         how = source.how
         hub = Hub(how.hub_config, how.hub_split, source.revision)
-        found = _files(how.path, f"sources.{name}.how.path", digests, hub)
-        shards[name] = _shards(name, found, how.max_files_apart)
+        files = _files(how.path, f"sources.{name}.how.path", digests, hub)
+        shards[name] = _shards(name, files, how.max_files_apart)
     templates: dict[str, File] = {}
     wanted = set(config.styles.only)
     for file in _files(f"{config.styles.how.folder}/*.md", "styles.how.folder", digests):
@@ -91,22 +91,22 @@ def observe(config: Config, *, memory: Path) -> Outside:
         raise BadInputError(msg)
     benchmarks = {
         name: _files(
-            one.how.path,
+            benchmark.how.path,
             f"benchmarks.{name}.how.path",
             digests,
-            Hub(one.how.hub_config, one.how.hub_split, one.revision),
+            Hub(benchmark.how.hub_config, benchmark.how.hub_split, benchmark.revision),
         )
-        for name, one in config.benchmarks.items()
+        for name, benchmark in config.benchmarks.items()
     }
     overrides_file, overrides = _overrides(config.labelling.how.overrides, digests)
     corpora = {
         name: _files(
-            one.how.path,
+            corpus.how.path,
             f"corpora.{name}.how.path",
             digests,
-            Hub(one.how.hub_config, one.how.hub_split, one.revision),
+            Hub(corpus.how.hub_config, corpus.how.hub_split, corpus.revision),
         )
-        for name, one in config.corpora.items()
+        for name, corpus in config.corpora.items()
     }
     digests.save()
     return Outside(shards, templates, benchmarks, overrides, corpora, overrides_file)
@@ -130,7 +130,7 @@ def _shards(name: str, found: tuple[File, ...], apart: int) -> dict[str, tuple[F
         shard = f"s{int(digest(file.name), 16) % apart:02d}" if many else _slug(file.name)
         shards.setdefault(shard, []).append(file)
         if not many and len(shards[shard]) > 1:
-            pair = [one.location for one in shards[shard]]
+            pair = [file.location for file in shards[shard]]
             msg = f"sources.{name}: {pair} would both be shard {shard!r}; rename one"
             raise BadInputError(msg)
     return {shard: tuple(files_) for shard, files_ in sorted(shards.items())}
@@ -162,25 +162,25 @@ def _files(path: str, key: str, digests: _Digests, hub: Hub = NO_HUB) -> tuple[F
         version, name = digests.of_hub(path, hub), path.rstrip("/").rsplit("/", 1)[-1]
         return (File(path, version, name, digests.saved_within(path.removeprefix("hub:"))),)
     if path.startswith("s3://"):
-        found = _find_s3(path, key)
+        pairs = _find_s3(path, key)
     else:
         path = str(Path(path))
-        found = {one: (digests.of_file(one), digests.saved[one]) for one in _glob(path)}
-    if not found:
+        pairs = {name: (digests.of_file(name), digests.saved[name]) for name in _glob(path)}
+    if not pairs:
         msg = f"{key}: {path}: no such file; give a path, a glob, s3://…, hub:…, package:… or python:…"  # noqa: E501
         raise BadInputError(msg)
-    start = path if path in found else re.split(r"[*?\[]", path, maxsplit=1)[0]
+    start = path if path in pairs else re.split(r"[*?\[]", path, maxsplit=1)[0]
     fixed = len(start.rpartition("/")[0])
     return tuple(
         File(location, version, location[fixed:].lstrip("/"), saved)
-        for location, (version, saved) in sorted(found.items())
+        for location, (version, saved) in sorted(pairs.items())
     )
 
 
 def _glob(path: str) -> list[str]:
     if Path(path).is_file():
         return [path]
-    return [one for one in glob.glob(path, recursive=True) if Path(one).is_file()]  # noqa: PTH207 - a pathlib glob needs its folder apart
+    return [name for name in glob.glob(path, recursive=True) if Path(name).is_file()]  # noqa: PTH207 - a pathlib glob needs its folder apart
 
 
 def _find_s3(path: str, key: str) -> dict[str, tuple[str, float | None]]:
@@ -188,13 +188,13 @@ def _find_s3(path: str, key: str) -> dict[str, tuple[str, float | None]]:
     from botocore.exceptions import BotoCoreError  # noqa: PLC0415  # half a second, for s3 only
 
     try:
-        found = open_s3().glob(path, detail=True)
+        result = open_s3().glob(path, detail=True)
     except (OSError, ValueError, BotoCoreError) as error:
         msg = f"{key}: {path}: {error}; check the path, the bucket, the credentials, the endpoint"
         raise BadInputError(msg) from error
     return {
         f"s3://{name}": (name_object(info), saved.timestamp() if saved else None)
-        for name, info in found.items()
+        for name, info in result.items()
         if info["type"] == "file"
         for saved in (info.get("LastModified"),)
     }

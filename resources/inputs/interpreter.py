@@ -63,7 +63,7 @@ def _short(code: str) -> str:
 
 def _cut(lines: list[str], node: Definition) -> str:
     """Cut a definition, decorators included, out of its module's lines."""
-    first = min([node.lineno, *(one.lineno for one in node.decorator_list)])
+    first = min([node.lineno, *(entry.lineno for entry in node.decorator_list)])
     return textwrap.dedent("\n".join(lines[first - 1 : node.end_lineno])).rstrip()
 
 

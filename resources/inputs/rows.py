@@ -211,23 +211,23 @@ def _unpack(name: str, data: bytes) -> bytes:
     try:
         if name.endswith(".gz"):
             return gzip.decompress(data)
-        return _unpack_frames(data)
+        return _blocks(data)
     except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
         msg = f"{name}: cannot be unpacked: {error}; pack it again"
         raise BadInputError(msg) from error
 
 
-def _unpack_frames(data: bytes) -> bytes:
+def _blocks(data: bytes) -> bytes:
     """Unpack all frames of a zstd file. A stream reader would take a cut one for whole."""
-    found: list[bytes] = []
+    blocks: list[bytes] = []
     while data:
         frame = zstandard.ZstdDecompressor().decompressobj()
-        found.append(frame.decompress(data))
+        blocks.append(frame.decompress(data))
         if not frame.eof:
             msg = "the file ends in the middle of a frame"
             raise EOFError(msg)
         data = frame.unused_data
-    return b"".join(found)
+    return b"".join(blocks)
 
 
 def check_utf8(name: str, data: bytes) -> None:

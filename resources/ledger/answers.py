@@ -53,15 +53,15 @@ def answer(
     """
     keys = completion_keys(prompts, settings, rollout=rollout)
     wanted = pl.DataFrame({"key": keys, "prompt": prompts}).unique("key", maintain_order=True)
-    found = ledger.find(wanted["key"]).select("key", *REPLY)
-    left = wanted.join(found, on="key", how="anti", maintain_order="left")
+    results = ledger.find(wanted["key"]).select("key", *REPLY)
+    left = wanted.join(results, on="key", how="anti", maintain_order="left")
     replies = pl.DataFrame(schema={"key": pl.String, **REPLY})
     if not left.is_empty():
         ledger.describe(asked_with(settings, rollout=rollout))
         replies = _ask(left, open_writer(), ledger)
     known = pl.concat(
         [
-            found.with_columns(asked=pl.lit(value=False)),
+            results.with_columns(asked=pl.lit(value=False)),
             replies.with_columns(asked=pl.lit(value=True)),
         ]
     )
@@ -86,15 +86,15 @@ def _ask(left: pl.DataFrame, generator: Generator, ledger: Ledger) -> pl.DataFra
 def reply_rows(replies: Sequence[Completion]) -> pl.DataFrame:
     """Lay replies out as rows of ``REPLY``."""
     return pl.DataFrame(
-        {name: [getattr(one, name) for one in replies] for name in REPLY}, schema=REPLY
+        {name: [getattr(reply, name) for reply in replies] for name in REPLY}, schema=REPLY
     )
 
 
 def storable(reply: Completion) -> Completion:
     """Put a replacement character where half a character came: no table can hold it."""
     text, error = (
-        one and one.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        for one in (reply.text, reply.error)
+        name and name.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        for name in (reply.text, reply.error)
     )
     if (text, error) == (reply.text, reply.error):
         return reply

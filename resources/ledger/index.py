@@ -189,10 +189,10 @@ def _doubtful(keys: Words, spots: Words, at: np.ndarray) -> np.ndarray:
     if not len(spots) or not len(keys):
         return np.empty(0, np.int64)
     around = np.minimum(np.maximum(at + _BESIDE, 0), len(spots) - 1)
-    found = spots[around]
-    differs = found[1:3] ^ keys
+    array = spots[around]
+    differs = array[1:3] ^ keys
     differs &= differs - _ONE
-    doubt = ((found[::2] >= found[1::2]) | (differs == 0)).any(axis=0)
+    doubt = ((array[::2] >= array[1::2]) | (differs == 0)).any(axis=0)
     return np.unique(around[:, doubt]) if doubt.any() else np.empty(0, np.int64)
 
 
@@ -220,9 +220,9 @@ class Removed:
             # two prompts that share 64 of their 128 bits are one in 10**5 ledgers of 30 million
             near = np.searchsorted(self._prompts[:, 0], first)
             near = np.minimum(near, len(self._prompts) - 1)
-            found = self._prompts[near]
-            same = (found[:, 0] == first) & (found[:, 1] == entries[:, PROMPT])
-            hidden |= same & (entries[:, AT] <= found[:, 3])
+            array = self._prompts[near]
+            same = (array[:, 0] == first) & (array[:, 1] == entries[:, PROMPT])
+            hidden |= same & (entries[:, AT] <= array[:, 3])
         return hidden
 
 

@@ -141,7 +141,7 @@ class Ledger:
             with self.place.alone():
                 seal(self.place, journal.name)
         else:
-            for done in [one for one in self._shipping if one.done()]:
+            for done in [future for future in self._shipping if future.done()]:
                 done.result()
                 self._shipping.remove(done)
             self._shipping.append(self._shipper.submit(ship, self.place))
@@ -175,21 +175,21 @@ class Ledger:
         return Taken(removed, self.reader.writing())
 
     def _settings_of(self, models: set[str]) -> list[str]:
-        told = self._read_settings()
-        for name, one in told.items():
-            if one is None:
+        message = self._read_settings()
+        for name, row in message.items():
+            if row is None:
                 msg = f"{self.place.folder}/{name}.json: cannot be read, so nobody knows whether "
                 msg += f"{', '.join(sorted(models))} wrote under these settings; copy it there "
                 msg += "whole, or remove it: a run with its settings writes it again"
                 raise BadInputError(msg)
-        return [name for name, one in told.items() if one and one["model"] in models]
+        return [name for name, row in message.items() if row and row["model"] in models]
 
     def settings(self) -> dict[str, dict[str, Any]]:
         """Read what the settings keys in this ledger stand for; those that are torn are skipped."""
-        told = self._read_settings()
-        for name in [name for name, one in told.items() if one is None]:
+        message = self._read_settings()
+        for name in [name for name, row in message.items() if row is None]:
             LOG.warning("%s/%s.json: torn: skipped; remove it", self.place.folder, name)
-        return {name: one for name, one in told.items() if one is not None}
+        return {name: row for name, row in message.items() if row is not None}
 
     def _read_settings(self) -> dict[str, dict[str, Any] | None]:
         names = [name for name in self.place.names() if name.endswith(".json")]
@@ -240,10 +240,10 @@ def open_ledger(config: Config, lake: Lake) -> Ledger:
 def _told(data: bytes) -> dict[str, Any] | None:
     """Read what settings are; None if the file is not whole."""
     try:
-        told = json.loads(data)
+        message = json.loads(data)
     except ValueError:
         return None
-    return told if isinstance(told, dict) and "model" in told else None
+    return message if isinstance(message, dict) and "model" in message else None
 
 
 def _without_login(url: str | None) -> str | None:

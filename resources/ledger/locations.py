@@ -76,13 +76,13 @@ class Folder:
         return _steady(self._list)
 
     def _list(self) -> dict[str, int]:
-        found: dict[str, int] = {}
+        counts: dict[str, int] = {}
         with os.scandir(self.folder) as entries:
             for entry in entries:
                 if not entry.name.startswith(HIDDEN) and entry.is_file():
                     with contextlib.suppress(FileNotFoundError):
-                        found[entry.name] = entry.stat().st_size
-        return _known(found)
+                        counts[entry.name] = entry.stat().st_size
+        return _known(counts)
 
     def file(self, name: str) -> Path:
         """Return where a file lies."""
@@ -112,8 +112,8 @@ class Folder:
 
     def age(self, name: str) -> float:
         """Return how many seconds ago a file was last written, or copied here with its old time."""
-        told = self.file(name).stat()
-        return time.time() - max(told.st_mtime, told.st_ctime)
+        message = self.file(name).stat()
+        return time.time() - max(message.st_mtime, message.st_ctime)
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
@@ -158,20 +158,20 @@ class Bucket:
 
     def names(self) -> dict[str, int]:
         """List objects with their bytes, and let go of copies of those that are gone."""
-        found = _steady(self._list)
+        counts = _steady(self._list)
         for copy in self.folder.iterdir():
-            if copy.name not in found and not copy.name.startswith(HIDDEN):
+            if copy.name not in counts and not copy.name.startswith(HIDDEN):
                 copy.unlink(missing_ok=True)
-        return found
+        return counts
 
     def _list(self) -> dict[str, int]:
         with self._reach(""):
             try:
-                found = self._fs.ls(self._root, detail=True)
+                result = self._fs.ls(self._root, detail=True)
             except FileNotFoundError:
                 return {}
-        files = [one for one in found if one["type"] == "file"]
-        return _known({one["name"].rsplit("/", 1)[-1]: one["size"] for one in files})
+        files = [item for item in result if item["type"] == "file"]
+        return _known({file["name"].rsplit("/", 1)[-1]: file["size"] for file in files})
 
     def file(self, name: str) -> Path:
         """Return a copy of an object here, fetched once."""

@@ -99,9 +99,9 @@ class Reader:
         wanted = key_words(keys)
         order = np.argsort(wanted[:, SPOT])
         hits = self._steadily(lambda: self._hits(wanted[order], failed=False))
-        found = np.zeros(len(keys), bool)
-        found[order[hits.rows]] = True
-        return pl.Series("found", found)
+        array1_d = np.zeros(len(keys), bool)
+        array1_d[order[hits.rows]] = True
+        return pl.Series("found", array1_d)
 
     def writing(self) -> int:
         """Count what was taken out and yet stands in journals that are being written."""
@@ -112,11 +112,11 @@ class Reader:
         for _ in range(TRIES):
             try:
                 self._refresh()
-                found = look()
+                steadily = look()
             except FileNotFoundError:  # another joined files meanwhile
                 continue
-            if found is not None:
-                return found
+            if steadily is not None:
+                return steadily
         msg = f"{self.place.folder}: its files changed {TRIES} times under one look-up; try again"
         raise ContractError(msg)
 
@@ -182,14 +182,14 @@ class Reader:
         """Find the best entry of each key, in whatever file it is."""
         names = [*self._logs, *self._packs]
         rows, at, _ = places(keys, self._open)
-        found = [(rows, self._open_files[at], self._open[:, at].T)]
+        pairs = [(rows, self._open_files[at], self._open[:, at].T)]
         damaged: set[str] = set()
         for number, (name, index) in enumerate(self._packs.items(), len(self._logs)):
             rows, at, doubtful = places(keys, index)
-            found.append((rows, np.full(len(rows), number), index[:, at].T))
+            pairs.append((rows, np.full(len(rows), number), index[:, at].T))
             if len(doubtful) and not are_whole(index[:, doubtful].T).all():
                 damaged.add(name)
-        rows, files, entries = (np.concatenate(part) for part in zip(*found, strict=True))
+        rows, files, entries = (np.concatenate(part) for part in zip(*pairs, strict=True))
         good = are_whole(entries)
         damaged.update(names[number] for number in np.unique(files[~good]))
         if damaged:
@@ -223,13 +223,13 @@ class Reader:
         if not lines:
             return pl.DataFrame(schema=RECORD)
         order = np.concatenate(orders)
-        found = pl.read_ndjson(b"".join(lines), schema=RECORD)
-        if not found["key"].equals(keys.gather(order).alias("key")):
+        results = pl.read_ndjson(b"".join(lines), schema=RECORD)
+        if not results["key"].equals(keys.gather(order).alias("key")):
             msg = (
                 f"{self.place.folder}: an index names other texts than there are; remove its .keys"
             )
             raise ContractError(msg)
-        return found.select(pl.all().gather(np.argsort(rows[order])))
+        return results.select(pl.all().gather(np.argsort(rows[order])))
 
     def _texts(self, name: str, entries: Words) -> bytes | None:
         """Read and unpack the lines of entries; None, and a word of it, where one is damaged."""

@@ -190,11 +190,11 @@ class Stream:
     def _look_up(self, window: pl.DataFrame) -> Iterator[tuple[str, Ask]]:
         """Take what the ledger has of a window, and yield the rest, a prompt once."""
         rows = window.with_columns(sampled_keys(window, self._settings))
-        found = self._ledger.find(rows["key"].unique(maintain_order=True)).select("key", *REPLY)
-        self._found_any = self._found_any or found.height > 0
+        results = self._ledger.find(rows["key"].unique(maintain_order=True)).select("key", *REPLY)
+        self._found_any = self._found_any or results.height > 0
         if self._generator:
             self._generator.tally.known = self._found_any
-        rows = rows.join(found, on="key", how="left", maintain_order="left")
+        rows = rows.join(results, on="key", how="left", maintain_order="left")
         rows = rows.with_columns(known=pl.col("status").is_not_null())
         fresh: list[tuple[str, Ask]] = []
         self._left -= rows.height
@@ -212,9 +212,9 @@ class Stream:
                 self._places.setdefault(key, []).append(_Place(cell, at))
         self._left += len(fresh)
         self._on_found(rows.height - len(fresh))
-        for one in fresh:
+        for pair in fresh:
             self._left -= 1
-            yield one
+            yield pair
 
     def _sampling(self, overrides: str) -> Sampling:
         """Return how prompts are sampled, and have the ledger know it."""

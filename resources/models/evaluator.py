@@ -61,8 +61,8 @@ def evaluate(
         asked = {name: _write_task(name, rows, Path(scratch)) for name, rows in tasks.items()}
         Path(scratch, "model").symlink_to(checkpoint.resolve(), target_is_directory=True)
         _run(Path(scratch), threads)
-        found = json.loads(Path(scratch, "scores.json").read_text())
-    scores = pl.DataFrame(found, schema=SCHEMA).sort("benchmark", "metric")
+        result = json.loads(Path(scratch, "scores.json").read_text())
+    scores = pl.DataFrame(result, schema=SCHEMA).sort("benchmark", "metric")
     for name, wanted in asked.items():
         if scores.filter(benchmark=name)["n"].to_list() != [wanted, wanted]:
             msg = f"{name}: asked {wanted} items, lighteval scored {scores.filter(benchmark=name)}"

@@ -82,10 +82,10 @@ def fit_choices(tasks: Path, model: str) -> None:
     for file in sorted(tasks.glob(f"*/{SPLIT}.parquet")):
         rows = pl.read_parquet(file).with_row_index("row").explode("choices", empty_as_null=False)
         texts = (space + rows["choices"]).to_list()
-        found = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
+        result = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
         fitted = [
             text if len(spans) <= half else text[: spans[half - 1][1]]
-            for text, spans in zip(texts, found["offset_mapping"], strict=True)
+            for text, spans in zip(texts, result["offset_mapping"], strict=True)
         ]
         by_row = rows.with_columns(choices=pl.Series(fitted)).group_by("row", maintain_order=True)
         by_row.agg(pl.first("query", "gold"), "choices").drop("row").write_parquet(file)

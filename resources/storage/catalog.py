@@ -149,13 +149,13 @@ class Catalog:
         if not self.path.exists():
             return {}
         with self.transaction() as db:
-            found = db.execute(
+            results = db.execute(
                 "select c.partition, t.id, t.body from current c join traces t on t.id = c.trace "
                 "where c.branch = ? and c.tbl = ? order by c.partition",
                 (branch, table),
             ).fetchall()
         return {
-            name: BuildRecord.from_json(json.loads(body), number=at) for name, at, body in found
+            name: BuildRecord.from_json(json.loads(body), number=at) for name, at, body in results
         }
 
     def dropped(self, branch: str, table: str) -> dict[str, Dropped]:
@@ -163,7 +163,7 @@ class Catalog:
         if not self.path.exists():
             return {}
         with self.transaction() as db:
-            found = db.execute(
+            results = db.execute(
                 "select d.partition, t.id, t.body, d.at, d.because "
                 "from dropped d left join traces t on t.id = d.trace and t.tbl = d.tbl "
                 "and t.partition = d.partition "  # the number of one that went is given anew
@@ -176,7 +176,7 @@ class Catalog:
                 at,
                 tuple(json.loads(because)),
             )
-            for name, number, body, at, because in found
+            for name, number, body, at, because in results
         }
 
     def earlier(
@@ -185,7 +185,7 @@ class Catalog:
         """Find every record of these provenances, of any branch, the newest first."""
         if not self.path.exists():
             return {}
-        found: dict[str, list[BuildRecord]] = {}
+        earliers: dict[str, list[BuildRecord]] = {}
         with self.transaction() as db:
             for partition, provenance in provenances.items():
                 rows = db.execute(
@@ -194,8 +194,10 @@ class Catalog:
                     (table, partition, provenance.fingerprint),
                 ).fetchall()
                 if rows:
-                    found[partition] = [BuildRecord.from_json(json.loads(body)) for (body,) in rows]
-        return found
+                    earliers[partition] = [
+                        BuildRecord.from_json(json.loads(body)) for (body,) in rows
+                    ]
+        return earliers
 
     def remember_code(self, code: str, body: Mapping[str, object]) -> None:
         """Keep what a provenance's code is made of, under what the provenance calls it."""
@@ -208,8 +210,8 @@ class Catalog:
         if not self.path.exists():
             return None
         with self.transaction() as db:
-            found = db.execute("select body from codes where code = ?", (code,)).fetchall()
-        return json.loads(found[0][0]) if found else None
+            codes = db.execute("select body from codes where code = ?", (code,)).fetchall()
+        return json.loads(codes[0][0]) if codes else None
 
     def newest(self) -> int:
         """Return the number of the newest record there is; later ones have greater numbers."""
@@ -234,8 +236,8 @@ class Catalog:
         if not self.path.exists():
             return {}
         with self.transaction() as db:
-            found = db.execute("select name, parent, settings from branches order by name")
-            return {row[0]: Branch(row[0], row[1], json.loads(row[2])) for row in found.fetchall()}
+            cursor = db.execute("select name, parent, settings from branches order by name")
+            return {row[0]: Branch(row[0], row[1], json.loads(row[2])) for row in cursor.fetchall()}
 
     def create_branch(self, branch: Branch) -> None:
         """Start a branch from what is current on its parent. Raises BadInputError for its name."""
@@ -319,13 +321,13 @@ def _keep(db: sqlite3.Connection, table: str, partition: str, record: BuildRecor
     """Return the id of a record, stored now if it was not."""
     body = json.dumps(record.to_json(), sort_keys=True)
     named = (table, partition, record.provenance.fingerprint)
-    found = db.execute(
+    results = db.execute(
         "select id, body from traces where tbl = ? and partition = ? and recipe = ? "
         "order by id desc limit 1",
         named,
     ).fetchall()
-    if found and found[0][1] == body:
-        return found[0][0]
+    if results and results[0][1] == body:
+        return results[0][0]
     stored = db.execute(
         "insert into traces (tbl, partition, recipe, version, body) values (?, ?, ?, ?, ?)",
         (*named, record.version, body),

@@ -60,18 +60,18 @@ class Retractions:
         if not self.catalog.path.exists():
             return []
         with self.catalog.transaction() as db:
-            found = db.execute("select kind, name, at from retractions order by kind, name")
-            return [Retraction(*row) for row in found.fetchall()]
+            cursor = db.execute("select kind, name, at from retractions order by kind, name")
+            return [Retraction(*row) for row in cursor.fetchall()]
 
     def unfinished(self) -> list[Retracting]:
         """List the retractions that are not finished, the oldest first."""
         if not self.catalog.path.exists():
             return []
         with self.catalog.transaction() as db:
-            found = db.execute("select id, targets, work from retracting order by id").fetchall()
+            results = db.execute("select id, targets, work from retracting order by id").fetchall()
         return [
             Retracting(row[0], tuple((k, n) for k, n in json.loads(row[1])), json.loads(row[2]))
-            for row in found
+            for row in results
         ]
 
     def begin(self, targets: Iterable[tuple[str, str]], *, at: str) -> None:
@@ -80,7 +80,8 @@ class Retractions:
         with self.catalog.transaction() as db:
             db.execute("begin immediate")
             db.executemany(
-                "insert or ignore into retractions values (?, ?, ?)", [(*one, at) for one in given]
+                "insert or ignore into retractions values (?, ?, ?)",
+                [(*pair, at) for pair in given],
             )
             row = (json.dumps(given), "{}")
             db.execute("insert into retracting (targets, work) values (?, ?)", row)
@@ -91,7 +92,8 @@ class Retractions:
             return []
         body = "body" if provenances else "'{}'"
         with self.catalog.transaction() as db:
-            found = db.execute(f"select id, tbl, partition, version, {body} from traces").fetchall()  # noqa: S608
+            query = f"select id, tbl, partition, version, {body} from traces"  # noqa: S608 - ours
+            results = db.execute(query).fetchall()
         empty = {"code": "", "settings": {}, "inputs": {}}
         return [
             Stored(
@@ -101,7 +103,7 @@ class Retractions:
                 version,
                 Provenance(**json.loads(text).get("recipe", empty)),
             )
-            for number, table, partition, version, text in found
+            for number, table, partition, version, text in results
         ]
 
     def cut(self, branch: str, change: Incision, *, work: Mapping[str, Any]) -> None:
@@ -127,7 +129,7 @@ class Retractions:
                 point(db, branch, table, current, because=because)
             db.executemany("insert or ignore into marks values (?, ?, ?, ?)", change.marks)
             begun = db.execute("select targets from retracting where work = '{}'").fetchall()
-            targets = sorted({tuple(one) for (text,) in begun for one in json.loads(text)})
+            targets = sorted({tuple(load) for (text,) in begun for load in json.loads(text)})
             db.execute("delete from retracting where work = '{}'")
             row = (json.dumps(targets), json.dumps(work, sort_keys=True))
             db.execute("insert into retracting (targets, work) values (?, ?)", row)
@@ -139,11 +141,11 @@ class Retractions:
 
     def marks(self, table: str) -> dict[tuple[str, str], list[str]]:
         """Return ``{(partition, version): marks}``."""
-        found: dict[tuple[str, str], list[str]] = {}
+        names: dict[tuple[str, str], list[str]] = {}
         if not self.catalog.path.exists():
-            return found
+            return names
         with self.catalog.transaction() as db:
             query = "select partition, version, mark from marks where tbl = ? order by 1, 2, 3"
             for partition, version, mark in db.execute(query, (table,)).fetchall():
-                found.setdefault((partition, version), []).append(mark)
-        return found
+                names.setdefault((partition, version), []).append(mark)
+        return names

@@ -24,8 +24,8 @@ def open_warehouse(
         versions: table → partition → version, as one snapshot has them.
     """
     with duckdb.connect() as db:
-        for table, found in versions.items():
-            if found:
-                files = [str(lake.rows_file(table, p, v)) for p, v in sorted(found.items())]
+        for table, version in versions.items():
+            if version:
+                files = [str(lake.rows_file(table, p, v)) for p, v in sorted(version.items())]
                 db.read_parquet(files, hive_partitioning=False).create_view(table)
         yield db
