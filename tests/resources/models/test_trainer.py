@@ -55,7 +55,7 @@ def trained(shards: Shards, tokenizer: Path, tmp_path_factory: pytest.TempPathFa
         train(
             shards=shards,
             weights=RECIPE.weights | {"code": 0},
-            provenance=RECIPE,
+            recipe=RECIPE,
             tokenizer=tokenizer,
             out=out,
             stamp="0123abcd",
@@ -221,7 +221,7 @@ def test_a_group_without_tokens_is_named(shards: Shards, tokenizer: Path, tmp_pa
         train(
             shards=shards,
             weights={"web": 1, "law": 1, "code": 0.1},
-            provenance=RECIPE,
+            recipe=RECIPE,
             tokenizer=tokenizer,
             out=tmp_path / "out",
             stamp="",
@@ -244,12 +244,12 @@ def test_shards_of_another_tokenizer_are_refused(
 def test_a_device_that_is_not_here_is_refused(
     device: str, shards: Shards, tokenizer: Path, tmp_path: Path
 ) -> None:
-    provenance = RECIPE.model_copy(update={"how": RecipeHow(device=device)})
+    recipe = RECIPE.model_copy(update={"how": RecipeHow(device=device)})
     with pytest.raises(BadInputError, match=rf"how\.device: '{device}'.* use "):
         train(
             shards=shards,
             weights={"web": 1},
-            provenance=provenance,
+            recipe=recipe,
             tokenizer=tokenizer,
             out=tmp_path / "out",
             stamp="",
