@@ -112,8 +112,8 @@ def run(
             results = watch(record.follow(running), quiet=as_json)
         failed = any(result.failed for result in results)
         if as_json:
-            message = [_layer_json(result) for result in results]
-            print_json({"branch": snapshot.lake.branch, "layers": message, "failed": failed})
+            tree = [_layer_json(result) for result in results]
+            print_json({"branch": snapshot.lake.branch, "layers": tree, "failed": failed})
         else:
             screen = Screen(wide=wide)
             currency = load_snapshot().config.generator.how.currency
@@ -172,8 +172,8 @@ def status(
                 }
                 for name, parts in results.items()
             }
-            message = {"branch": snapshot.lake.branch, "assets": tree, "failures": failures}
-            print_json({**message, "built_on_retracted": marks})
+            printed = {"branch": snapshot.lake.branch, "assets": tree, "failures": failures}
+            print_json({**printed, "built_on_retracted": marks})
         else:
             tell_branch(snapshot.lake.branch)
             screen = Screen(wide=wide)
@@ -215,11 +215,11 @@ def plan(
         snapshot = load_snapshot()
         plans, waiting = plan_selection(snapshot, select or (), partitions or (), force=force)
         if as_json:
-            message = [dataclasses.asdict(plan) for plan in plans]
+            listed = [dataclasses.asdict(plan) for plan in plans]
             total = dataclasses.asdict(sum((plan.cost for plan in plans), start=Cost()))
-            results = {"branch": snapshot.lake.branch, "plan": message, "total": total}
-            results |= {"waiting": waiting._asdict(), "mixture": read_mixture(snapshot).to_dicts()}
-            print_json(results)
+            printed = {"branch": snapshot.lake.branch, "plan": listed, "total": total}
+            printed |= {"waiting": waiting._asdict(), "mixture": read_mixture(snapshot).to_dicts()}
+            print_json(printed)
         else:
             tell_branch(snapshot.lake.branch)
             screen = Screen(wide=wide)

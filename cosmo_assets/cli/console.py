@@ -62,8 +62,8 @@ def guard(config: Path | None, body: Callable[[], int]) -> NoReturn:
         typer.echo(f"cosmo: {error}", err=True)
         code = BAD_INPUT
     except KeyboardInterrupt:
-        literal = "stopped; what is finished is kept, and the same command goes on with the rest"
-        typer.echo(f"cosmo: {literal}", err=True)
+        message = "stopped; what is finished is kept, and the same command goes on with the rest"
+        typer.echo(f"cosmo: {message}", err=True)
         code = STOPPED
     raise typer.Exit(code)
 

@@ -234,9 +234,7 @@ def show_diff(diff: Comparison, screen: Screen, *, cells: bool) -> None:
     """Print how two branches differ, the parts in which they do."""
     named = {"a": diff.a, "b": diff.b}
     named |= {
-        f"{literal}_{side}": f"{literal} {named[side]}"
-        for literal in ("rows", "only")
-        for side in "ab"
+        f"{head}_{side}": f"{head} {named[side]}" for head in ("rows", "only") for side in "ab"
     }
     named |= {f"stderr_{side}": f"± {named[side]}" for side in "ab"}
     parts = {
@@ -248,8 +246,8 @@ def show_diff(diff: Comparison, screen: Screen, *, cells: bool) -> None:
     shown = {title: frame for title, frame in parts.items() if frame.height}
     for title, frame in shown.items():
         columns = [
-            dataclasses.replace(diff_column, head=named.get(diff_column.head, diff_column.head))
-            for diff_column in DIFF_COLUMNS[title]
+            dataclasses.replace(column, head=named.get(column.head, column.head))
+            for column in DIFF_COLUMNS[title]
         ]
         screen.show(frame_table(title, frame.rename(named, strict=False), columns))
     if not shown:

@@ -107,19 +107,17 @@ def panel_of(sample: Sample, width: int) -> RenderableType:
     now = sample.stats
     share = now.done / now.total if now.total else 0.0
     name = f"  {sample.table}"
-    message = (f"{share:4.0%}", f"{now.done:,}/{now.total:,}", f"{sample.eta()} left")
-    room = width - len(name) - sum(len(text) + 1 for text in message) - 1
+    parts = (f"{share:4.0%}", f"{now.done:,}/{now.total:,}", f"{sample.eta()} left")
+    room = width - len(name) - sum(len(text) + 1 for text in parts) - 1
     bar = ProgressBar(total=max(now.total, 1), completed=now.done, width=_between(room, BAR))
     top = Grid.grid(padding=(0, 1))
-    top.add_row(Text(name, style="bold"), bar, *message)
+    top.add_row(Text(name, style="bold"), bar, *parts)
     read, written = now.prompt_tokens / 1e6, now.completion_tokens / 1e6
-    message = f"  {now.tokens_s:,.0f} tokens/s · {read:,.2f} M read, {written:,.2f} M written"
-    message += f" · {sample.spent()}" if now.money or sample.max_money else ""
+    parts = f"  {now.tokens_s:,.0f} tokens/s · {read:,.2f} M read, {written:,.2f} M written"
+    parts += f" · {sample.spent()}" if now.money or sample.max_money else ""
     if sample.max_tokens:
-        message += (
-            f" · {(read + written) / (sample.max_tokens / 1e6):.0%} of the tokens it may have"
-        )
-    lines: list[RenderableType] = [top, Text(message)]
+        parts += f" · {(read + written) / (sample.max_tokens / 1e6):.0%} of the tokens it may have"
+    lines: list[RenderableType] = [top, Text(parts)]
     if now.failed or now.failures:
         more = f" · troubles on the way: {told_failures(now.failures)}" if now.failures else ""
         lines.append(Text(f"  failed prompts: {now.failed:,}{more}", style="yellow"))

@@ -90,8 +90,8 @@ def pilot(
             title = f"Pilot: {prompts.height:,} prompts of {generator.model}"
             report.write(html, title, [], report.sheets(), beside)
         if as_json:
-            message = {**report.tree(), "samples": [frame.to_dicts() for frame in beside]}
-            print_json({"branch": snapshot.lake.branch, "expected": _tree(expected), **message})
+            tree = {**report.tree(), "samples": [frame.to_dicts() for frame in beside]}
+            print_json({"branch": snapshot.lake.branch, "expected": _tree(expected), **tree})
         else:
             report.show(report.sheets(), answers, html, wide=wide)
         return 0
@@ -164,9 +164,9 @@ def compare(
                 html, f"Models compared on {prompts.height:,} prompts", lead, sheets, beside
             )
         if as_json:
-            message = {**report.tree(), "comparisons": trees, "ledger": known.to_dicts()}
-            message["samples"] = [frame.to_dicts() for frame in beside]
-            print_json({"branch": snapshot.lake.branch, "expected": _tree(expected), **message})
+            printed = {**report.tree(), "comparisons": trees, "ledger": known.to_dicts()}
+            printed["samples"] = [frame.to_dicts() for frame in beside]
+            print_json({"branch": snapshot.lake.branch, "expected": _tree(expected), **printed})
         else:
             report.show(sheets, answers, html, wide=wide)
         return 0
@@ -328,11 +328,11 @@ def _worst_texts(marked: pl.DataFrame, cells: Sequence[str]) -> list[pl.DataFram
     ranked = marked.with_columns(faults.alias("faults")).sort(
         ["faults", "prompt_id"], descending=[True, False], maintain_order=True
     )
-    worst_texts: list[pl.DataFrame] = []
+    texts: list[pl.DataFrame] = []
     for cell in dict.fromkeys(cells):
         rows = ranked.filter(pl.col("cell") == cell)
-        worst_texts.append(rows.filter(pl.col("prompt_id") == rows["prompt_id"][0]).drop("faults"))
-    return worst_texts
+        texts.append(rows.filter(pl.col("prompt_id") == rows["prompt_id"][0]).drop("faults"))
+    return texts
 
 
 def _tree(expected: Sequence[Expected]) -> list[dict[str, Any]]:

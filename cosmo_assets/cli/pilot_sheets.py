@@ -50,12 +50,12 @@ def styles_sheet(styles: pl.DataFrame, currency: str, *, models: bool = False) -
         *([_money(currency)] if styles["money"].sum() else []),
     )
     note = "n: prompts. words: median (p10 to p90). repeat: runs of 3 words that stood before."
-    message = {
+    legends = {
         "rules": "rules: texts that break one of their template.",
         "near": "near: nearly repeat another of the style.",
         NEAR_OTHER: "near other: of another style.",
     }
-    note = " ".join([note, *(text for name, text in message.items() if name in rows.columns)])
+    note = " ".join([note, *(text for name, text in legends.items() if name in rows.columns)])
     faulty = styles.select(pl.any_horizontal(pl.col("failed", "refusing", "looping") > 0))
     marked = (faulty.to_series() | styles["stock"]).to_list()
     return Sheet("Styles", rows, ("style", "model"), tuple(marked), note)
@@ -127,7 +127,7 @@ def cells_sheet(cells: pl.DataFrame, a: str, b: str) -> Sheet:
         _percent("a").alias(a),
         _percent("b").alias(b),
         _percent("difference", signed=True).alias("diff"),
-        _check_result(),
+        _verdict(),
         _headed(faults).alias("worse has"),
     )
     note = f"{bad.height:,} of {cells.height:,} cells have faulty texts: shares of n"
@@ -174,7 +174,7 @@ def tell_models(models: Sequence[Model]) -> list[str]:
 
 def beside(groups: Sequence[pl.DataFrame], *, models: bool) -> list[Beside]:
     """Lay texts out to be read next to each other."""
-    besides: list[Beside] = []
+    groups_beside: list[Beside] = []
     for rows in groups:
         first = rows.row(0, named=True)
         one_document = rows["doc_id"].n_unique() == 1
@@ -188,8 +188,8 @@ def beside(groups: Sequence[pl.DataFrame], *, models: bool) -> list[Beside]:
             )
             for row in rows.iter_rows(named=True)
         ]
-        besides.append(Beside(title, tuple(samples)))
-    return besides
+        groups_beside.append(Beside(title, tuple(samples)))
+    return groups_beside
 
 
 def _tell_sample(row: dict[str, object]) -> str:
@@ -217,11 +217,11 @@ def _told_differences(rows: pl.DataFrame, a: str, b: str) -> pl.DataFrame:
         told("b").alias(b),
         told("difference", signed=True).alias("difference"),
         interval.alias("95% interval"),
-        _check_result(),
+        _verdict(),
     )
 
 
-def _check_result() -> pl.Expr:
+def _verdict() -> pl.Expr:
     return pl.when("noise").then(pl.lit("noise")).otherwise(pl.lit("differs")).alias("verdict")
 
 

@@ -149,22 +149,20 @@ def _kept_or_dropped(plans: list[TablePlan]) -> list[str]:
     """Say what comes back without work, and what goes."""
     back = sum(plan.count("restored") for plan in plans)
     gone = [each for plan in plans for each in plan.planned if each.status == "orphan"]
-    kept_or_droppeds = (
-        [f"{back:,} partitions come back as they once were, without work"] if back else []
-    )
+    lines = [f"{back:,} partitions come back as they once were, without work"] if back else []
     if gone:
         rows = sum(each.rows for each in gone)
         message = f"{len(gone):,} partitions ({rows:,} rows) whose name is gone would be dropped"
-        kept_or_droppeds.append(message)
-    return kept_or_droppeds
+        lines.append(message)
+    return lines
 
 
 def _not_counted(plans: list[TablePlan]) -> list[str]:
     """Say what a plan cannot know before labels are written and documents have their topics."""
     if any(plan.table == "topic_assignments" and plan.count(*MAKE) for plan in plans):
-        literal = "topics and documents that only the run finds are not counted"
+        message = "topics and documents that only the run finds are not counted"
         less = any(plan.count("maybe") for plan in plans)
-        return [literal + (", and what it finds to be as it was is not made" if less else "")]
+        return [message + (", and what it finds to be as it was is not made" if less else "")]
     if any(plan.table == "topic_labels" and plan.count(*MAKE) for plan in plans) or any(
         plan.table == "topics" and plan.count("missing") for plan in plans
     ):

@@ -108,9 +108,9 @@ def diff(
         from cosmo_assets.pipeline.prompts.previews import compare_templates, to_json  # noqa: PLC0415
 
         changes = [
-            template
-            for template in compare_templates(load_snapshot(), styles or ())
-            if template.change != "same"
+            each
+            for each in compare_templates(load_snapshot(), styles or ())
+            if each.change != "same"
         ]
         if as_json:
             print_json({"changes": [to_json(change) for change in changes]})

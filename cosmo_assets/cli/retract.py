@@ -81,8 +81,8 @@ def _retract(given: dict[str, str | None], *, yes: bool, as_json: bool, wide: bo
     sure = yes or (not as_json and _is_sure([name for _, name in targets]))
     reports = retract(snapshot, targets, redact=redact_events) if sure else []
     if as_json:
-        message = [report._asdict() for report in reports]
-        print_json({"retract": targets, **listing, "done": sure, "reports": message})
+        trees = [report._asdict() for report in reports]
+        print_json({"retract": targets, **listing, "done": sure, "reports": trees})
     elif sure:
         _show(reports, screen)
     else:

@@ -89,13 +89,11 @@ def frame_table(
 ) -> TextTable:
     """Take a frame for a table. Columns that nobody declared are the first to be left out."""
     declared = {column.head: column for column in columns}
-    frame_tables: list[Column] = []
+    shown: list[Column] = []
     for name, dtype in frame.schema.items():
         align = "right" if dtype.is_numeric() else "left"
-        frame_tables.append(
-            declared.get(name) or Column(name, UNRANKED, align, prose=align == "left")
-        )
-    return TextTable(title, frame_tables, frame.rows(), note=note)
+        shown.append(declared.get(name) or Column(name, UNRANKED, align, prose=align == "left"))
+    return TextTable(title, shown, frame.rows(), note=note)
 
 
 def cell_text(value: object) -> str:
@@ -266,12 +264,12 @@ def wrap(line: str, width: int, *, indent: int = 0) -> list[str]:
         width: characters of a line.
         indent: characters that all lines but the first stand further in.
     """
-    wraps: list[str] = []
+    lines: list[str] = []
     now = ""
     for space, word in re.findall(r"(\s*)(\S+)", line):
         if now.strip() and cell_len(now + space + word) > width:
-            wraps.append(now)
+            lines.append(now)
             now = " " * indent + word
         else:
             now += space + word
-    return [*wraps, now]
+    return [*lines, now]

@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from cosmo_assets.config.generator import Generator
-from cosmo_assets.config.settings import How, Name, Settings, refuse_moved
+from cosmo_assets.config.settings import How, Name, Settings
 from cosmo_assets.config.training import Recipe, TokenizerSettings
 
 if TYPE_CHECKING:
@@ -84,11 +84,7 @@ class EmbeddingHow(How):
     """How vectors are computed."""
 
     device: str = "auto"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _moved(cls, values: Any) -> Any:
-        return refuse_moved(values, "batch_size", to="embedding.batch_size")
+    moved: ClassVar[Mapping[str, str]] = {"batch_size": "embedding.batch_size"}
 
 
 class Embedding(Settings):

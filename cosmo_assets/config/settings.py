@@ -9,6 +9,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    model_validator,
 )
 
 # Infinite numbers have no JSON, so no version could name them.
@@ -22,14 +23,17 @@ class How(BaseModel):
     """Settings that only change how a thing is made: never part of a version."""
 
     model_config = MODEL_CONFIG
+    # Settings that stood here and decide bytes, with the place where they stand now.
+    moved: ClassVar[Mapping[str, str]] = {}
 
-
-def refuse_moved(values: Any, name: str, *, to: str) -> Any:
-    """Refuse a setting under ``how`` that decides bytes, and say where it stands now."""
-    if isinstance(values, Mapping) and name in values:
-        msg = f"{name} decides bytes, so it is no how: write it as {to}"
-        raise ValueError(msg)
-    return values
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_moved(cls, values: Any) -> Any:
+        for name, place in cls.moved.items():
+            if isinstance(values, Mapping) and name in values:
+                msg = f"{name} decides bytes, so it is no how: write it as {place}"
+                raise ValueError(msg)
+        return values
 
 
 class Settings(BaseModel):

@@ -9,7 +9,7 @@ from pydantic import (
     model_validator,
 )
 
-from cosmo_assets.config.settings import How, Name, Settings, refuse_moved
+from cosmo_assets.config.settings import How, Name, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,11 +44,7 @@ class RecipeHow(How):
     """How a recipe is trained."""
 
     device: str = "auto"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _moved(cls, values: Any) -> Any:
-        return refuse_moved(values, "threads", to="recipes.NAME.threads")
+    moved: ClassVar[Mapping[str, str]] = {"threads": "recipes.NAME.threads"}
 
 
 class Recipe(Settings):

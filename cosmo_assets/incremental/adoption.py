@@ -88,19 +88,19 @@ def adopt(
         snapshot.forget(table.name)
         snapshot.lake.sweep_drafts(beside(table.name))
         stale, others = _find(snapshot, table)
-        message = {name: _tell(snapshot, table, entry) for name, entry in stale.items()}
-        adoption = Adoption(table.name, tuple(dict.fromkeys(message.values())), len(stale), others)
+        messages = {name: _tell(snapshot, table, entry) for name, entry in stale.items()}
+        adoption = Adoption(table.name, tuple(dict.fromkeys(messages.values())), len(stale), others)
         if not stale:
             return adoption
         chosen = _choose(table, stale, sample)
         rows = {name: entry.build_record.rows for name, entry in stale.items()}
-        plan = [Planned(name, "stale", (message[name],), rows[name]) for name in stale]
+        plan = [Planned(name, "stale", (messages[name],), rows[name]) for name in stale]
         expected = TablePlan(table.name, 0, 0, 0, tuple(plan))
         selection = tell_selection([table.name], [], force=False)
         with recording(snapshot, [expected], selection=selection, by="cosmo adopt") as record:
             differing = _compare(snapshot, table, {name: stale[name] for name in chosen}, say)
             if not differing:
-                _take(snapshot, table, stale, message)
+                _take(snapshot, table, stale, messages)
             failed = 1 if differing else 0
             record.note(table, [], runs=[], failed=failed, finished=not differing)
         return dataclasses.replace(adoption, compared=len(chosen), differing=differing)
@@ -134,10 +134,10 @@ def _choose(table: Table, stale: Mapping[str, _Stale], sample: int | None) -> li
     by_code: dict[str, list[str]] = {}
     for name, entry in stale.items():
         by_code.setdefault(entry.build_record.provenance.code, []).append(name)
-    results: set[str] = set()
+    chosen: set[str] = set()
     for code, names in by_code.items():
-        results.update(sorted(names, key=lambda name: share_of(table.name, code, name))[:sample])
-    return [name for name in stale if name in results]
+        chosen.update(sorted(names, key=lambda name: share_of(table.name, code, name))[:sample])
+    return [name for name in stale if name in chosen]
 
 
 def _compare(
@@ -198,12 +198,12 @@ def _differences(
 
 
 def _differing_facts(kept: Mapping[str, Any], made: Mapping[str, Any]) -> list[str]:
-    to_build = json.loads(json.dumps(made))
-    names = sorted({*kept, *to_build})
+    anew = json.loads(json.dumps(made))
+    names = sorted({*kept, *anew})
     return [
-        f"fact {name}: {kept.get(name)} in the lake and {to_build.get(name)} anew"
+        f"fact {name}: {kept.get(name)} in the lake and {anew.get(name)} anew"
         for name in names
-        if kept.get(name) != to_build.get(name)
+        if kept.get(name) != anew.get(name)
     ]
 
 
@@ -246,10 +246,10 @@ def _differing_files(
     if made.files is None:
         return []
     folder = snapshot.lake.folder(table.name, partition, build_record.version)
-    to_build = {file.name: digest_bytes(file.read_bytes()) for file in made.files.iterdir()}
+    anew = {file.name: digest_bytes(file.read_bytes()) for file in made.files.iterdir()}
     return [
         f"file {name} differs"
-        for name, sums in sorted(to_build.items())
+        for name, sums in sorted(anew.items())
         if not (folder / name).is_file() or digest_bytes((folder / name).read_bytes()) != sums
     ]
 

@@ -24,12 +24,12 @@ def tell_code(old: Code | None, new: Code, *, names: tuple[str, str]) -> str:
     """
     if old is None:
         return f"{names[0]} → {names[1]}"
-    codes = _definitions(old.parts, new.parts)
-    if old.libraries or not codes:  # else nobody remembers by which of them it was made
-        codes += _libraries(old.libraries, new.libraries)
-    codes = codes or [LINKS]
-    more = f" and {len(codes) - SHOWN} more" if len(codes) > SHOWN else ""
-    return ", ".join(codes[:SHOWN]) + more
+    changes = _definitions(old.parts, new.parts)
+    if old.libraries or not changes:  # else nobody remembers by which of them it was made
+        changes += _libraries(old.libraries, new.libraries)
+    changes = changes or [LINKS]
+    more = f" and {len(changes) - SHOWN} more" if len(changes) > SHOWN else ""
+    return ", ".join(changes[:SHOWN]) + more
 
 
 def _definitions(old: Iterable[Part], new: Iterable[Part]) -> list[str]:
@@ -38,15 +38,15 @@ def _definitions(old: Iterable[Part], new: Iterable[Part]) -> list[str]:
     now = Counter((part.name, part.digest) for part in new)
     gone = _left(old, was - now)
     come = _left(new, now - was)
-    definitions: list[str] = []
+    changes: list[str] = []
     for at, part in list(come.items()):
         before = at if at in gone else next((b for b in gone if b[0] == part.name), None)
         if before:
             del gone[before], come[at]
-            definitions.append(f"{_named(part)} changed")
-    definitions += [f"{_named(part)} is new" for part in come.values()]
-    definitions += [f"{_named(part)} is gone" for part in gone.values()]
-    return sorted(definitions)
+            changes.append(f"{_named(part)} changed")
+    changes += [f"{_named(part)} is new" for part in come.values()]
+    changes += [f"{_named(part)} is gone" for part in gone.values()]
+    return sorted(changes)
 
 
 def _left(parts: Iterable[Part], wanted: Counter[tuple[str, str]]) -> dict[tuple[str, str], Part]:

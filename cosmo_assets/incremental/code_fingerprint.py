@@ -112,10 +112,10 @@ class Codes:
 
     def of(self, table: Table) -> Code:
         """Return a table's code."""
-        results = self._of.get(id(table))
-        if results is None:
-            results = self._of[id(table)] = (table, self._work_out(table))
-        return results[1]
+        known = self._of.get(id(table))
+        if known is None:
+            known = self._of[id(table)] = (table, self._work_out(table))
+        return known[1]
 
     def reached(self, table: Table) -> Reached:
         """Return what a table's step reaches."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DeclaredContext:
-    """What a table's build is given. Made by ``open_step``."""
+    """What a table's build is given. Made by ``open_context``."""
 
     table: Table
     snapshot: Snapshot  # of which the table can read what it declares

@@ -109,9 +109,9 @@ def find_due(snapshot: Snapshot, *, busy: Collection[str] = (), now: float | Non
         if each.ready and table not in early:
             to_run.setdefault(table, []).append(each.partition)
     failed = {
-        table: sorted(results & {p.partition for p in plan.planned})
+        table: sorted(stuck & {p.partition for p in plan.planned})
         for plan in plans
-        if (table := plan.table) and (results := set(failures[table]))
+        if (table := plan.table) and (stuck := set(failures[table]))
     }
     later = len(runs) - sum(len(names) for names in to_run.values())
     failed = {table: names for table, names in failed.items() if names}
@@ -220,10 +220,10 @@ def _too_dear(snapshot: Snapshot, costs: Mapping[Reasons, Cost]) -> dict[str, st
         for edit in why:
             each[edit] = each.get(edit, Cost()) + cost
     limit, _ = snapshot.graph.accounts.limits(snapshot)
-    too_dears = {
+    reasons = {
         edit: _exceeds(limit, cost.tokens.most, cost.money.most) for edit, cost in each.items()
     }
-    return {edit: reason for edit, reason in too_dears.items() if reason}
+    return {edit: reason for edit, reason in reasons.items() if reason}
 
 
 def _exceeds(limit: Limit, tokens: float, money: float) -> str | None:

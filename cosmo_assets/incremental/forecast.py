@@ -38,8 +38,8 @@ def price(snapshot: Snapshot, table: Table, planned: Sequence[Planned]) -> Cost:
 
 
 def _tokens(snapshot: Snapshot, table: Table, planned: Sequence[Planned], at: int) -> Forecast:
-    planneds = [entry for entry in planned if entry.calls and entry.answered]
-    known = (Forecast.of_sum([pair[at] for pair in each.answered], each.calls) for each in planneds)
+    answered = [entry for entry in planned if entry.calls and entry.answered]
+    known = (Forecast.of_sum([pair[at] for pair in each.answered], each.calls) for each in answered)
     calls = sum(entry.calls for entry in planned if not entry.answered)
     return sum(known, forecast_tokens(snapshot, table, calls)[at])
 

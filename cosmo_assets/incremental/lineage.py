@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cosmo_assets.incremental.protocols import SnapshotView
     from cosmo_assets.incremental.retraction.descendants import Descendants, Location, Target
 
-# cut: rows are taken out, the rest stays as it was made. rebuilt: rebuilt from what stays.
+# cut: rows are taken out, the rest stays as it was made. rebuilt: built again from what stays.
 # flagged: it stays, and people are told what it is built on. untouched: nothing descends.
 Handling = Literal["cut", "rebuilt", "flagged", "untouched"]
 
@@ -99,7 +99,7 @@ class Retraction:
     known: Callable[[SnapshotView, str, str], set[str]] = lambda _snapshot, _kind, _name: set()
     mend: Callable[[str], str] = lambda _kind: ""  # what to give where a name of a kind is unknown
     tell: Callable[[str, str], str] = lambda kind, name: f"{kind} {name} was retracted"
-    # descending rows: (world, targets, scan of all versions of a table)
+    # descending rows: (snapshot, targets, scan of all versions of a table)
     trace: Callable[[SnapshotView, list[Target], Callable[[str], pl.LazyFrame]], Traced] = _nothing
     # whether a whole partition goes by its key: (found, dimension, key)
     goes: Callable[[Any, str, str], bool] = lambda _detail, _by, _key: False

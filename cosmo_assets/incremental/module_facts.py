@@ -61,9 +61,11 @@ class ModuleFacts:
     @classmethod
     def from_json(cls, tree: dict[str, Any]) -> ModuleFacts:
         """Read what ``dataclasses.asdict`` wrote."""
-        jsons = {name: Definition.from_json(item) for name, item in tree["definitions"].items()}
+        definitions = {
+            name: Definition.from_json(item) for name, item in tree["definitions"].items()
+        }
         statements = tree["statements"] and Definition.from_json(tree["statements"])
-        return cls(**{**tree, "definitions": jsons, "statements": statements})
+        return cls(**{**tree, "definitions": definitions, "statements": statements})
 
 
 def read_module(text: str, module: str, rules: Rules, *, package: bool = False) -> ModuleFacts:

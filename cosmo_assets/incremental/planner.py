@@ -75,10 +75,8 @@ class _Walk:
         """Plan one table, and take it that its plan is carried out."""
         looks = self._look(table)
         back = self._earlier(table, looks)
-        planneds = [
-            self._planned(table, name, look, back.get(name)) for name, look in looks.items()
-        ]
-        planned = self._with_calls(table, [planned for planned in planneds if planned])
+        looked = [self._planned(table, name, look, back.get(name)) for name, look in looks.items()]
+        planned = self._with_calls(table, [planned for planned in looked if planned])
         planned += self._orphans(table)
         self.held |= {
             f"{table.name}[{entry.partition}]" for entry in planned if entry.status == "held"

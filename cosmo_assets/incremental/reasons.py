@@ -52,18 +52,18 @@ class StaleReasons:
             provenance: what it would be made from.
             behind: inputs ``table[partition]`` that are held.
         """
-        notes: dict[str, None] = {}
+        edits: dict[str, None] = {}
         for name in sorted(behind):
-            notes |= dict.fromkeys(self._planned_behind(name))
+            edits |= dict.fromkeys(self._planned_behind(name))
         for difference in state.differences:
-            notes |= dict.fromkeys(self._behind(table, partition, difference))
+            edits |= dict.fromkeys(self._behind(table, partition, difference))
         if state.status == "missing" and provenance:
             left = self._dropped(table).get(partition)
             taken = left.because if left else ()
-            notes |= dict.fromkeys(taken or self._new_behind(table, partition, provenance))
+            edits |= dict.fromkeys(taken or self._new_behind(table, partition, provenance))
         else_ = FORCED if state.status == "fresh" else state.note or "never made"
-        notes = notes or {f"{difference.name} changed": None for difference in state.differences}
-        return self._remember(table, partition, tuple(notes) or (else_,))
+        edits = edits or {f"{difference.name} changed": None for difference in state.differences}
+        return self._remember(table, partition, tuple(edits) or (else_,))
 
     def _new_behind(self, table: str, partition: str, provenance: Provenance) -> list[str]:
         """List what is behind a partition that was never made: whatever it reads that is new.
@@ -131,9 +131,9 @@ class StaleReasons:
         ]
         if not holding and not held:  # one that no longer does, or a table that is read whole
             holding, held = newer, list(left)
-        names = [why for record in holding for why in record.because]
-        names += [why for name in held for why in self._gone(by, name, left[name])]
-        return tuple(dict.fromkeys(names))
+        edits = [why for record in holding for why in record.because]
+        edits += [why for name in held for why in self._gone(by, name, left[name])]
+        return tuple(dict.fromkeys(edits))
 
     def _is_as_it_was(self, difference: Difference, since: int) -> bool:
         """Whether a single input is there as before, and only read since, or no longer read."""

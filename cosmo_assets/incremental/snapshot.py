@@ -125,8 +125,8 @@ class Snapshot:
         """
         at = (table, id(partitions))
         if at not in self._manifests:
-            results = self.versions(table, partitions)
-            self._manifests[at] = (partitions, digest(results) if results else None)
+            versions = self.versions(table, partitions)
+            self._manifests[at] = (partitions, digest(versions) if versions else None)
         return self._manifests[at][1]
 
     def facet(self, table: str, value: str) -> dict[str, str]:
@@ -164,10 +164,10 @@ class Snapshot:
         """Say what a partition would be made from now; None while an input is missing."""
         inputs: dict[str, str] = {}
         for read in (table.outside, *(parent.read for parent in table.parents)):
-            results: Mapping[str, str] | None = read(self, partition)
-            if results is None:
+            versions: Mapping[str, str] | None = read(self, partition)
+            if versions is None:
                 return None
-            inputs.update(results)
+            inputs.update(versions)
         code = self.codes.of(table).name
         record = self.records(table.name).get(partition)
         if record and self.codes.is_same(table, record.provenance.code):
@@ -176,15 +176,15 @@ class Snapshot:
 
     def earlier(self, table: Table, wanted: Mapping[str, Provenance]) -> dict[str, BuildRecord]:
         """Find what was made before of the same, whatever its records call the code."""
-        earliers = self.lake.earlier(table.name, wanted)
+        records = self.lake.earlier(table.name, wanted)
         for name in (self.codes.of(table).name, *self.codes.names(table)):
             left = {
                 partition: dataclasses.replace(provenance, code=name)
                 for partition, provenance in wanted.items()
-                if partition not in earliers and provenance.code != name
+                if partition not in records and provenance.code != name
             }
-            earliers |= self.lake.earlier(table.name, left)
-        return earliers
+            records |= self.lake.earlier(table.name, left)
+        return records
 
     def differences(self, table: Table, old: Provenance, new: Provenance) -> list[Difference]:
         """List what differs between two provenances of a table, and what of its code."""

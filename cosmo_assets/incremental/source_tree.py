@@ -94,8 +94,8 @@ class SourceTree:
             if tree is None:
                 fresh = True
                 package = path.endswith(INIT)
-                module_facts = read_module(self.text(path), module, rules, package=package)
-                tree = dataclasses.asdict(module_facts)
+                read = read_module(self.text(path), module, rules, package=package)
+                tree = dataclasses.asdict(read)
             trees[name] = tree
             self._facts[module] = ModuleFacts.from_json(tree)
         if fresh and self._memory:

@@ -96,15 +96,15 @@ class _Writer:
 
     def _local(self, name: str) -> str:
         """Write a name that is bound, or used: a local by its number."""
-        results = self._find(name)
-        if results is None or name in results[1].kept:
+        place = self._find(name)
+        if place is None or name in place[1].kept:
             return name
-        return f"%{self._numbers.setdefault((results[0], name), len(self._numbers))}"
+        return f"%{self._numbers.setdefault((place[0], name), len(self._numbers))}"
 
     def _target(self, name: str) -> Target | None:
         """Return what an imported name names."""
-        targets = self._find(name)
-        return targets[1].imports.get(name) if targets else self.imports.get(name)
+        place = self._find(name)
+        return place[1].imports.get(name) if place else self.imports.get(name)
 
     def _chain(self, root: str, rest: list[str]) -> None:
         """Write a name and what stands behind its dots, and note what it refers to."""

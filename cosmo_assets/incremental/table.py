@@ -134,7 +134,7 @@ def keyed(table: str, to: Callable[[str], str]) -> Parent:
 def every(
     table: str, *, among: Callable[[SnapshotView, str], tuple[str, ...]], manifest: bool = False
 ) -> Parent:
-    """The child reads all partitions of the parent in ``among(world, partition)`` that exist.
+    """The child reads all partitions of the parent in ``among(snapshot, partition)`` that exist.
 
     ``among`` gives the same tuple to all children that read the same: its version is worked out
     once (``Snapshot.manifest``).

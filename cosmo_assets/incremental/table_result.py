@@ -29,7 +29,7 @@ class TableResult:
     restored: int  # found again as they were made once
     failed: dict[str, str]
     waiting: int
-    dropped: int  # partitions whose topic, style, source or provenance is gone
+    dropped: int  # partitions whose key is gone
     left: int  # not fresh, and not asked for or not reached
     seconds: float
     runs: tuple[str, ...] = ()  # Dagster's
@@ -91,11 +91,11 @@ def layer_of(
     """
     after = states(snapshot, table)
     records = snapshot.records(table.name)
-    message = read_failures(snapshot, table)
+    failures = read_failures(snapshot, table)
     failed = {
-        name: message.get(name, "; ".join(state.reasons))
+        name: failures.get(name, "; ".join(state.reasons))
         for name, state in after.items()
-        if name in asked and (state.status != "fresh" or name in message)  # forced, and failed
+        if name in asked and (state.status != "fresh" or name in failures)  # forced, and failed
     }
     return TableResult(
         table=table.name,

@@ -58,13 +58,13 @@ def _redact(
     if not db.execute(there, (table,)).fetchall():
         return 0
     query = f"select id, {column} from {table} where {column} is not null"  # noqa: S608
-    redacts = [
+    blanked = [
         (json.dumps(_blank(json.loads(text), names, ids)), number)
         for number, text in db.execute(query)
         if _is_told(text, names, ids)
     ]
-    db.executemany(f"update {table} set {column} = ? where id = ?", redacts)  # noqa: S608
-    return len(redacts)
+    db.executemany(f"update {table} set {column} = ? where id = ?", blanked)  # noqa: S608
+    return len(blanked)
 
 
 def _is_told(text: str, names: AbstractSet[str], ids: AbstractSet[str]) -> bool:

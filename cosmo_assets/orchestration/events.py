@@ -114,15 +114,11 @@ class EventReporter:
         for outcome in outcomes:
             if outcome.good:
                 full = self._each or outcome.partition in shown
-                asset_materialization = _materialization(
-                    self._table, outcome, self._pointers, full=full
-                )
-                self._events.materialize(asset_materialization)
+                event = _materialization(self._table, outcome, self._pointers, full=full)
+                self._events.materialize(event)
             else:
-                asset_materialization = (
-                    f"{self._table.name}[{outcome.partition}] {outcome.fate}: {outcome.error}"
-                )
-                self._events.error(asset_materialization)
+                place = f"{self._table.name}[{outcome.partition}]"
+                self._events.error(f"{place} {outcome.fate}: {outcome.error}")
         self._events.store()
         made = storage_ids(self._instance, self._table.name, good) if good else {}
         for outcome in outcomes:

@@ -104,5 +104,5 @@ def settle_dead_runs(instance: dg.DagsterInstance) -> None:
     for run in instance.get_runs(dg.RunsFilter(statuses=ACTIVE)):
         process = run.tags.get(PROCESS_TAG)
         if process and not is_alive(process):
-            literal = "the process of this run is gone; what it published is kept"
-            instance.report_run_failed(run, literal)
+            message = "the process of this run is gone; what it published is kept"
+            instance.report_run_failed(run, message)

@@ -53,7 +53,7 @@ def outside_specs() -> list[dg.AssetSpec]:
 
 def report_outside(instance: dg.DagsterInstance, snapshot: Snapshot) -> int:
     """Tell Dagster which files and overrides changed; return how many."""
-    literal = 0
+    count = 0
     for table, (name, _) in OUTSIDE.items():
         known = latest_versions(instance, name, observed=True)
         for partition in snapshot.partitions(BY_NAME[table].by):
@@ -63,8 +63,8 @@ def report_outside(instance: dg.DagsterInstance, snapshot: Snapshot) -> int:
             version = digest(dict(results or {}))
             if known.get(partition) != version:
                 _observe(instance, name, version, partition, {"files": dict(results or {})})
-                literal += 1
-    return literal
+                count += 1
+    return count
 
 
 def report_plan(instance: dg.DagsterInstance, snapshot: Snapshot) -> str:

@@ -45,9 +45,7 @@ def _topics(snapshot: SnapshotView) -> list[str]:
 def _topics_back(planned: PlannedView) -> set[str]:
     """Name the topics that had documents once, in groups whose documents may be others."""
     return {
-        record
-        for record in planned.records("topics")
-        if planned.may_gain("topic_assignments", record)
+        topic for topic in planned.records("topics") if planned.may_gain("topic_assignments", topic)
     }
 
 

@@ -154,12 +154,12 @@ def _documents_of_licences(seeds: pl.LazyFrame, licences: Iterable[str]) -> pl.E
 
 def _under_these_alone(rows: pl.LazyFrame, name: pl.Expr, licences: Iterable[str]) -> pl.Expr:
     """List the names that rows of no version have under another licence."""
-    series = pl.Series(dtype=pl.String)
+    names = pl.Series(dtype=pl.String)
     if mine := list(licences):
         only = pl.col("licence").is_in(mine).all()
         each = rows.group_by(name.alias("name")).agg(only.alias("only"))
-        series = each.filter("only").select("name").collect()["name"]
-    return pl.lit(series).implode()
+        names = each.filter("only").select("name").collect()["name"]
+    return pl.lit(names).implode()
 
 
 def _place(shard: str) -> pl.Expr:
@@ -216,7 +216,7 @@ def versions_of_models(
     Args:
         rows: as for ``find_descendants``.
         models: names of generators.
-        edges: ``tbl, partition, version, record`` and ``in_tbl, in_partition, in_version``, a row
+        edges: ``tbl, partition, version, trace`` and ``in_tbl, in_partition, in_version``, a row
             for every single partition that a record read; nulls where it read none.
 
     Returns:

@@ -37,7 +37,7 @@ def find_young(snapshot: SnapshotView, now: float) -> dict[str, dict[str, Young]
         "benchmark_index": outside.benchmarks,
         "topics": dict.fromkeys(snapshot.partitions("topics"), (people,)) if people else {},
     }
-    youngs = {
+    by_table = {
         table: {
             name: young
             for name, files in parts.items()
@@ -45,7 +45,7 @@ def find_young(snapshot: SnapshotView, now: float) -> dict[str, dict[str, Young]
         }
         for table, parts in read.items()
     }
-    return {table: parts for table, parts in youngs.items() if parts}
+    return {table: parts for table, parts in by_table.items() if parts}
 
 
 def _youngest(files: Iterable[File], *, now: float, quiet: float) -> Young | None:

@@ -174,6 +174,6 @@ def grounded_cell(reasons: RemovalReasons, cell: str) -> Reasons:
 
 def recipe_benchmark(reasons: RemovalReasons, name: str) -> Reasons:
     """Tell of the recipe or the benchmark; else the benchmark is not scored any more."""
-    provenance, benchmark = key_part(name, 0), key_part(name, 1)
-    gone = reasons.of_any(("recipes", provenance), ("benchmarks", benchmark))
+    recipe, benchmark = key_part(name, 0), key_part(name, 1)
+    gone = reasons.of_any(("recipes", recipe), ("benchmarks", benchmark))
     return gone or (f"benchmarks.{benchmark}.evaluate changed: True → False",)

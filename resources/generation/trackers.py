@@ -64,8 +64,8 @@ def open_tracker(table: str, settings: config.Generator) -> Tracker | None:
     module = _load(name)
     at = dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M:%S")
     how = settings.how.model_dump(mode="json", exclude=PRIVATE)
-    message = {"table": table, **settings.key(), "how": how}
-    options: dict[str, Any] = {"project": PROJECT, "name": f"{table} {at}", "config": message}
+    run_settings = {"table": table, **settings.key(), "how": how}
+    options: dict[str, Any] = {"project": PROJECT, "name": f"{table} {at}", "config": run_settings}
     if name == "wandb":
         quiet = module.Settings(silent=True, console="off")
         options |= {"mode": os.environ.get("WANDB_MODE", "offline"), "settings": quiet}

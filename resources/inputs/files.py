@@ -130,8 +130,8 @@ def _shards(name: str, found: tuple[File, ...], apart: int) -> dict[str, tuple[F
         shard = f"s{int(digest(file.name), 16) % apart:02d}" if many else _slug(file.name)
         shards.setdefault(shard, []).append(file)
         if not many and len(shards[shard]) > 1:
-            pair = [file.location for file in shards[shard]]
-            msg = f"sources.{name}: {pair} would both be shard {shard!r}; rename one"
+            locations = [file.location for file in shards[shard]]
+            msg = f"sources.{name}: {locations} would both be shard {shard!r}; rename one"
             raise BadInputError(msg)
     return {shard: tuple(files_) for shard, files_ in sorted(shards.items())}
 

@@ -175,21 +175,21 @@ class Ledger:
         return Taken(removed, self.reader.writing())
 
     def _settings_of(self, models: set[str]) -> list[str]:
-        message = self._read_settings()
-        for name, row in message.items():
+        known = self._read_settings()
+        for name, row in known.items():
             if row is None:
                 msg = f"{self.place.folder}/{name}.json: cannot be read, so nobody knows whether "
                 msg += f"{', '.join(sorted(models))} wrote under these settings; copy it there "
                 msg += "whole, or remove it: a run with its settings writes it again"
                 raise BadInputError(msg)
-        return [name for name, row in message.items() if row and row["model"] in models]
+        return [name for name, row in known.items() if row and row["model"] in models]
 
     def settings(self) -> dict[str, dict[str, Any]]:
         """Read what the settings keys in this ledger stand for; those that are torn are skipped."""
-        message = self._read_settings()
-        for name in [name for name, row in message.items() if row is None]:
+        known = self._read_settings()
+        for name in [name for name, row in known.items() if row is None]:
             LOG.warning("%s/%s.json: torn: skipped; remove it", self.place.folder, name)
-        return {name: row for name, row in message.items() if row is not None}
+        return {name: row for name, row in known.items() if row is not None}
 
     def _read_settings(self) -> dict[str, dict[str, Any] | None]:
         names = [name for name in self.place.names() if name.endswith(".json")]
@@ -240,10 +240,10 @@ def open_ledger(config: Config, lake: Lake) -> Ledger:
 def _told(data: bytes) -> dict[str, Any] | None:
     """Read what settings are; None if the file is not whole."""
     try:
-        message = json.loads(data)
+        tree = json.loads(data)
     except ValueError:
         return None
-    return message if isinstance(message, dict) and "model" in message else None
+    return tree if isinstance(tree, dict) and "model" in tree else None
 
 
 def _without_login(url: str | None) -> str | None:

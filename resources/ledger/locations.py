@@ -112,8 +112,8 @@ class Folder:
 
     def age(self, name: str) -> float:
         """Return how many seconds ago a file was last written, or copied here with its old time."""
-        message = self.file(name).stat()
-        return time.time() - max(message.st_mtime, message.st_ctime)
+        status = self.file(name).stat()
+        return time.time() - max(status.st_mtime, status.st_ctime)
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:

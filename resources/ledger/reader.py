@@ -99,9 +99,9 @@ class Reader:
         wanted = key_words(keys)
         order = np.argsort(wanted[:, SPOT])
         hits = self._steadily(lambda: self._hits(wanted[order], failed=False))
-        array1_d = np.zeros(len(keys), bool)
-        array1_d[order[hits.rows]] = True
-        return pl.Series("found", array1_d)
+        there = np.zeros(len(keys), bool)
+        there[order[hits.rows]] = True
+        return pl.Series("found", there)
 
     def writing(self) -> int:
         """Count what was taken out and yet stands in journals that are being written."""
@@ -112,11 +112,11 @@ class Reader:
         for _ in range(TRIES):
             try:
                 self._refresh()
-                steadily = look()
+                seen = look()
             except FileNotFoundError:  # another joined files meanwhile
                 continue
-            if steadily is not None:
-                return steadily
+            if seen is not None:
+                return seen
         msg = f"{self.place.folder}: its files changed {TRIES} times under one look-up; try again"
         raise ContractError(msg)
 

@@ -84,14 +84,14 @@ def _entries(data: mmap.mmap) -> Iterator[bytes]:
         try:
             end = _end(data, at)
             line = zstandard.ZstdDecompressor().decompress(data[at:end])
-            message = json.loads(line)
+            row = json.loads(line)
             yield pack_entry(
-                message["key"],
-                at=message["at"],
+                row["key"],
+                at=row["at"],
                 offset=at,
                 length=end - at,
                 size=len(line),
-                status=OK if message["status"] == "ok" else FAILED,
+                status=OK if row["status"] == "ok" else FAILED,
             )
         except (zstandard.ZstdError, ValueError, KeyError, TypeError):
             end = at + len(MAGIC)
@@ -100,7 +100,7 @@ def _entries(data: mmap.mmap) -> Iterator[bytes]:
 
 def _end(data: mmap.mmap, at: int) -> int:
     """Find where a frame ends: its blocks tell their lengths."""
-    frame_parameters = zstandard.get_frame_parameters(data[at : at + HEADER])
+    header = zstandard.get_frame_parameters(data[at : at + HEADER])
     at += zstandard.frame_header_size(data[at : at + HEADER])
     last = False
     while not last:
@@ -110,4 +110,4 @@ def _end(data: mmap.mmap, at: int) -> int:
         if at > len(data):
             msg = "cut off"
             raise ValueError(msg)
-    return at + CHECKSUM * frame_parameters.has_checksum
+    return at + CHECKSUM * header.has_checksum

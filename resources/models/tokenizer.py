@@ -139,14 +139,14 @@ def _source_files(settings: TokenizerSettings) -> list[tuple[str, Path]]:
             msg = f"tokenizer.name: {settings.name!r} is not a folder; give one with tokenizer.json"
             raise BadInputError(msg)
         place = _fetch(settings)
-    source_files = [(file, place / file) for file in sorted(FILES) if (place / file).is_file()]
-    if not {"tokenizer.json", "tokenizer.model"} & dict(source_files).keys():
+    pairs = [(file, place / file) for file in sorted(FILES) if (place / file).is_file()]
+    if not {"tokenizer.json", "tokenizer.model"} & dict(pairs).keys():
         msg = (
             f"tokenizer.name: {settings.name!r} holds neither tokenizer.json nor tokenizer.model; "
             "save a fast tokenizer there"
         )
         raise BadInputError(msg)
-    return source_files
+    return pairs
 
 
 def _fetch(settings: TokenizerSettings) -> Path:

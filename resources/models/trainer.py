@@ -231,9 +231,9 @@ def _open_streams(
 
 def _check_shard(file: Path, tokenizer: Tokenizer) -> None:
     with file.with_name(f"{SHARD}.metadata").open(encoding="utf-8") as metadata:
-        text = metadata.readline().strip()
-    if text != (wanted := f"{tokenizer.name}|{tokenizer.dtype.itemsize}"):
-        msg = f"{file}: tokens of {text}, not of {wanted}; write the shard again"
+        made_with = metadata.readline().strip()
+    if made_with != (wanted := f"{tokenizer.name}|{tokenizer.dtype.itemsize}"):
+        msg = f"{file}: tokens of {made_with}, not of {wanted}; write the shard again"
         raise ContractError(msg)
 
 

@@ -185,7 +185,7 @@ class Catalog:
         """Find every record of these provenances, of any branch, the newest first."""
         if not self.path.exists():
             return {}
-        earliers: dict[str, list[BuildRecord]] = {}
+        records_of: dict[str, list[BuildRecord]] = {}
         with self.transaction() as db:
             for partition, provenance in provenances.items():
                 rows = db.execute(
@@ -194,10 +194,10 @@ class Catalog:
                     (table, partition, provenance.fingerprint),
                 ).fetchall()
                 if rows:
-                    earliers[partition] = [
+                    records_of[partition] = [
                         BuildRecord.from_json(json.loads(body)) for (body,) in rows
                     ]
-        return earliers
+        return records_of
 
     def remember_code(self, code: str, body: Mapping[str, object]) -> None:
         """Keep what a provenance's code is made of, under what the provenance calls it."""

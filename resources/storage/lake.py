@@ -66,13 +66,13 @@ class Lake:
 
     def earlier(self, table: str, provenances: Mapping[str, Provenance]) -> dict[str, BuildRecord]:
         """Find records of the same provenances whose rows are still there, on whatever branch."""
-        earliers: dict[str, BuildRecord] = {}
+        there: dict[str, BuildRecord] = {}
         for partition, records in self.catalog.earlier(table, provenances).items():
             for record in records:
                 if self.folder(table, partition, record.version).is_dir():
-                    earliers[partition] = record
+                    there[partition] = record
                     break
-        return earliers
+        return there
 
     def draft(self, table: str, partition: str) -> Path:
         """Open an empty folder to make a partition's files in."""

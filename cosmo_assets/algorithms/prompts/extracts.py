@@ -161,20 +161,20 @@ def _cut_end(text: pl.Series, budget: pl.Expr) -> pl.Series:
 
 def _after_last_wide(rows: pl.DataFrame) -> pl.Series:
     """Find where each budget's last sentence ends that a full-width mark closes, in bytes."""
-    after_last_wide = pl.Series("wide", [None], pl.UInt32).new_from_index(0, rows.height)
+    starts = pl.Series("wide", [None], pl.UInt32).new_from_index(0, rows.height)
     foreign = (rows["bytes"] > rows["chars"]).arg_true()  # ASCII need not be searched
     foreign = foreign.filter(rows["window"].gather(foreign).str.contains(f"[{WIDE}]"))
     if foreign.is_empty():
-        return after_last_wide
+        return starts
     near = rows[foreign].select(pl.col("window").str.head("budget")).to_series()
     at = near.str.find(LAST_WIDE)
     some = at.is_not_null()
     if not some.any():
-        return after_last_wide
+        return starts
     marks = pl.DataFrame({"near": near.filter(some), "at": at.filter(some) + WIDE_BYTES})
     rest = pl.col("near").cast(pl.Binary).bin.slice("at").cast(pl.String)
     ends = marks.select(pl.col("at") + rest.str.extract(rf"^[{CLOSER}]*", 0).str.len_bytes())
-    return after_last_wide.scatter(foreign.filter(some), ends.to_series())
+    return starts.scatter(foreign.filter(some), ends.to_series())
 
 
 def _cut_start(text: pl.Series, budget: pl.Expr) -> pl.Series:

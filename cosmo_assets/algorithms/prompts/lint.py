@@ -82,17 +82,17 @@ def _malformed(file: str, message: str) -> Iterator[Problem]:
 
 def _lint(file: str, template: PromptTemplate) -> Iterator[Problem]:
     if not template.bans:
-        literal = "none; list stock openings to avoid and say so with $bans in the words"
-        yield Problem(file, "bans", literal)
+        message = "none; list stock openings to avoid and say so with $bans in the words"
+        yield Problem(file, "bans", message)
     count = len(_WORD.findall(template.body))
     if not WORDS[0] <= count <= WORDS[1]:
         yield Problem(file, "length", f"{count} words; write {WORDS[0]} to {WORDS[1]}")
     if (template.extract_chars or 0) > MOST_QUOTED:
-        literal = f"{template.extract_chars:,} characters; quote {MOST_QUOTED:,} at most"
-        yield Problem(file, "extract_chars", literal)
+        message = f"{template.extract_chars:,} characters; quote {MOST_QUOTED:,} at most"
+        yield Problem(file, "extract_chars", message)
     if (template.extract_tokens or 0) > MOST_QUOTED // 4:
-        literal = f"{template.extract_tokens:,} tokens; quote {MOST_QUOTED // 4:,} at most"
-        yield Problem(file, "extract_tokens", literal)
+        message = f"{template.extract_tokens:,} tokens; quote {MOST_QUOTED // 4:,} at most"
+        yield Problem(file, "extract_tokens", message)
 
 
 def _corpora(
@@ -105,8 +105,10 @@ def _corpora(
 
 
 def _near(templates: Mapping[str, PromptTemplate]) -> Iterator[Problem]:
-    for (file, template), (other, two) in itertools.combinations(sorted(templates.items()), 2):
-        share = similarity(template.body, two.body)
+    for (file, template), (other, other_template) in itertools.combinations(
+        sorted(templates.items()), 2
+    ):
+        share = similarity(template.body, other_template.body)
         if share >= NEAR:
             message = f"{share:.0%} of it is {other}; each style needs instructions of its own"
             yield Problem(file, "near", message)

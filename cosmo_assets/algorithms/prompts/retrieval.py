@@ -228,18 +228,18 @@ def _best(
     db: duckdb.DuckDBPyConnection, asked: pl.DataFrame, index: pl.DataFrame, depth: int
 ) -> pl.DataFrame:
     """Rank the ``depth`` best passages of each query: ``query, passage_id, score``, in order."""
-    bests: list[pl.DataFrame] = []
+    frames: list[pl.DataFrame] = []
     db.execute(PARTS_SQL, {"depth": depth})
     for chosen in _chunks(db.sql(LOAD_SQL).pl(), asked):
         db.register("chosen", chosen.to_arrow())
         given = {"passages": index.height, "depth": depth, "unit": UNIT}
-        bests.append(db.sql(BEST_SQL, params=given).pl())
+        frames.append(db.sql(BEST_SQL, params=given).pl())
         db.unregister("chosen")
-    if not bests:
+    if not frames:
         return pl.DataFrame(schema={name: HITS[name] for name in ("query", "passage_id", "score")})
-    return pl.concat(bests).select(
+    return pl.concat(frames).select(
         "query",
-        index["passage_id"].gather(pl.concat(bests)["passage"]),
+        index["passage_id"].gather(pl.concat(frames)["passage"]),
         "score",
     )
 

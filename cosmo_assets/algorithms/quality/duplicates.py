@@ -160,10 +160,10 @@ def find_nearest(
     marked = np.zeros(len(sets.shingle), dtype=np.bool_)
     for doc in range(len(names)):
         later = _find_later(buckets, doc)
-        ndarray = _similarities(sets, doc, later, marked)
+        alike = _similarities(sets, doc, later, marked)
         apart = (group[later] != group[doc]).astype(np.int64)
-        nearest[apart, later] = np.maximum(nearest[apart, later], ndarray)
-        np.maximum.at(nearest[:, doc], apart, ndarray)
+        nearest[apart, later] = np.maximum(nearest[apart, later], alike)
+        np.maximum.at(nearest[:, doc], apart, alike)
     near = pl.DataFrame({"doc_id": names, "own": nearest[0], "other": nearest[1]})
     signed = pl.col("doc_id").is_in(signatures["doc_id"].implode())
     copied = pl.when(signed & (pl.col("copies") > 1)).then(1.0).otherwise("own").alias("own")
@@ -185,10 +185,10 @@ def _compare(
         if partner[doc] >= 0:
             continue
         later = _find_later(buckets, doc)
-        ndarray = _similarities(sets, doc, later, marked)
-        closer = (ndarray >= min_similarity) & (ndarray > similarity[later])
+        alike = _similarities(sets, doc, later, marked)
+        closer = (alike >= min_similarity) & (alike > similarity[later])
         partner[later[closer]] = doc
-        similarity[later[closer]] = ndarray[closer]
+        similarity[later[closer]] = alike[closer]
     return partner, similarity
 
 

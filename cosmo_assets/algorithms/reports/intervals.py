@@ -57,9 +57,7 @@ def paired_shares(
         second: how many the second time.
         of: how many pairs.
     """
-    e, first, second, n = (
-        np.asarray(array_like, float) for array_like in (both, first, second, of)
-    )
+    e, first, second, n = (np.asarray(given, float) for given in (both, first, second, of))
     some = np.maximum(n, 1.0)
     f, g = first - e, second - e
     h = n - e - f - g
@@ -107,7 +105,7 @@ def paired_mean(mean: npt.ArrayLike, deviation: npt.ArrayLike, of: npt.ArrayLike
         deviation: their standard deviation (n - 1).
         of: how many pairs.
     """
-    middle, spread, n = (np.asarray(array_like, float) for array_like in (mean, deviation, of))
+    middle, spread, n = (np.asarray(given, float) for given in (mean, deviation, of))
     free = np.maximum(n - 1, 1.0)
     # Student's quantile from the normal one, within 0.02 of it from three degrees on.
     quantile = Z + (Z**3 + Z) / (4 * free) + (5 * Z**5 + 16 * Z**3 + 3 * Z) / (96 * free**2)

@@ -123,17 +123,16 @@ def _broke(marked: pl.DataFrame, rules: Mapping[str, Rules]) -> pl.Series:
         _padded(starts.str.extract(TITLED).fill_null("")).alias("below"),
     )
     for (style,), part in texts.partition_by("style", as_dict=True).items():
-        message = rules.get(str(style), Rules())
-        bans = tokenize(pl.Series(message.bans, dtype=pl.String)).list.join(" ")
+        own = rules.get(str(style), Rules())
+        bans = tokenize(pl.Series(own.bans, dtype=pl.String)).list.join(" ")
         tests = {
             f"begins with a ban: {ban}": pl.any_horizontal(
                 pl.col("start", "below").str.starts_with(f" {words} ")
             )
-            for ban, words in zip(message.bans, bans, strict=True)
+            for ban, words in zip(own.bans, bans, strict=True)
         }
         tests |= {
-            f"lacks {name}": ~pl.col("text").str.contains(pattern)
-            for name, pattern in message.expects
+            f"lacks {name}": ~pl.col("text").str.contains(pattern) for name, pattern in own.expects
         }
         # null where no name was drawn, which is no breach
         called = pl.format("def {}(", "function_name")
@@ -185,9 +184,9 @@ def sum_styles(marked: pl.DataFrame, *, stock: float) -> pl.DataFrame:
         pl.col(*FAULTS, "near_other").sum().cast(pl.Int64),
         pl.col("repeated").mean(),
         *(
-            pl.col(name).quantile(share, "linear").alias(f"{shown}_{message}")
+            pl.col(name).quantile(share, "linear").alias(f"{shown}_{quantile}")
             for name, shown in (("words", "words"), ("completion_tokens", "tokens"))
-            for share, message in ((0.1, "p10"), (0.5, "median"), (0.9, "p90"))
+            for share, quantile in ((0.1, "p10"), (0.5, "median"), (0.9, "p90"))
         ),
         pl.col("prompt_tokens", "completion_tokens", "money").sum(),
         pl.col("money").filter("asked").sum().alias("paid_now"),

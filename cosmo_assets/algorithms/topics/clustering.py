@@ -79,8 +79,7 @@ def fit_clusters(vectors: np.ndarray, settings: Clustering) -> Clusters:
             min_samples=min(settings.min_samples, neighbours),
             core_dist_n_jobs=1,
         ).fit_predict(np.asarray(reduced, dtype=np.float64))
-    labels = _by_size(np.asarray(labels))
-    with _blas_threads():
+        labels = _by_size(np.asarray(labels))
         centroids, rims = _centroids(vectors, labels)
     return Clusters(centroids, rims, labels, np.asarray(plane, dtype=np.float32))
 
@@ -136,10 +135,10 @@ def name_clusters(texts: pl.Series, labels: np.ndarray) -> list[str]:
         .agg(pl.col("text"))
         .sort("cluster")
     )
-    results: dict[int, list[str]] = dict(top.iter_rows())
+    words_of: dict[int, list[str]] = dict(top.iter_rows())
     names: list[str] = []
     for cluster in range(int(labels.max(initial=-1)) + 1):
-        name = slug("_".join(results.get(cluster, [])))  # a cluster may have no word to go by
+        name = slug("_".join(words_of.get(cluster, [])))  # a cluster may have no word to go by
         same = sum(1 for entry in names if re.fullmatch(rf"{re.escape(name)}(_\d+)?", entry))
         names.append(f"{name}_{same + 1}" if same else name)
     return names
@@ -158,10 +157,10 @@ def _blas_threads() -> AbstractContextManager[object]:
 
 def _by_size(labels: np.ndarray) -> np.ndarray:
     """Number clusters by size, then by first member, so that numbers mean something."""
-    ndarray, first, size = np.unique(labels[labels >= 0], return_index=True, return_counts=True)
+    clusters, first, size = np.unique(labels[labels >= 0], return_index=True, return_counts=True)
     order = np.lexsort((first, -size))
-    number = np.full(len(ndarray) + 1, -1)
-    number[order] = np.arange(len(ndarray))
+    number = np.full(len(clusters) + 1, -1)
+    number[order] = np.arange(len(clusters))
     return np.where(labels >= 0, number[labels], -1)
 
 

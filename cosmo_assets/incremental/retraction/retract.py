@@ -123,11 +123,11 @@ def cut(snapshot: Snapshot, targets: list[Target]) -> None:
     before = Snapshot(*given, retracted=then, codes=snapshot.codes)
     after = RetractedSnapshot(*given, retracted=frozenset(listed), codes=snapshot.codes)
     named = snapshot.graph.by_name
-    result = find(before, targets)
+    descendants = find(before, targets)
     current: dict[str, dict[str, BuildRecord | None]] = {}
     counts: dict[str, dict[str, int]] = {"rewritten": {}, "kept": {}, "dropped": {}}
     for name in _handled(snapshot, "cut"):
-        done = cut_table(named[name], before, after, result)
+        done = cut_table(named[name], before, after, descendants)
         current[name] = done.changes
         for what, count in done.counts.items():
             counts[what][name] = count
@@ -136,20 +136,24 @@ def cut(snapshot: Snapshot, targets: list[Target]) -> None:
         current[name] = dict.fromkeys(gone)
         counts["dropped"][name] = len(gone)
     marks = [
-        (*location, " ".join(target)) for location in sorted(result.flagged) for target in targets
+        (*location, " ".join(target))
+        for location in sorted(descendants.flagged)
+        for target in targets
     ]
     work = {
         "branch": lake.branch,
-        "folders": [str(folder.relative_to(lake.root)) for folder in result.folders],
-        "touched": _names(result),
-        "ids": sorted(snapshot.graph.retraction.ids(result.traced)),
-        "remake": _to_remake(before, after, result),
-        "rows": {name: result.rows(name).height for name in result.rows_of},
-        "versions": len(result.gone),
-        **snapshot.graph.retraction.note(snapshot, result.traced),
+        "folders": [str(folder.relative_to(lake.root)) for folder in descendants.folders],
+        "touched": _names(descendants),
+        "ids": sorted(snapshot.graph.retraction.ids(descendants.traced)),
+        "remake": _to_remake(before, after, descendants),
+        "rows": {name: descendants.rows(name).height for name in descendants.rows_of},
+        "versions": len(descendants.gone),
+        **snapshot.graph.retraction.note(snapshot, descendants.traced),
         **counts,
     }
-    retractions.cut(lake.branch, Incision(result.gone, current, marks, result.because), work=work)
+    retractions.cut(
+        lake.branch, Incision(descendants.gone, current, marks, descendants.because), work=work
+    )
 
 
 def _names(descendants: Descendants) -> dict[str, list[str]]:
@@ -194,9 +198,9 @@ def _sweep(snapshot: Snapshot, work: Mapping[str, Any], redact: Redact) -> None:
     for name, partitions in work["touched"].items():
         path = lake.root / "failures" / f"{name}.json"
         with lake.lock(f"{name}.failures"):
-            message = json.loads(path.read_text()) if path.exists() else {}
-            if left := message.keys() & set(partitions):
-                rest = {item: error for item, error in message.items() if item not in left}
+            errors = json.loads(path.read_text()) if path.exists() else {}
+            if left := errors.keys() & set(partitions):
+                rest = {item: error for item, error in errors.items() if item not in left}
                 write_atomically(path, json.dumps(rest, indent=1, sort_keys=True))
 
 

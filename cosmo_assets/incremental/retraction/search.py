@@ -66,15 +66,15 @@ def _with_derived(
     snapshot: Snapshot, traced: Mapping[str, pl.DataFrame], scan: Callable[[str], pl.LazyFrame]
 ) -> dict[str, pl.DataFrame]:
     """Add the rows of tables that descend with those of one parent."""
-    deriveds = dict(traced)
+    rows_of = dict(traced)
     for table in snapshot.graph.tables:
         lineage = table.lineage
         if lineage and lineage.parent:
             keys = ["partition", *lineage.on]
-            parents = deriveds[lineage.parent].select(keys).unique()
+            parents = rows_of[lineage.parent].select(keys).unique()
             rows = scan(table.name).join(parents.lazy(), on=keys, how="semi")
-            deriveds[table.name] = rows.collect()
-    return {name: deriveds[name] for name in snapshot.graph.by_name if name in deriveds}
+            rows_of[table.name] = rows.collect()
+    return {name: rows_of[name] for name in snapshot.graph.by_name if name in rows_of}
 
 
 def name_targets(snapshot: Snapshot, given: Mapping[str, str | None]) -> list[Target]:
@@ -114,7 +114,7 @@ def _rejected(snapshot: Snapshot, gone: set[Location], traced: Traced) -> list[P
     """List folders of rejected rows that may descend: of a touched partition, or by an id."""
     names = {partition for _, partition, _ in gone}
     ids = pl.Series(sorted(snapshot.graph.retraction.ids(traced)), dtype=pl.String).implode()
-    rejecteds: list[Path] = []
+    folders: list[Path] = []
     root = snapshot.lake.root / "rejected"
     for file in sorted(root.rglob(ROWS)):
         table, *parts = file.relative_to(root).parts[:-1]
@@ -125,5 +125,5 @@ def _rejected(snapshot: Snapshot, gone: set[Location], traced: Traced) -> list[P
             or _goes_by_name(snapshot, (table, partition, ""), traced.detail)
             or any(column.is_in(ids).any() for column in rows)
         ):
-            rejecteds.append(file.parent)
-    return rejecteds
+            folders.append(file.parent)
+    return folders

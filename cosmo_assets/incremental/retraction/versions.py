@@ -38,9 +38,9 @@ def scan_versions(
     snapshot: SnapshotView, table: str, places: Iterable[tuple[str, str]]
 ) -> pl.LazyFrame:
     """Open versions as one frame: ``partition, version``, the table's key and what is needed."""
-    result = snapshot.graph.by_name[table]
-    columns = result.lineage.columns if result.lineage else None
-    wanted = {name: result.schema[name] for name in (*result.key, *(columns or ()))}
+    declared = snapshot.graph.by_name[table]
+    columns = declared.lineage.columns if declared.lineage else None
+    wanted = {name: declared.schema[name] for name in (*declared.key, *(columns or ()))}
     files = {str(snapshot.lake.rows_file(table, *place)): place for place in places}
     return scan_files(files, wanted)
 

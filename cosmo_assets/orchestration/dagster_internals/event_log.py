@@ -157,12 +157,12 @@ class KeptOpenEventLog(SqliteEventLogStorage):
         stands = {
             _check_of(evaluation): ids[at]
             for at in logged
-            if (evaluation := _check_result(events[at]))
+            if (evaluation := _evaluation_of(events[at]))
         }
         checks = [
             _check_row(evaluation, row, ids.get(at, stands.get(_check_of(evaluation))))
             for at, (event, row) in enumerate(zip(events, rows, strict=True))
-            if (evaluation := _check_result(event))
+            if (evaluation := _evaluation_of(event))
         ]
         if checks:
             adding = insert(AssetCheckExecutionsTable)
@@ -299,7 +299,7 @@ def _without_absent(tree: dict[str, Any]) -> dict[str, Any]:
     return {name: item for name, item in tree.items() if item is not None and item != {}}
 
 
-def _check_result(entry: EventLogEntry) -> dg.AssetCheckEvaluation | None:
+def _evaluation_of(entry: EventLogEntry) -> dg.AssetCheckEvaluation | None:
     """Return the evaluation of a check that an entry tells of."""
     if entry.dagster_event is None or entry.dagster_event_type != CHECKED:
         return None
@@ -316,12 +316,12 @@ def _logged(events: Sequence[EventLogEntry]) -> list[int]:
     passed = {
         _check_of(evaluation): at
         for at, event in enumerate(events)
-        if (evaluation := _check_result(event)) and evaluation.passed
+        if (evaluation := _evaluation_of(event)) and evaluation.passed
     }
     return [
         at
         for at, event in enumerate(events)
-        if not ((evaluation := _check_result(event)) and evaluation.passed)
+        if not ((evaluation := _evaluation_of(event)) and evaluation.passed)
         or passed[_check_of(evaluation)] == at
     ]
 

@@ -158,7 +158,7 @@ def _count_unanswered(
         cells: whose prompts the lake has.
         foreseen: cells, and their prompts to be: ``partition, prompt, sampling``.
     """
-    unanswereds = dict.fromkeys(cells, Estimate(0))
+    unanswered = dict.fromkeys(cells, Estimate(0))
     seen: set[str] = set()
     with open_ledger(snapshot.config, snapshot.lake) as ledger:
         for names, prompts in itertools.chain(_written(snapshot, cells), foreseen):
@@ -169,10 +169,10 @@ def _count_unanswered(
             seen.update(new["key"])
             calls = dict(new.group_by("partition").len().iter_rows())
             tokens = _tokens_of_some(once.filter("known"), ledger)
-            unanswereds |= {
+            unanswered |= {
                 cell: Estimate(calls.get(cell, 0), tokens.get(cell, ())) for cell in names
             }
-    return unanswereds
+    return unanswered
 
 
 def _written(

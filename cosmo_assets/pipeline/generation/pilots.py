@@ -114,15 +114,15 @@ def _require_fresh(snapshot: Snapshot, wanted: Sequence[str]) -> None:
     began = next((at for at, plan in enumerate(plans) if plan.count(*RUN)), 0)
     idle = () if corpora_in_use(snapshot) else ("corpora", "grounded_cells")
     names = [table.name for table in before[began:] if table.by not in idle]
-    literal = "there are no prompts yet"
+    state = "there are no prompts yet"
     if stale:
         first = stale[0]
         why = "; ".join(first.why) or first.held
-        literal = f"prompts of {len(stale):,} of {len(wanted):,} cells are not up to date: "
-        literal += f"{first.partition} is {first.status}" + (f" ({why})" if why else "")
+        state = f"prompts of {len(stale):,} of {len(wanted):,} cells are not up to date: "
+        state += f"{first.partition} is {first.status}" + (f" ({why})" if why else "")
     command = " ".join(["cosmo run", *(f"-s {name}" for name in names)])
     paid = " (the generator is asked for labels of topics only)"
-    msg = f"{literal}. This makes them{paid if 'topic_labels' in names else ''}: {command}"
+    msg = f"{state}. This makes them{paid if 'topic_labels' in names else ''}: {command}"
     raise BadInputError(msg)
 
 

@@ -103,7 +103,7 @@ def draw_documents(
     """Draw the documents of cells, from some shards or all.
 
     Args:
-        context: which world to read.
+        context: which snapshot to read.
         labels: cell → what prompts call its topic.
         templates: of all styles of those cells.
         shards: that hold all documents of those topics; None: all.
@@ -147,8 +147,8 @@ def _feeding(snapshot: SnapshotView, cells: Iterable[str]) -> list[str]:
 
 def _topic_members(snapshot: SnapshotView, cell: str) -> dict[str, str] | None:
     topic = key_part(cell, 0)
-    topic_members = snapshot.facet("topic_assignments", topic)
-    return {f"topic_assignments[*].{topic}": digest(topic_members)} if topic_members else None
+    members = snapshot.facet("topic_assignments", topic)
+    return {f"topic_assignments[*].{topic}": digest(members)} if members else None
 
 
 def _kinds(config: Config, cell: str) -> dict[str, Any]:

@@ -183,16 +183,16 @@ def _passage_settings(config: Config, corpus: str) -> dict[str, Any]:
 
 def _corpora_read(snapshot: SnapshotView, cell: str) -> dict[str, str] | None:
     """Version the corpora of the cell's style. One that there is not is told by the step."""
-    corpora_reads: dict[str, str] = {}
+    versions: dict[str, str] = {}
     for name in corpora_of(snapshot, key_part(cell, 1)) or ():
         version = snapshot.version("passages", name)
         if name not in snapshot.config.corpora:
-            corpora_reads[f"corpus {name}"] = NOT_SET
+            versions[f"corpus {name}"] = NOT_SET
         elif version is None:
             return None
         else:
-            corpora_reads[f"passages[{name}]"] = version
-    return corpora_reads
+            versions[f"passages[{name}]"] = version
+    return versions
 
 
 def _tell_corpus(

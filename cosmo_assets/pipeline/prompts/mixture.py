@@ -84,9 +84,9 @@ def check_mixture(snapshot: SnapshotView) -> None:
 
 def is_asked_for(snapshot: SnapshotView, plans: Iterable[TablePlan]) -> bool:
     """Whether people want to see the mixture: it is set, or completions are about to be made."""
-    message = snapshot.config.mixture.model_dump(exclude_defaults=True)
+    wanted = snapshot.config.mixture.model_dump(exclude_defaults=True)
     paid = any(plan.table == "completions" and plan.cost.calls for plan in plans)
-    return bool(snapshot.partitions("cells")) and (bool(message) or paid)
+    return bool(snapshot.partitions("cells")) and (bool(wanted) or paid)
 
 
 def tell_mixture(rows: pl.DataFrame) -> pl.DataFrame:

@@ -44,8 +44,8 @@ def _documents(context: BuildContext) -> Iterator[tuple[str, Callable[[], Output
         .collect()
     )
     cleaned = clean(rows, context.snapshot.config.quality)
-    for cell, part_ in by_cell(cleaned, context.partitions):
-        yield cell, partial(_survivors, cell, part_)
+    for cell, part in by_cell(cleaned, context.partitions):
+        yield cell, partial(_survivors, cell, part)
 
 
 def _survivors(cell: str, rows: pl.DataFrame) -> Output:
@@ -86,8 +86,8 @@ def _duplicates(context: BuildContext) -> Iterator[tuple[str, Callable[[], Outpu
         .join(where.rename({"doc_id": "partner_id", "partition": "partner_cell"}), on="partner_id")
         .rename({"doc_id": "prompt_id"})
     )
-    for cell, part_ in by_cell(rows, context.partitions):
-        yield cell, partial(_removals, part_)
+    for cell, part in by_cell(rows, context.partitions):
+        yield cell, partial(_removals, part)
 
 
 def _removals(rows: pl.DataFrame) -> Output:
@@ -149,8 +149,8 @@ def _contamination(context: BuildContext) -> Iterator[tuple[str, Callable[[], Ou
     rows = results.join(documents.select("doc_id", "partition"), on="doc_id").rename(
         {"doc_id": "prompt_id"}
     )
-    for cell, part_ in by_cell(rows, context.partitions):
-        yield cell, partial(_matches, part_)
+    for cell, part in by_cell(rows, context.partitions):
+        yield cell, partial(_matches, part)
 
 
 def _index_rows(context: BuildContext) -> pl.DataFrame:
@@ -179,11 +179,11 @@ def _quality(*names: str) -> Callable[[Config, str], dict[str, Any]]:
 
 
 def _index_settings(config: Config, benchmark: str) -> dict[str, Any]:
-    result = config.benchmarks[benchmark]
+    given = config.benchmarks[benchmark]
     return {
-        f"benchmarks.{benchmark}.layout": result.layout,
-        f"benchmarks.{benchmark}.compare": result.compare,
-        f"benchmarks.{benchmark}.revision": result.revision,
+        f"benchmarks.{benchmark}.layout": given.layout,
+        f"benchmarks.{benchmark}.compare": given.compare,
+        f"benchmarks.{benchmark}.revision": given.revision,
         "quality.contamination_ngram": config.quality.contamination_ngram,
     }
 

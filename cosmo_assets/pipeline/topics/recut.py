@@ -34,15 +34,15 @@ def recut_model(given: Recut) -> dict[str, Output]:
 
 def recut_labels(given: Recut) -> dict[str, Output]:
     """Take quotes out of topics, and count their documents and kinds anew."""
-    table, after, result, stay = given
-    lost = set(result.rows("topic_assignments")["topic_id"].drop_nulls())
-    touched = sorted((result.partitions(table) | lost) & stay.keys())
+    table, after, descendants, stay = given
+    lost = set(descendants.rows("topic_assignments")["topic_id"].drop_nulls())
+    touched = sorted((descendants.partitions(table) | lost) & stay.keys())
     if not touched:
         return {}
     versions = {name: stay[name].version for name in touched}
     rows = after.lake.scan(table, versions).collect()
     places = pl.DataFrame({"partition": list(versions), "version": list(versions.values())})
-    quotes = result.detail.descent.quotes[table].join(
+    quotes = descendants.detail.descent.quotes[table].join(
         places, on=["partition", "version"], how="semi"
     )
     counts = _count_documents(after, touched)
