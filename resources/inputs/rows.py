@@ -211,13 +211,13 @@ def _unpack(name: str, data: bytes) -> bytes:
     try:
         if name.endswith(".gz"):
             return gzip.decompress(data)
-        return _blocks(data)
+        return _unpack_frames(data)
     except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
         msg = f"{name}: cannot be unpacked: {error}; pack it again"
         raise BadInputError(msg) from error
 
 
-def _blocks(data: bytes) -> bytes:
+def _unpack_frames(data: bytes) -> bytes:
     """Unpack all frames of a zstd file. A stream reader would take a cut one for whole."""
     blocks: list[bytes] = []
     while data:
